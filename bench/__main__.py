@@ -1,0 +1,147 @@
+"""The command: `python -m bench [OPTIONS]`, `python -m bench report FILE`, `... list`."""
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench import plot, report, results, runner
+from bench.contenders import CONTENDERS, OURS, Contender
+from bench.measures import MEASURES
+from bench.measures.measure import Measure
+from tests.support.netns import remove_leftovers
+
+# Seven pairs are the least with quartiles that mean something.
+PAIRS = 7
+MINUTES = 20.0
+AGAINST = "wireguard-go"
+
+
+class UsageError(Exception):
+    """A command line that cannot be followed: one line."""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the command line (without the program's name) and return its exit code."""
+    arguments = _parser().parse_args(argv)
+    try:
+        code: int = arguments.do(arguments)
+    except (UsageError, results.ResultsError, plot.PlotError, OSError) as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("bench: interrupted; namespaces and daemons were removed", file=sys.stderr)
+        return 130
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m bench", description="measure wgpy in pairs")
+    parser.set_defaults(do=measure)
+    parser.add_argument("--pairs", type=int, default=PAIRS, help=f"samples of each ({PAIRS})")
+    parser.add_argument("--only", metavar="NAME,...", help="these measures, or groups of them")
+    parser.add_argument(
+        "--ours", default=OURS.name, metavar="NAME", help=f"who is compared ({OURS.name})"
+    )
+    parser.add_argument(
+        "--against",
+        default=AGAINST,
+        metavar="NAME,...",
+        help=f"with whom ({AGAINST}); `all` is everyone who is installed, `none` nobody",
+    )
+    parser.add_argument(
+        "--minutes", type=float, default=MINUTES, help=f"stop after so many ({MINUTES:g})"
+    )
+    parser.add_argument("--output", type=Path, metavar="FILE", help="where the raw JSON goes")
+    commands = parser.add_subparsers(metavar="")
+    again = commands.add_parser("report", help="the table and a plot of a run that was kept")
+    again.set_defaults(do=report_again)
+    again.add_argument("file", type=Path, help="the raw JSON of a run")
+    again.add_argument("--plot", type=Path, metavar="FILE", help="where the plot goes (beside it)")
+    listing = commands.add_parser("list", help="what can be measured, and who")
+    listing.set_defaults(do=list_all)
+    return parser
+
+
+def measure(arguments: argparse.Namespace) -> int:
+    """Measure, print the table, keep the raw numbers."""
+    if os.geteuid() != 0:
+        raise UsageError("namespaces need root: run `sudo python -m bench`")
+    if arguments.pairs < 1:
+        raise UsageError("--pairs is at least 1")
+    contenders = [named(arguments.ours), *select_others(arguments.against)]
+    measures = select_measures(arguments.only)
+    for contender in contenders:
+        if (reason := contender.missing()) is not None:
+            raise UsageError(f"{contender.name} cannot be measured: {reason}")
+    # Ended from outside, clean up as for Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    remove_leftovers()
+    found = runner.run(measures, contenders, arguments.pairs, arguments.minutes * 60, _say)
+    stamp = found.started.replace(":", "").partition("+")[0]
+    path = arguments.output or results.DIRECTORY / f"{stamp}.json"
+    results.save(found, path)
+    print(report.table(found))
+    print(f"The raw numbers are in {path}; `python -m bench report {path}` plots them.")
+    failed = any(arguments.ours in result.failures for result in found.measures.values())
+    return 1 if failed else 0
+
+
+def report_again(arguments: argparse.Namespace) -> int:
+    """Print the table of a run, and draw it."""
+    found = results.load(arguments.file)
+    print(report.table(found))
+    path = arguments.plot or arguments.file.with_suffix(".png")
+    plot.plot(found, path)
+    print(f"The plot is in {path}.")
+    return 0
+
+
+def list_all(arguments: argparse.Namespace) -> int:
+    """Print the names that --only, --ours and --against take."""
+    del arguments
+    print("measures:")
+    for name, each in MEASURES.items():
+        print(f"  {name:<20} {each.what}")
+    print("contenders:")
+    for name, contender in CONTENDERS.items():
+        print(f"  {name:<20} {contender.missing() or 'ready'}")
+    return 0
+
+
+def named(name: str) -> Contender:
+    """The contender of this name. Raises UsageError."""
+    if name not in CONTENDERS:
+        raise UsageError(f"there is no contender {name!r}; there are {', '.join(CONTENDERS)}")
+    return CONTENDERS[name]
+
+
+def select_others(names: str) -> list[Contender]:
+    """Whom to compare with. Raises UsageError."""
+    if names == "none":
+        return []
+    if names == "all":
+        return [each for each in CONTENDERS.values() if not each.is_ours and not each.missing()]
+    return [named(name) for name in names.split(",")]
+
+
+def select_measures(names: str | None) -> list[Measure]:
+    """What to measure: all, or those of these names and groups. Raises UsageError."""
+    if names is None:
+        return list(MEASURES.values())
+    wanted = names.split(",")
+    known = {*MEASURES, *(each.group for each in MEASURES.values() if each.group)}
+    for name in wanted:
+        if name not in known:
+            raise UsageError(f"there is no measure {name!r}; there are {', '.join(MEASURES)}")
+    return [each for each in MEASURES.values() if each.name in wanted or each.group in wanted]
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,58 @@
+"""Interfaces with many peers: memory, and the time of setconf and of show."""
+
+import functools
+import time
+
+from bench.contenders import Contender
+from bench.lab import config_file, lonely_interface, pid_of
+from bench.measures.measure import Figure, Measure
+from bench.procstat import memory
+from tests.support.requirements import program
+
+# `wgpy` promises these, in seconds and milliseconds.
+SETCONF_LIMIT = {10_000: 5.0}
+SHOW_LIMIT = {1_000: 150.0}
+# The commands of daily use take seconds at the most; this is a machine that stands still.
+_TIMEOUT = 120.0
+
+
+def take(contender: Contender, count: int) -> dict[str, float]:
+    """A fresh interface that is given so many peers by one setconf, then shown."""
+    tool = program(contender.tool)
+    with lonely_interface(contender) as interface, config_file(count) as path:
+        run = functools.partial(interface.namespace.run, timeout=_TIMEOUT)
+        started = time.perf_counter()
+        run(tool, "setconf", interface.name, str(path))
+        configured = time.perf_counter() - started
+        held = memory(pid_of(interface))
+        started = time.perf_counter()
+        shown = run(tool, "show", interface.name).stdout
+        told = time.perf_counter() - started
+    if shown.count("peer: ") != count:
+        raise RuntimeError(f"{contender.name} shows {shown.count('peer: ')} of {count} peers")
+    return {
+        "setconf": configured,
+        "show": told * 1e3,
+        "rss": held.rss / 1e6,
+        "pss": held.pss / 1e6,
+    }
+
+
+def _measure(count: int) -> Measure:
+    peers = "1 peer" if count == 1 else f"{count:,} peers"
+    return Measure(
+        name=f"peers-{count}",
+        what=f"an interface with {peers} and no traffic; the command is `wgpy` for wgpy, `wg` "
+        "for the others",
+        figures={
+            "rss": Figure(f"resident memory, {peers}", "MB"),
+            "pss": Figure(f"proportional memory, {peers}", "MB"),
+            "setconf": Figure(f"setconf, {peers}", "s", limit=SETCONF_LIMIT.get(count)),
+            "show": Figure(f"show, {peers}", "ms", limit=SHOW_LIMIT.get(count)),
+        },
+        take=functools.partial(take, count=count),
+        group="peers",
+    )
+
+
+MEASURES = tuple(_measure(count) for count in (1, 1_000, 10_000))

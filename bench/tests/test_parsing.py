@@ -1,0 +1,70 @@
+"""What is read from the kernel, from iperf3 and from ping."""
+
+import os
+
+import pytest
+
+from bench import iperf, procstat
+from bench.lab import config_text
+from bench.measures import rtt
+
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def test_cpu_of_a_name_with_spaces_and_parentheses() -> None:
+    after = ["S", *(str(number) for number in range(4, 53))]
+    after[11], after[12] = str(2 * TICKS), str(3 * TICKS)
+    assert procstat.parse_cpu(f"7 (a) b (c)) {' '.join(after)}\n") == 5.0
+
+
+def test_cpu_of_this_process_grows() -> None:
+    before = procstat.cpu_seconds(os.getpid())
+    while procstat.cpu_seconds(os.getpid()) == before:
+        sum(range(10_000))
+    assert procstat.cpu_seconds(os.getpid()) > before
+
+
+def test_memory_of_a_rollup() -> None:
+    text = "00400000-7fff [rollup]\nRss:      100 kB\nPss:      40 kB\nPss_Anon:   1 kB\n"
+    assert procstat.parse_memory(text) == procstat.Memory(102_400, 40_960)
+
+
+def test_memory_of_this_process() -> None:
+    held = procstat.memory(os.getpid())
+    assert 1 << 20 < held.pss <= held.rss
+
+
+def test_iperf_report() -> None:
+    end = {"sum_sent": {"bytes": 9, "seconds": 1}, "sum_received": {"bytes": 250e6, "seconds": 2}}
+    done = iperf.parse({"end": end})
+    assert done == iperf.Transfer(250_000_000, 2.0)
+    assert done.gigabits_per_second == 1.0
+
+
+def test_iperf_error_is_told() -> None:
+    with pytest.raises(ValueError, match="iperf3: unable to connect"):
+        iperf.parse({"error": "unable to connect", "end": {}})
+
+
+def test_ping_times() -> None:
+    output = (
+        "64 bytes from 10.77.0.2: icmp_seq=1 ttl=64 time=0.381 ms\n"
+        "64 bytes from 10.77.0.2: icmp_seq=2 ttl=64 time=12 ms\n"
+        "rtt min/avg/max/mdev = 0.381/6.2/12/1 ms\n"
+    )
+    assert rtt.parse(output) == [0.381, 12.0]
+
+
+@pytest.mark.tool("wg")
+def test_config_has_as_many_peers_with_a_key_and_an_address_each() -> None:
+    text = config_text(1000)
+    assert text.count("[Peer]") == 1000
+    keys = {line for line in text.splitlines() if line.startswith("PublicKey")}
+    addresses = {line for line in text.splitlines() if line.startswith("AllowedIPs")}
+    assert len(keys) == len(addresses) == 1000
+    assert "AllowedIPs = 10.0.3.231/32" in addresses
+
+
+def test_config_for_nobody_is_refused() -> None:
+    with pytest.raises(ValueError, match="0 peers"):
+        config_text(0)

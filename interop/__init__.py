@@ -1,0 +1,1 @@
+"""wgpy against other implementations of WireGuard."""

@@ -1,0 +1,1 @@
+"""What tests share: namespaces, programs, captures, a kernel in QEMU."""

@@ -1,0 +1,418 @@
+"""Network namespaces for tests, joined by veth links, that clean up after themselves.
+
+    with pair() as net:
+        net.left.run("ping", "-c1", net.right.v4)
+
+The topology that `pair` builds, with the loopback of both sides up:
+
+      namespace left                                        namespace right
+    ┌──────────────────────┐                              ┌──────────────────────┐
+    │ lo    127.0.0.1, ::1 │                              │ lo    127.0.0.1, ::1 │
+    │ veth0 10.91.0.1/24   │                              │ veth0 10.91.0.2/24   │
+    │       fd91::1/64     ├──────────── veth ────────────┤       fd91::2/64     │
+    └──────────────────────┘                              └──────────────────────┘
+
+Nothing leaves the two namespaces. A namespace's name says which process owns it, so that
+what a crashed run left behind can be told from what is in use (`remove_leftovers`).
+"""
+
+import contextlib
+import ctypes
+import fcntl
+import itertools
+import os
+import shlex
+import signal
+import socket
+import struct
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self, TypeVar
+
+PREFIX = "wgpyt"
+LINK_PREFIX = "wgt"
+UAPI_DIRECTORY = Path("/var/run/wireguard")
+
+# One command of a test: pings and ip(8) take milliseconds, 20 s is a machine that stands still.
+RUN_TIMEOUT = 20.0
+# A program in the background: longer than any one test, shorter than a forgotten process.
+LIFE = 120.0
+# From SIGTERM to SIGKILL.
+GRACE = 3.0
+
+# setns(2): the kind of namespace that we enter.  ioctl and sub-command of linux/ethtool.h.
+CLONE_NEWNET = 0x40000000
+SIOCETHTOOL = 0x8946
+ETHTOOL_STXCSUM = 0x17
+
+Result = TypeVar("Result")
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_numbers = itertools.count()
+_links = itertools.count()
+
+
+class CommandError(AssertionError):
+    """A command in a namespace failed: one line, with the last line that it printed."""
+
+
+def _start_time(pid: int) -> str | None:
+    """The process's start in clock ticks (proc(5), stat field 22), or None if there is none."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return None
+    return stat.rpartition(")")[2].split()[19]
+
+
+def link_name() -> str:
+    """A name for an interface, used by no other test: UAPI sockets share one directory."""
+    return f"{LINK_PREFIX}{os.getpid()}x{next(_links)}"
+
+
+def _last_line(text: str | None) -> str:
+    lines = [line.strip() for line in (text or "").splitlines() if line.strip()]
+    return lines[-1] if lines else "(it printed nothing)"
+
+
+def wait_until(
+    done: Callable[[], object], what: str, timeout: float = 10.0, every: float = 0.02
+) -> None:
+    """Call `done` until it is true; AssertionError naming `what` after `timeout` seconds."""
+    deadline = time.monotonic() + timeout
+    while not done():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"waited {timeout:g} s in vain for {what}")
+        time.sleep(every)
+
+
+class Process:
+    """A program in the background, killed when its life is over or its owner dies.
+
+    Its output goes to a file, so that it never blocks on a full pipe; `output()` reads it.
+    """
+
+    def __init__(self, child: subprocess.Popen[bytes], log: IO[bytes], life: float) -> None:
+        self.child = child
+        self._log = log
+        self._timer = threading.Timer(life, child.kill)
+        self._timer.daemon = True
+        self._timer.start()
+
+    @property
+    def pid(self) -> int:
+        """The program's own process: nothing stands between."""
+        return self.child.pid
+
+    def output(self) -> str:
+        """Everything that it wrote so far, standard error included."""
+        return _contents(self._log)
+
+    def running(self) -> bool:
+        """Whether it still runs."""
+        return self.child.poll() is None
+
+    def wait(self, timeout: float = RUN_TIMEOUT) -> int:
+        """Its exit code; CommandError if it does not end in `timeout` seconds."""
+        try:
+            return self.child.wait(timeout)
+        except subprocess.TimeoutExpired:
+            name = shlex.join(map(str, self.child.args))  # type: ignore[arg-type]
+            raise CommandError(f"`{name}` did not end in {timeout:g} s") from None
+
+    def stop(self, with_signal: signal.Signals = signal.SIGTERM) -> int:
+        """Signal it, kill it after a grace, and return its exit code."""
+        self._timer.cancel()
+        if self.running():
+            self.child.send_signal(with_signal)
+            try:
+                self.child.wait(GRACE)
+            except subprocess.TimeoutExpired:
+                self.child.kill()
+        return self.child.wait()
+
+    def close(self) -> None:
+        """Stop it and drop its output."""
+        self.stop()
+        self._log.close()
+
+
+class Namespace:
+    """One network namespace with its loopback up; a context manager.
+
+    `v4`, `v6` and `link` are the addresses (no prefix length) and name of the veth end that
+    `pair` or `join` put into it; empty before.
+    """
+
+    def __init__(self, role: str = "ns") -> None:
+        pid = os.getpid()
+        self.name = f"{PREFIX}-{pid}-{_start_time(pid)}-{next(_numbers)}-{role}"
+        self.v4 = ""
+        self.v6 = ""
+        self.link = ""
+        self._processes: list[Process] = []
+        ip("netns", "add", self.name)
+        try:
+            self.ip("link", "set", "lo", "up")
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def argv(self, *command: str) -> list[str]:
+        """The command line that runs `command` inside; it dies with the thread that starts it."""
+        return [
+            *("ip", "netns", "exec", self.name),
+            *("setpriv", "--pdeathsig", "KILL", "--"),
+            *command,
+        ]
+
+    def run(
+        self,
+        *command: str,
+        timeout: float = RUN_TIMEOUT,
+        check: bool = True,
+        stdin: str | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command inside and return it with its output; CommandError, one line, if it fails.
+
+        `check=False` returns failures too. `env` is added to the environment.
+        """
+        return _run(self.argv(*command), command, timeout, check, stdin, env)
+
+    def ip(self, *arguments: str) -> str:
+        """ip(8) on this namespace; returns what it printed."""
+        return ip("-n", self.name, *arguments)
+
+    def popen(
+        self,
+        *command: str,
+        life: float = LIFE,
+        env: Mapping[str, str] | None = None,
+        pass_fds: tuple[int, ...] = (),
+    ) -> Process:
+        """Start a program inside; it ends with the namespace, after `life` seconds at most."""
+        log = _memory_file(command[0])
+        child = subprocess.Popen(
+            self.argv(*command),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, **(env or {})},
+            pass_fds=pass_fds,
+            start_new_session=True,
+        )
+        process = Process(child, log, life)
+        self._processes.append(process)
+        return process
+
+    def inside(self, call: Callable[[], Result]) -> Result:
+        """Return `call()`, made in a thread of its own that has entered the namespace.
+
+        A socket that it opens belongs to this namespace for ever, whoever uses it.
+        """
+        results: list[Result] = []
+        errors: list[BaseException] = []
+
+        def enter_and_call() -> None:
+            try:
+                descriptor = os.open(f"/run/netns/{self.name}", os.O_RDONLY | os.O_CLOEXEC)
+                try:
+                    if _libc.setns(descriptor, CLONE_NEWNET) != 0:
+                        raise OSError(ctypes.get_errno(), "setns", self.name)
+                finally:
+                    os.close(descriptor)
+                results.append(call())
+            except BaseException as error:
+                errors.append(error)
+
+        thread = threading.Thread(target=enter_and_call)
+        thread.start()
+        thread.join()
+        if errors:
+            raise errors[0]
+        return results[0]
+
+    def socket(
+        self, family: socket.AddressFamily, kind: socket.SocketKind, protocol: int = 0
+    ) -> socket.socket:
+        """A socket of this namespace, for use from anywhere; the caller closes it."""
+        return self.inside(lambda: socket.socket(family, kind, protocol))
+
+    def disable_offloads(self, link: str) -> None:
+        """Let the kernel finish each frame (checksum, segmentation) before `link` takes it.
+
+        Without this a capture holds frames of 64 KB and checksums that are not filled in.
+        """
+        value = ctypes.create_string_buffer(struct.pack("=II", ETHTOOL_STXCSUM, 0))
+        request = struct.pack("16sP16x", link.encode(), ctypes.addressof(value))
+        with self.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
+            fcntl.ioctl(control, SIOCETHTOOL, request)
+
+    def pids(self) -> list[int]:
+        """The processes whose network namespace this is, daemons included."""
+        return _pids(self.name)
+
+    def add_address(self, link: str, *addresses: str) -> None:
+        """Give `link` addresses with prefix lengths; IPv6 ones are usable at once (nodad)."""
+        for address in addresses:
+            extra = ("nodad",) if ":" in address else ()
+            self.ip("address", "add", address, "dev", link, *extra)
+
+    def ping(self, address: str, count: int = 1, *, size: int = 56, wait: int = 5) -> None:
+        """ping(8) `count` times with `size` payload bytes; CommandError if one is unanswered.
+
+        At most `wait` seconds in all. The first one may wait for a handshake.
+        """
+        options = ("-n", "-c", str(count), "-i", "0.1", "-s", str(size), "-w", str(wait))
+        self.run("ping", *options, address, timeout=wait + 10)
+
+    def can_ping(self, address: str, wait: int = 1) -> bool:
+        """Whether one ping is answered within `wait` seconds."""
+        options = ("-n", "-c", "1", "-w", str(wait))
+        return self.run("ping", *options, address, check=False).returncode == 0
+
+    def close(self) -> None:
+        """End every process inside and delete the namespace, and with it every link in it."""
+        for process in reversed(self._processes):
+            process.close()
+        self._processes.clear()
+        _delete(self.name)
+
+
+def _memory_file(name: str) -> IO[bytes]:
+    descriptor = os.memfd_create(os.path.basename(name), os.MFD_CLOEXEC)
+    return os.fdopen(descriptor, "r+b", buffering=0)
+
+
+def _contents(file: IO[bytes]) -> str:
+    """What a memory file holds, wherever its writers are in it."""
+    return Path(f"/proc/self/fd/{file.fileno()}").read_text(errors="replace")
+
+
+def _run(
+    argv: list[str],
+    shown: tuple[str, ...],
+    timeout: float,
+    check: bool,
+    stdin: str | None,
+    env: Mapping[str, str] | None,
+) -> subprocess.CompletedProcess[str]:
+    # Files and not pipes: a daemon that the command leaves behind may hold them open.
+    with _memory_file("stdout") as out, _memory_file("stderr") as err:
+        try:
+            code = subprocess.run(
+                argv,
+                input=(stdin or "").encode(),
+                stdout=out,
+                stderr=err,
+                timeout=timeout,
+                env={**os.environ, **(env or {})},
+                check=False,
+            ).returncode
+        except subprocess.TimeoutExpired:
+            raise CommandError(f"`{shlex.join(shown)}` did not end in {timeout:g} s") from None
+        done = subprocess.CompletedProcess(argv, code, _contents(out), _contents(err))
+    if check and code != 0:
+        said = _last_line(done.stderr or done.stdout)
+        raise CommandError(f"`{shlex.join(shown)}` exited with {code}: {said}")
+    return done
+
+
+def ip(*arguments: str) -> str:
+    """ip(8); returns what it printed, CommandError if it fails."""
+    command = ("ip", *arguments)
+    return _run(list(command), command, RUN_TIMEOUT, True, None, None).stdout
+
+
+def _pids(name: str) -> list[int]:
+    done = subprocess.run(
+        ["ip", "netns", "pids", name], capture_output=True, text=True, check=False
+    )
+    return [int(word) for word in done.stdout.split()]
+
+
+def _delete(name: str) -> None:
+    """Kill what still runs in the namespace (it may have become a daemon), then delete it."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        pids = _pids(name)
+        for pid in pids:
+            # It may end by itself between the list and the signal.
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+        deadline = time.monotonic() + GRACE
+        while pids and _pids(name) and time.monotonic() < deadline:
+            time.sleep(0.02)
+    if Path("/run/netns", name).exists():
+        ip("netns", "delete", name)
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two namespaces joined by a veth (the module's drawing)."""
+
+    left: Namespace
+    right: Namespace
+
+    def set_mtu(self, mtu: int) -> None:
+        """Set the MTU of both ends of the veth; at most 65,535."""
+        for end in (self.left, self.right):
+            end.ip("link", "set", end.link, "mtu", str(mtu))
+
+
+def join(left: Namespace, right: Namespace, *, number: int = 0, mtu: int = 1500) -> None:
+    """Join two namespaces by a veth named veth{number} on both sides, 10.{91+number}.0.{1,2}.
+
+    Sets `link`, `v4` and `v6` of both where they are empty.
+    """
+    link = f"veth{number}"
+    left.ip("link", "add", link, "type", "veth", "peer", "name", link, "netns", right.name)
+    for host, end in enumerate((left, right), start=1):
+        end.ip("link", "set", link, "mtu", str(mtu), "up")
+        end.add_address(link, f"10.{91 + number}.0.{host}/24", f"fd{91 + number}::{host}/64")
+        if not end.link:
+            end.link, end.v4, end.v6 = (
+                link,
+                f"10.{91 + number}.0.{host}",
+                f"fd{91 + number}::{host}",
+            )
+
+
+@contextlib.contextmanager
+def pair(*, mtu: int = 1500) -> Iterator[Pair]:
+    """Two namespaces joined by a veth, as the module's drawing shows; gone at the end."""
+    with Namespace("left") as left, Namespace("right") as right:
+        join(left, right, mtu=mtu)
+        yield Pair(left, right)
+
+
+def remove_leftovers() -> list[str]:
+    """Remove the namespaces and UAPI sockets of test runs that are dead; returns their names."""
+    removed = []
+    for path in sorted(Path("/run/netns").glob(f"{PREFIX}-*")):
+        _, pid, started, *_ = path.name.split("-")
+        if _start_time(int(pid)) != started:
+            _delete(path.name)
+            removed.append(path.name)
+    for path in sorted(UAPI_DIRECTORY.glob(f"{LINK_PREFIX}*.sock")):
+        pid = path.name.removeprefix(LINK_PREFIX).partition("x")[0]
+        if pid.isdecimal() and _start_time(int(pid)) is None:
+            path.unlink(missing_ok=True)
+            removed.append(path.name)
+    return removed

@@ -1,0 +1,60 @@
+"""The markers and fixtures that tests/ and interop/ share; both conftests import them."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support import requirements
+from tests.support.netns import Pair, pair, remove_leftovers
+
+SLOW = "WGPY_SLOW"
+
+MARKERS = (
+    "root: needs root and namespaces",
+    "tool(name): needs an external program",
+    f"slow: waits for minutes of real time; runs where {SLOW}=1 (`make interop`)",
+)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the markers known to --strict-markers."""
+    for marker in MARKERS:
+        config.addinivalue_line("markers", marker)
+
+
+def require(name: str) -> None:
+    """Skip the running test, or fail it in CI, if the tool `name` is not there."""
+    if requirements.find(name) is None:
+        _refuse(requirements.why_missing(name), requirements.must_have(name))
+
+
+def _refuse(reason: str, failure: bool) -> None:
+    if failure:
+        pytest.fail(f"in CI this must be there: {reason}", pytrace=False)
+    pytest.skip(reason)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip a test, or fail it in CI, whose markers ask for what is not there."""
+    if item.get_closest_marker("slow") and not os.environ.get(SLOW):
+        pytest.skip(f"slow: set {SLOW}=1, or run `make interop`")
+    if item.get_closest_marker("root") and not requirements.is_root():
+        _refuse("needs root (namespaces and TUN devices)", requirements.in_ci())
+    for marker in item.iter_markers("tool"):
+        for name in marker.args:
+            require(name)
+
+
+@pytest.fixture(scope="session")
+def clean_machine() -> None:
+    """Remove what test runs that crashed left behind, once a session."""
+    for name in remove_leftovers():
+        print(f"removed what a dead test run left behind: {name}")
+
+
+@pytest.fixture
+def net(clean_machine: None) -> Iterator[Pair]:
+    """Two namespaces joined by a veth, for one test: `net.left`, `net.right`."""
+    with pair() as made:
+        yield made

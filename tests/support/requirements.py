@@ -1,0 +1,87 @@
+"""What a test needs from the machine, and what is said where the machine has not got it.
+
+A test says what it needs with the markers `root` and `tool(name)`. On a person's machine a
+test whose need is not met is skipped with the reason. In CI (the environment variable CI is
+set) what Debian packages must be there, so its absence is a failure.
+"""
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+CACHE = ROOT / ".cache"
+# What interop/peers.sh builds, newer than what Debian has.
+PEERS = CACHE / "peers" / "bin"
+
+# Programs of Debian's that tests run -> the package that has them.
+DEBIAN = {
+    "busybox": "busybox-static",
+    "dpkg": "dpkg",
+    "ip": "iproute2",
+    "iperf3": "iperf3",
+    "mandoc": "mandoc",
+    "nft": "nftables",
+    "ping": "iputils-ping",
+    "qemu-system-x86_64": "qemu-system-x86",
+    "setpriv": "util-linux",
+    "tshark": "tshark",
+    "wg": "wireguard-tools",
+    "wg-quick": "wireguard-tools",
+    "wireguard-go": "wireguard-go",
+}
+# Built by interop/peers.sh -> its file in PEERS.
+BUILT = {"wireguard-go-latest": "wireguard", "boringtun-cli": "boringtun-cli"}
+# Console scripts of this package, installed beside the interpreter that runs the tests.
+OURS = ("wgpy", "wgpyd")
+
+
+def find(name: str) -> Path | None:
+    """The program's file, or None where this machine has not got it.
+
+    Raises ValueError for a name that none of the three tables above has.
+    """
+    if name in OURS:
+        place = Path(sys.executable).parent / name
+        return place if place.exists() else None
+    if name in BUILT:
+        place = PEERS / BUILT[name]
+        return place if place.exists() else None
+    if name not in DEBIAN:
+        raise ValueError(f"tool {name!r}: not in the tables of {Path(__file__).name}; add it")
+    # Programs of /usr/sbin are not on the PATH of every user.
+    found = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+    return Path(found) if found else None
+
+
+def program(name: str) -> str:
+    """The program's file as a word of a command line; FileNotFoundError with `why_missing`."""
+    place = find(name)
+    if place is None:
+        raise FileNotFoundError(why_missing(name))
+    return str(place)
+
+
+def why_missing(name: str) -> str:
+    """The reason why a tool is not there, and what to do, in one line."""
+    if name in OURS:
+        return f"{name} is not installed beside {sys.executable}; run `pip install -e .`"
+    if name in BUILT:
+        return f"{name} is not built; run `interop/peers.sh` (or `make interop`)"
+    return f"{name} is not installed; run `apt-get install {DEBIAN[name]}`"
+
+
+def must_have(name: str) -> bool:
+    """Whether the absence of this tool is a failure here: in CI, of all but what is built."""
+    return in_ci() and name not in BUILT
+
+
+def in_ci() -> bool:
+    """Whether this is a machine of continuous integration, where nothing of Debian's is missing."""
+    return bool(os.environ.get("CI"))
+
+
+def is_root() -> bool:
+    """Whether the tests run as root, which namespaces and TUN devices need."""
+    return os.geteuid() == 0

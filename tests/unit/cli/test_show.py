@@ -1,0 +1,220 @@
+"""`wgpy show`: the three forms of its output. interop/ holds them against the real wg."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.unit.device.fake_interface import FakeInterface, served
+from wgpy.cli import main, show
+from wgpy.device import client
+from wgpy.device.uapi import Address, DeviceState, PeerState
+from wgpy.ip import parse_prefix
+from wgpy.keys import PresharedKey, PrivateKey, PublicKey
+
+PRIVATE = PrivateKey(bytes(range(32)))
+PSK = PresharedKey(b"\x07" * 32)
+QUIET = PeerState(PublicKey(b"\x01" * 32))
+BUSY = PeerState(
+    PublicKey(b"\x02" * 32),
+    preshared_key=PSK,
+    endpoint=Address("2001:db8::1", 51820),
+    endpoint_name=("vpn.example.org", 51820),
+    last_handshake=(1_700_000_000, 5),
+    tx_bytes=148,
+    rx_bytes=2048,
+    persistent_keepalive=25,
+    allowed_ips=[parse_prefix("10.0.0.0/8"), parse_prefix("::/0")],
+)
+STATE = DeviceState(
+    private_key=PRIVATE,
+    listen_port=51820,
+    fwmark=0xCA6C,
+    peers=[QUIET, BUSY],
+    wgpy_version="1.2",
+    datapath="portable",
+    counters={"dropped_replay": 3},
+)
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WG_COLOR_MODE", "never")
+    monkeypatch.delenv("WG_HIDE_KEYS", raising=False)
+
+
+def pretty(state: DeviceState, now: int = 1_700_000_061) -> str:
+    return show.style.finish(show.pretty("wg0", state, now))
+
+
+def test_the_form_for_people() -> None:
+    assert (
+        pretty(STATE)
+        == f"""\
+interface: wg0
+  public key: {PRIVATE.public().base64()}
+  private key: (hidden)
+  listening port: 51820
+  fwmark: 0xca6c
+  daemon: wgpy 1.2
+  data path: portable
+
+peer: {BUSY.public_key.base64()}
+  preshared key: (hidden)
+  endpoint: [2001:db8::1]:51820
+  endpoint name: vpn.example.org:51820
+  allowed ips: 10.0.0.0/8, ::/0
+  latest handshake: 1 minute, 1 second ago
+  transfer: 2.00 KiB received, 148 B sent
+  persistent keepalive: every 25 seconds
+
+peer: {QUIET.public_key.base64()}
+  allowed ips: (none)
+"""
+    )
+
+
+def test_another_daemon_has_none_of_our_lines() -> None:
+    assert pretty(DeviceState(listen_port=5)) == "interface: wg0\n  listening port: 5\n"
+
+
+def test_secrets_are_shown_to_who_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WG_HIDE_KEYS", "never")
+    text = pretty(STATE)
+    assert f"private key: {PRIVATE.base64()}\n" in text
+    assert f"preshared key: {PSK.base64()}\n" in text
+
+
+@pytest.mark.parametrize(
+    ("field", "lines"),
+    [
+        ("public-key", [PRIVATE.public().base64()]),
+        ("private-key", [PRIVATE.base64()]),
+        ("listen-port", ["51820"]),
+        ("fwmark", ["0xca6c"]),
+        ("peers", ["Q", "B"]),
+        ("preshared-keys", ["Q\t(none)", f"B\t{PSK.base64()}"]),
+        ("endpoints", ["Q\t(none)", "B\t[2001:db8::1]:51820"]),
+        ("allowed-ips", ["Q\t(none)", "B\t10.0.0.0/8 ::/0"]),
+        ("latest-handshakes", ["Q\t0", "B\t1700000000"]),
+        ("transfer", ["Q\t0\t0", "B\t2048\t148"]),
+        ("persistent-keepalive", ["Q\toff", "B\t25"]),
+        (
+            "dump",
+            [
+                f"{PRIVATE.base64()}\t{PRIVATE.public().base64()}\t51820\t0xca6c",
+                "Q\t(none)\t(none)\t(none)\t0\t0\t0\toff",
+                f"B\t{PSK.base64()}\t[2001:db8::1]:51820\t10.0.0.0/8,::/0\t1700000000\t2048\t148\t25",
+            ],
+        ),
+    ],
+)
+def test_the_form_for_scripts(field: str, lines: list[str]) -> None:
+    keys = {"Q": QUIET.public_key.base64(), "B": BUSY.public_key.base64()}
+    wanted = ["\t".join(keys.get(word, word) for word in line.split("\t")) + "\n" for line in lines]
+    assert show.script(STATE, field, None) == "".join(wanted)
+    assert show.script(STATE, field, "wg0") == "".join(f"wg0\t{line}" for line in wanted)
+
+
+def test_nothing_set_in_scripts() -> None:
+    assert show.script(DeviceState(), "dump", None) == "(none)\t(none)\t0\toff\n"
+    assert show.script(DeviceState(), "peers", "wg0") == ""
+
+
+def test_json_has_everything_and_hides_secrets() -> None:
+    whole = show.as_json(STATE)
+    assert whole["publicKey"] == PRIVATE.public().base64()
+    assert (whole["privateKey"], whole["fwmark"]) == ("(hidden)", 0xCA6C)
+    assert (whole["version"], whole["datapath"]) == ("1.2", "portable")
+    assert whole["counters"] == {"dropped_replay": 3}
+    busy, quiet = (whole["peers"][p.public_key.base64()] for p in (BUSY, QUIET))
+    assert busy == {
+        "presharedKey": "(hidden)",
+        "endpoint": "[2001:db8::1]:51820",
+        "endpointName": "vpn.example.org:51820",
+        "latestHandshake": 1_700_000_000,
+        "transferRx": 2048,
+        "transferTx": 148,
+        "persistentKeepalive": 25,
+        "allowedIps": ["10.0.0.0/8", "::/0"],
+    }
+    assert (quiet["presharedKey"], quiet["endpoint"], quiet["latestHandshake"]) == (None,) * 3
+
+
+def test_json_shows_secrets_to_who_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert show.as_json(STATE, "private-key") == {"privateKey": PRIVATE.base64()}
+    monkeypatch.setenv("WG_HIDE_KEYS", "never")
+    assert show.as_json(STATE)["privateKey"] == PRIVATE.base64()
+
+
+@pytest.mark.parametrize("field", show.FIELDS)
+def test_every_field_has_json(field: str) -> None:
+    part = show.as_json(STATE, field)
+    whole = show.as_json(STATE)
+    assert part.keys() <= whole.keys()
+    json.dumps(part)
+
+
+class TestCommand:
+    @pytest.fixture
+    def directory(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        """A directory of sockets that the command takes for the system's."""
+        get, listed = client.get, client.list_interfaces
+        monkeypatch.setattr(client, "get", lambda name: get(name, str(tmp_path)))
+        monkeypatch.setattr(client, "list_interfaces", lambda: listed(str(tmp_path)))
+        return tmp_path
+
+    def test_no_interfaces(self, directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["show"]) == 0
+        assert main(["show", "interfaces"]) == 0
+        assert capsys.readouterr() == ("", "")
+        assert main(["show", "all", "--json"]) == 0
+        assert main(["show", "interfaces", "--json"]) == 0
+        assert capsys.readouterr() == ("{}\n[]\n", "")
+
+    def test_one_of_two_out_of_reach(
+        self, directory: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        (broken := FakeInterface()).now.datapath = "x\nbroken"
+        with (
+            served(FakeInterface(), directory / "wg0.sock"),
+            served(broken, directory / "wg1.sock"),
+        ):
+            assert main(["show", "all", "listen-port"]) == 0
+            out, err = capsys.readouterr()
+            assert out == "wg0\t51820\n"
+            assert err.startswith("wgpy: Unable to access interface wg1: ")
+            assert main(["show", "wg0", "listen-port"]) == 0
+            assert capsys.readouterr().out == "51820\n"
+            assert main(["show", "wg1"]) == 1
+        with served(broken, directory / "wg1.sock"):
+            assert main(["show"]) == 1
+
+    def test_interfaces_are_separated_by_an_empty_line(
+        self, directory: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        with (
+            served(FakeInterface(), directory / "wg0.sock"),
+            served(FakeInterface(), directory / "wg1.sock"),
+        ):
+            assert main([]) == 0
+            blocks = capsys.readouterr().out.split("\n\n")
+            assert sorted(block.split("\n")[0] for block in blocks) == [
+                "interface: wg0",
+                "interface: wg1",
+            ]
+            assert main(["show", "interfaces"]) == 0
+            assert sorted(capsys.readouterr().out.rstrip("\n").split(" ")) == ["wg0", "wg1"]
+
+    @pytest.mark.parametrize(
+        "words",
+        [["show", "wg0", "colour"], ["show", "interfaces", "peers"], ["show", "a", "b", "c"]],
+    )
+    def test_bad_words(
+        self, words: list[str], directory: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert main(words) == 1
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert err.count("\n") == 1
+        assert "see `wgpy show --help`" in err

@@ -1,0 +1,71 @@
+"""wgpy.toml(5) is held against the parser: its keys, its limits and its examples."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.support.requirements import ROOT, program
+from tests.unit.config.samples import PRIVATE, PSK
+from wgpy.config import toml, toml_keys
+from wgpy.config.errors import ConfigError
+from wgpy.config.load import load
+from wgpy.config.values import MAX_MTU, MIN_MTU
+
+PAGE = ROOT / "man" / "wgpy.toml.5"
+TEXT = PAGE.read_text()
+
+
+def test_every_key_is_described_and_no_other() -> None:
+    interface, peers = TEXT.split(".Ss Peers")
+    keys = re.compile(r"^\.It Ic (\w+) Li =", re.MULTILINE)
+    assert sorted(keys.findall(interface)) == sorted(toml_keys.INTERFACE)
+    assert sorted(keys.findall(peers)) == sorted(toml_keys.PEER)
+
+
+def test_the_limits_are_the_parsers() -> None:
+    assert f"from {MIN_MTU} to {MAX_MTU}" in TEXT.replace("\n", " ")
+    assert f"up to {toml_keys.MAX_NAME_LENGTH} printable" in TEXT
+
+
+def examples() -> list[str]:
+    return [
+        block
+        for block in re.findall(r"^\.Bd -literal.*?\n(.*?)^\.Ed", TEXT, re.DOTALL | re.MULTILINE)
+        if "[interface]" in block
+    ]
+
+
+def test_the_examples_are_read(tmp_path: Path) -> None:
+    assert len(examples()) == 3
+    for name, secret in (("laptop", PRIVATE), ("gate", PRIVATE), ("road", PRIVATE)):
+        (tmp_path / f"{name}.key").write_text(secret)
+        (tmp_path / f"{name}.key").chmod(0o600)
+    (tmp_path / "laptop.psk").write_text(PSK)
+    (tmp_path / "laptop.psk").chmod(0o600)
+    for example in examples():
+        path = tmp_path / "wg0.toml"
+        path.write_text(example)
+        path.chmod(0o600)
+        loaded = load(path, "quick")
+        assert loaded.warnings == []
+        assert loaded.config.peers
+        assert loaded.config.interface.private_key is not None
+
+
+def test_the_diagnostic_is_what_is_said() -> None:
+    with pytest.raises(ConfigError) as caught:
+        toml.parse("\n[interface]\n\nadress = []", "quick", Path("/etc/wgpy/wg0.toml"))
+    assert f"wgpy: {caught.value}\n" in TEXT
+
+
+@pytest.mark.tool("mandoc")
+def test_mandoc_finds_nothing() -> None:
+    done = subprocess.run(
+        [program("mandoc"), "-Tlint", str(PAGE)], capture_output=True, text=True, check=False
+    )
+    # Which other manuals are installed is no matter of this page.
+    found = [x for x in done.stdout.splitlines() if "referenced manual not found" not in x]
+    assert found == []
+    assert done.returncode in (0, 1), "1 is STYLE, and nothing worse"

@@ -1,0 +1,289 @@
+"""`wgpy show`: the configuration and the state of interfaces, as wg(8) shows them.
+
+With a daemon of ours, the pretty form has a few lines more; `--json` has everything.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+from wgpy.cli import style
+from wgpy.cli.errors import CommandError
+from wgpy.device import client
+from wgpy.device.uapi import DeviceState, PeerState, UapiError
+from wgpy.keys import PublicKey
+
+NONE: Final = "(none)"
+OFF: Final = "off"
+
+Rows = list[tuple[str, ...]]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of `show`."""
+    parser.add_argument(
+        "interface",
+        nargs="?",
+        default="all",
+        metavar="INTERFACE",
+        help="an interface, `all` (the default), or `interfaces` for their names alone",
+    )
+    parser.add_argument(
+        "field",
+        nargs="?",
+        choices=sorted(FIELDS),
+        metavar="FIELD",
+        help="print one thing only, separated by tabs, for scripts: " + ", ".join(FIELDS),
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON, times in seconds")
+    parser.epilog = (
+        "Private and pre-shared keys are printed as (hidden), in JSON too, unless WG_HIDE_KEYS is "
+        "`never` or the field asked for is private-key, preshared-keys or dump. WG_COLOR_MODE is "
+        "always, never or auto."
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Show what `args` asks for; returns the exit code."""
+    if args.interface == "interfaces":
+        if args.field is not None:
+            raise CommandError("`show interfaces` takes no field; see `wgpy show --help`")
+        names = client.list_interfaces()
+        if args.json:
+            _print(_json_text(names))
+        elif names:
+            _print(" ".join(names) + "\n")
+        return 0
+    every = args.interface == "all"
+    names = client.list_interfaces() if every else [args.interface]
+    states = {}
+    for name in names:
+        try:
+            states[name] = client.get(name)
+        except UapiError as error:
+            if not every:
+                raise
+            # One that is out of reach must not hide the others.
+            print(f"wgpy: {error}", file=sys.stderr)
+    if args.json:
+        _print(_json_text({name: as_json(states[name], args.field) for name in states}))
+    elif args.field is not None:
+        for name, state in states.items():
+            _print(script(state, args.field, name if every else None))
+    else:
+        now = int(time.time())
+        _print(style.finish("\n".join(pretty(name, states[name], now) for name in states)))
+    return 1 if names and not states else 0
+
+
+def _print(text: str) -> None:
+    sys.stdout.write(text)
+
+
+def _json_text(value: object) -> str:
+    import json
+
+    return json.dumps(value, indent=2) + "\n"
+
+
+# --- For people ---
+
+
+def pretty(name: str, state: DeviceState, now: int) -> str:
+    """The coloured text of one interface; `now` in seconds since the epoch."""
+    out = [style.RESET, style.heading("interface", name, style.GREEN)]
+    public = _public_key(state)
+    if state.private_key is not None and public is not None:
+        private = style.HIDDEN if style.hides_keys() else state.private_key.base64()
+        out.append(style.label("public key", public.base64()))
+        out.append(style.label("private key", private))
+    if state.listen_port:
+        out.append(style.label("listening port", str(state.listen_port)))
+    if state.fwmark:
+        out.append(style.label("fwmark", hex(state.fwmark)))
+    if state.wgpy_version is not None:
+        out.append(style.label("daemon", f"wgpy {state.wgpy_version}"))
+    if state.datapath is not None:
+        out.append(style.label("data path", state.datapath))
+    # The latest handshake first, those that never had one last, otherwise as they come.
+    peers = sorted(state.peers, key=lambda peer: peer.last_handshake, reverse=True)
+    out.extend("\n" + _pretty_peer(peer, now) for peer in peers)
+    return "".join(out)
+
+
+def _pretty_peer(peer: PeerState, now: int) -> str:
+    out = [style.heading("peer", peer.public_key.base64(), style.YELLOW)]
+    if peer.preshared_key is not None:
+        psk = style.HIDDEN if style.hides_keys() else peer.preshared_key.base64()
+        out.append(style.label("preshared key", psk))
+    if peer.endpoint is not None:
+        out.append(style.label("endpoint", str(peer.endpoint)))
+    if peer.endpoint_name is not None:
+        host, port = peer.endpoint_name
+        out.append(style.label("endpoint name", f"{host}:{port}"))
+    slash = f"{style.CYAN}/{style.RESET}"
+    prefixes = [str(prefix).replace("/", slash) for prefix in peer.allowed_ips]
+    out.append(style.label("allowed ips", ", ".join(prefixes) or NONE))
+    if peer.last_handshake[0]:
+        out.append(style.label("latest handshake", style.ago(peer.last_handshake[0], now)))
+    if peer.rx_bytes or peer.tx_bytes:
+        received, sent = style.size(peer.rx_bytes), style.size(peer.tx_bytes)
+        out.append(style.label("transfer", f"{received} received, {sent} sent"))
+    if peer.persistent_keepalive:
+        interval = style.duration(peer.persistent_keepalive)
+        out.append(style.label("persistent keepalive", f"every {interval}"))
+    return "".join(out)
+
+
+def _public_key(state: DeviceState) -> PublicKey | None:
+    return None if state.private_key is None else state.private_key.public()
+
+
+# --- For scripts ---
+
+
+def script(state: DeviceState, field: str, interface: str | None) -> str:
+    """One field in lines of columns between tabs; with `interface`, that is the first column."""
+    first = () if interface is None else (interface,)
+    return "".join("\t".join(first + row) + "\n" for row in FIELDS[field](state))
+
+
+def _each_peer(columns: Callable[[PeerState], tuple[str, ...]]) -> Callable[[DeviceState], Rows]:
+    def rows(state: DeviceState) -> Rows:
+        return [(peer.public_key.base64(), *columns(peer)) for peer in state.peers]
+
+    return rows
+
+
+def _public_text(state: DeviceState) -> str:
+    public = _public_key(state)
+    return NONE if public is None else public.base64()
+
+
+def _private_text(state: DeviceState) -> str:
+    return NONE if state.private_key is None else state.private_key.base64()
+
+
+def _fwmark_text(state: DeviceState) -> str:
+    return hex(state.fwmark) if state.fwmark else OFF
+
+
+def _psk_text(peer: PeerState) -> str:
+    return NONE if peer.preshared_key is None else peer.preshared_key.base64()
+
+
+def _endpoint_text(peer: PeerState) -> str:
+    return NONE if peer.endpoint is None else str(peer.endpoint)
+
+
+def _prefixes_text(peer: PeerState, separator: str) -> str:
+    return separator.join(map(str, peer.allowed_ips)) or NONE
+
+
+def _keepalive_text(peer: PeerState) -> str:
+    return str(peer.persistent_keepalive or OFF)
+
+
+def _dump(state: DeviceState) -> Rows:
+    device = (
+        _private_text(state),
+        _public_text(state),
+        str(state.listen_port),
+        _fwmark_text(state),
+    )
+    return [device, *_each_peer(_dump_peer)(state)]
+
+
+def _dump_peer(peer: PeerState) -> tuple[str, ...]:
+    return (
+        _psk_text(peer),
+        _endpoint_text(peer),
+        _prefixes_text(peer, ","),
+        str(peer.last_handshake[0]),
+        str(peer.rx_bytes),
+        str(peer.tx_bytes),
+        _keepalive_text(peer),
+    )
+
+
+FIELDS: Final[dict[str, Callable[[DeviceState], Rows]]] = {
+    "public-key": lambda state: [(_public_text(state),)],
+    "private-key": lambda state: [(_private_text(state),)],
+    "listen-port": lambda state: [(str(state.listen_port),)],
+    "fwmark": lambda state: [(_fwmark_text(state),)],
+    "peers": _each_peer(lambda peer: ()),
+    "preshared-keys": _each_peer(lambda peer: (_psk_text(peer),)),
+    "endpoints": _each_peer(lambda peer: (_endpoint_text(peer),)),
+    "allowed-ips": _each_peer(lambda peer: (_prefixes_text(peer, " "),)),
+    "latest-handshakes": _each_peer(lambda peer: (str(peer.last_handshake[0]),)),
+    "transfer": _each_peer(lambda peer: (str(peer.rx_bytes), str(peer.tx_bytes))),
+    "persistent-keepalive": _each_peer(lambda peer: (_keepalive_text(peer),)),
+    "dump": _dump,
+}
+
+
+# --- For programs ---
+
+# The fields by name; what a field leaves out of the whole document is everything else. The names
+# are those of the wg-json script that comes with wireguard-tools.
+_DEVICE_KEYS: Final = {
+    "public-key": "publicKey",
+    "private-key": "privateKey",
+    "listen-port": "listenPort",
+    "fwmark": "fwmark",
+}
+_PEER_KEYS: Final = {
+    "peers": (),
+    "preshared-keys": ("presharedKey",),
+    "endpoints": ("endpoint", "endpointName"),
+    "allowed-ips": ("allowedIps",),
+    "latest-handshakes": ("latestHandshake",),
+    "transfer": ("transferRx", "transferTx"),
+    "persistent-keepalive": ("persistentKeepalive",),
+}
+_SECRET_FIELDS: Final = ("private-key", "preshared-keys", "dump")
+
+
+def as_json(state: DeviceState, field: str | None = None) -> dict[str, Any]:
+    """One interface as a JSON object, or with `field` that part of it. What is not set is null."""
+    hide = style.hides_keys() and field not in _SECRET_FIELDS
+    if field in _DEVICE_KEYS:
+        key = _DEVICE_KEYS[field]
+        return {key: _device_json(state, hide)[key]}
+    peers = {peer.public_key.base64(): _peer_json(peer, hide) for peer in state.peers}
+    if field in _PEER_KEYS:
+        keys = _PEER_KEYS[field]
+        peers = {name: {key: peer[key] for key in keys} for name, peer in peers.items()}
+        return {"peers": peers}
+    return {**_device_json(state, hide), "peers": peers}
+
+
+def _device_json(state: DeviceState, hide: bool) -> dict[str, Any]:
+    private = None if state.private_key is None else state.private_key.base64()
+    public = _public_key(state)
+    return {
+        "publicKey": None if public is None else public.base64(),
+        "privateKey": style.HIDDEN if private and hide else private,
+        "listenPort": state.listen_port,
+        "fwmark": state.fwmark or None,
+        "version": state.wgpy_version,
+        "datapath": state.datapath,
+        "counters": state.counters,
+    }
+
+
+def _peer_json(peer: PeerState, hide: bool) -> dict[str, Any]:
+    psk = None if peer.preshared_key is None else peer.preshared_key.base64()
+    name = peer.endpoint_name
+    return {
+        "presharedKey": style.HIDDEN if psk and hide else psk,
+        "endpoint": None if peer.endpoint is None else str(peer.endpoint),
+        "endpointName": None if name is None else f"{name[0]}:{name[1]}",
+        "latestHandshake": peer.last_handshake[0] or None,
+        "transferRx": peer.rx_bytes,
+        "transferTx": peer.tx_bytes,
+        "persistentKeepalive": peer.persistent_keepalive or None,
+        "allowedIps": [str(prefix) for prefix in peer.allowed_ips],
+    }

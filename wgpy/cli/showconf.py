@@ -1,0 +1,18 @@
+"""`wgpy showconf`: the configuration of an interface as a file for `setconf`, secrets included."""
+
+import argparse
+import sys
+
+from wgpy.config.write import conf_text, from_state
+from wgpy.device import client
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of `showconf`."""
+    parser.add_argument("interface", metavar="INTERFACE", help="the interface to show")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the configuration; returns the exit code."""
+    sys.stdout.write(conf_text(from_state(client.get(args.interface)), quick=False))
+    return 0

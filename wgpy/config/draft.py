@@ -1,0 +1,223 @@
+"""A configuration while it is being read, and the rules that span more than one line of it.
+
+Both formats fill a Draft. `finish` makes the Config of it, or refuses: in quick mode whatever
+would not do what was written (a peer, an address or an allowed IP twice), where wg mode does what
+wg(8) does, with a warning.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from wgpy.config.errors import ConfigError, located
+from wgpy.config.model import (
+    Config,
+    EndpointSpec,
+    InterfaceAddress,
+    InterfaceConfig,
+    PeerConfig,
+)
+from wgpy.config.values import BadValueError, has_host_bits, parse_network, shown
+from wgpy.device.uapi import AllowedIpChange
+from wgpy.ip import Prefix, mask
+from wgpy.keys import PresharedKey, PrivateKey, PublicKey
+
+# wg: what wg(8) reads with setconf, addconf and syncconf. quick: what wg-quick(8) reads.
+Mode = Literal["wg", "quick"]
+
+
+@dataclass(slots=True)
+class Spelling:
+    """How a format spells what messages must name."""
+
+    public_key: str
+    allowed_ips: str
+    address: str
+
+
+@dataclass(slots=True)
+class PeerDraft:
+    """A peer as far as it was read. `line` is that of its section."""
+
+    line: int | None
+    public_key: PublicKey | None = None
+    public_key_line: int | None = None
+    preshared_key: PresharedKey | None = None
+    endpoint: EndpointSpec | None = None
+    persistent_keepalive: int | None = None
+    name: str | None = None
+    # What was written, in order, with its lines; and whether it replaces what the peer has.
+    changes: list[tuple[AllowedIpChange, int | None]] = field(default_factory=list)
+    replace: bool = True
+
+
+@dataclass(slots=True)
+class Draft:
+    """A configuration as far as it was read."""
+
+    path: Path | None
+    mode: Mode
+    spelling: Spelling
+    private_key: PrivateKey | None = None
+    listen_port: int | None = None
+    fwmark: int | None = None
+    addresses: list[tuple[InterfaceAddress, int | None]] = field(default_factory=list)
+    dns: list[str] = field(default_factory=list)
+    dns_search: list[str] = field(default_factory=list)
+    mtu: int | None = None
+    table: Literal["auto", "off"] | int = "auto"
+    hooks: dict[str, list[str]] = field(default_factory=dict)
+    save_config: bool = False
+    peers: list[PeerDraft] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    def error(
+        self, line: int | None, key: str | None, reason: str, hint: str | None = None
+    ) -> ConfigError:
+        """The error to raise for this file."""
+        return ConfigError(self.path, line, key, reason, hint)
+
+    def warn(self, line: int | None, key: str | None, reason: str, hint: str | None = None) -> None:
+        """Remember a warning."""
+        self.warnings.append(located(self.path, line, key, reason, hint))
+
+    def add_allowed_ip(self, peer: PeerDraft, text: str, line: int | None) -> None:
+        """Read one word of the allowed IPs, in wg mode also `+CIDR` and `-CIDR`.
+
+        Raises BadValueError.
+        """
+        sign = text[:1] if text[:1] in ("+", "-") else ""
+        if sign and self.mode != "wg":
+            raise BadValueError(
+                f"{shown(text)} changes what the peer has, and `up` starts with nothing",
+                "leave the sign out",
+            )
+        written = text[len(sign) :]
+        address, length = parse_network(written)
+        prefix = Prefix(mask(address, length), length)
+        if has_host_bits(address, prefix):
+            self.warn(
+                line,
+                self.spelling.allowed_ips,
+                f"{shown(written)} has bits beyond its prefix length",
+                f"it is taken as {prefix}",
+            )
+        if sign:
+            peer.replace = False
+        peer.changes.append((AllowedIpChange(prefix, remove=sign == "-"), line))
+
+    def finish(self) -> Config:
+        """The Config, once everything was read. Raises ConfigError."""
+        self._check_addresses()
+        peers = self._merge_peers()
+        allowed = self._share_out(peers)
+        return Config(
+            InterfaceConfig(
+                private_key=self.private_key,
+                listen_port=self.listen_port,
+                fwmark=self.fwmark,
+                addresses=tuple(address for address, _ in self.addresses),
+                dns=tuple(self.dns),
+                dns_search=tuple(self.dns_search),
+                mtu=self.mtu,
+                table=self.table,
+                pre_up=tuple(self.hooks.get("pre_up", ())),
+                post_up=tuple(self.hooks.get("post_up", ())),
+                pre_down=tuple(self.hooks.get("pre_down", ())),
+                post_down=tuple(self.hooks.get("post_down", ())),
+                save_config=self.save_config,
+            ),
+            tuple(
+                PeerConfig(
+                    public_key=key,
+                    preshared_key=peer.preshared_key,
+                    allowed_ips=tuple(allowed[key]),
+                    endpoint=peer.endpoint,
+                    persistent_keepalive=peer.persistent_keepalive,
+                    name=peer.name,
+                    incremental=None if peer.replace else tuple(c for c, _ in peer.changes),
+                )
+                for key, peer in peers.items()
+            ),
+            self.path,
+        )
+
+    def _check_addresses(self) -> None:
+        # The kernel holds an IPv6 address once, whatever its length; an IPv4 one once per length.
+        seen: dict[object, int | None] = {}
+        for address, line in self.addresses:
+            unit = address if address.version == 4 else address.address
+            if unit in seen:
+                raise self.error(
+                    line,
+                    self.spelling.address,
+                    f"{address} is here twice{_at(seen[unit])}",
+                    "take one of the two out",
+                )
+            seen[unit] = line
+
+    def _merge_peers(self) -> dict[PublicKey, PeerDraft]:
+        """Peers by key, in order. In wg mode a second section of a key goes on with the first."""
+        peers: dict[PublicKey, PeerDraft] = {}
+        for peer in self.peers:
+            if peer.public_key is None:
+                key = self.spelling.public_key
+                raise self.error(peer.line, None, f"this peer has no {key}", "give it one")
+            first = peers.setdefault(peer.public_key, peer)
+            if first is peer:
+                continue
+            reason = f"this peer is here twice{_at(first.public_key_line)}"
+            line, key = peer.public_key_line, self.spelling.public_key
+            if self.mode != "wg":
+                raise self.error(line, key, reason, "make one section of the two")
+            self.warn(line, key, reason, "the last value of each key counts")
+            first.preshared_key = peer.preshared_key or first.preshared_key
+            first.endpoint = peer.endpoint or first.endpoint
+            if peer.persistent_keepalive is not None:
+                first.persistent_keepalive = peer.persistent_keepalive
+            if peer.replace:
+                first.changes, first.replace = peer.changes, True
+            else:
+                first.changes += peer.changes
+        return peers
+
+    def _share_out(self, peers: dict[PublicKey, PeerDraft]) -> dict[PublicKey, list[Prefix]]:
+        """The prefixes of each peer: each prefix to the last one that names it."""
+        # Dicts for their order: a peer's prefixes stay as the file has them.
+        owned: dict[PublicKey, dict[Prefix, None]] = {key: {} for key in peers}
+        owner: dict[Prefix, tuple[PublicKey, int | None]] = {}
+        for key, peer in peers.items():
+            if not peer.replace:
+                continue
+            for (prefix, remove), line in peer.changes:
+                if remove:
+                    owned[key].pop(prefix, None)
+                    continue
+                before = owner.get(prefix)
+                if before is not None and prefix in owned[before[0]]:
+                    self._say_taken(prefix, line, before, same=before[0] == key)
+                    if before[0] != key:
+                        del owned[before[0]][prefix]
+                owned[key][prefix] = None
+                owner[prefix] = key, line
+        return {key: list(prefixes) for key, prefixes in owned.items()}
+
+    def _say_taken(
+        self, prefix: Prefix, line: int | None, before: tuple[PublicKey, int | None], *, same: bool
+    ) -> None:
+        key, spelled = self.spelling.allowed_ips, _at(before[1])
+        if same:
+            self.warn(line, key, f"{prefix} is here twice{spelled}", "one of the two is enough")
+        elif self.mode == "wg":
+            self.warn(line, key, f"{prefix} is another peer's{spelled}", "the last peer has it")
+        else:
+            raise self.error(
+                line,
+                key,
+                f"{prefix} is another peer's{spelled}",
+                "a prefix belongs to one peer; take it from the other",
+            )
+
+
+def _at(line: int | None) -> str:
+    return "" if line is None else f" (see line {line})"

@@ -1,0 +1,122 @@
+"""wgpy.toml: the same things as in a .conf file, in TOML. wgpy.toml(5) describes it.
+
+Keys are exact, and an unknown one refuses the file. Keys of WireGuard may be in files of their
+own (`private_key_file`, `preshared_key_file`), named relative to the configuration.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final
+
+import tomli
+
+from wgpy.config.conf import HOOKS
+from wgpy.config.draft import Draft, Mode, PeerDraft, Spelling
+from wgpy.config.errors import ConfigError
+from wgpy.config.model import Config
+from wgpy.config.toml_keys import INTERFACE, PEER, Value
+from wgpy.config.toml_lines import Path as Place
+from wgpy.config.toml_lines import line_index
+from wgpy.config.values import BadValueError
+from wgpy.keys import KeyFormatError
+
+_SPELLING: Final = Spelling("public_key", "allowed_ips", "address")
+
+# What only `wgpy up` understands, as wg-quick(8)'s own keys in a .conf file.
+QUICK_KEYS: Final = frozenset({"address", "dns", "mtu", "table", "save_config", *HOOKS.values()})
+
+_KEY_HINTS: Final = {
+    "private_key": "`wgpy genkey` makes one",
+    "preshared_key": "`wgpy genpsk` makes one",
+    "public_key": "`wgpy pubkey` on the peer prints it",
+}
+
+
+def parse(text: str, mode: Mode, path: Path | None = None) -> tuple[Config, list[str]]:
+    """Read the text of a TOML file: what it says, and warnings. Raises ConfigError."""
+    try:
+        document = tomli.loads(text)
+    except tomli.TOMLDecodeError as error:
+        # `msg` says what is wrong in general terms; the document itself is not repeated.
+        raise ConfigError(path, error.lineno, None, f"this is not TOML: {error.msg}") from None
+    except (ValueError, RecursionError):
+        # A number of thousands of digits, or brackets within brackets without an end.
+        raise ConfigError(path, None, None, "this is not TOML that a person wrote") from None
+    reader = _Reader(Draft(path, mode, _SPELLING), text)
+    reader.document(document)
+    config = reader.draft.finish()
+    return config, reader.draft.warnings
+
+
+class _Reader:
+    """Reads a parsed document into a draft."""
+
+    def __init__(self, draft: Draft, text: str) -> None:
+        self.draft = draft
+        self._lines = line_index(text)
+
+    def line(self, place: Place) -> int | None:
+        """The line of a place, or of the nearest thing around it."""
+        while place and place not in self._lines:
+            place = place[:-1]
+        return self._lines.get(place)
+
+    def document(self, document: Mapping[str, object]) -> None:
+        """Read it all."""
+        for key, value in document.items():
+            if key == "interface":
+                self._table((key,), value, INTERFACE, None)
+            elif key == "peer":
+                tables = self._list((key,), value, "write each peer under [[peer]]")
+                for index, table in enumerate(tables):
+                    peer = PeerDraft(self.line((key, index)))
+                    self.draft.peers.append(peer)
+                    self._table((key, index), table, PEER, peer)
+            else:
+                raise self._unknown((key,), ("interface", "peer"))
+
+    def _table(
+        self,
+        place: Place,
+        table: object,
+        known: Mapping[str, Callable[[Value], None]],
+        peer: PeerDraft | None,
+    ) -> None:
+        if not isinstance(table, dict):
+            header = "[interface]" if peer is None else "[[peer]]"
+            raise self.draft.error(
+                self.line(place), str(place[0]), "is no table", f"write {header} and keys under it"
+            )
+        for key, value in table.items():
+            if key not in known:
+                raise self._unknown((*place, key), tuple(known))
+            if key in QUICK_KEYS and self.draft.mode == "wg":
+                raise self.draft.error(
+                    self.line((*place, key)),
+                    key,
+                    "is for `wgpy up`, and not for a command of wg(8)",
+                    "`wgpy strip` takes it out",
+                )
+            item = Value(self.draft, self.line, (*place, key), value, peer, table)
+            try:
+                known[key](item)
+            except BadValueError as error:
+                raise item.error(error.reason, error.hint) from None
+            except KeyFormatError as error:
+                hint = _KEY_HINTS[key.removesuffix("_file")]
+                raise item.error(str(error), hint) from None
+
+    def _list(self, place: Place, value: object, hint: str) -> list[object]:
+        if not isinstance(value, list):
+            raise self.draft.error(self.line(place), str(place[-1]), "is no list", hint)
+        return value
+
+    def _unknown(self, place: Place, known: tuple[str, ...]) -> ConfigError:
+        import difflib
+
+        key = str(place[-1])
+        # A long one may be a secret that lost its key; 24 characters are no whole one.
+        safe = key if len(key) <= 24 else None
+        close = difflib.get_close_matches(key.replace("-", "_").lower(), known, 1)
+        hint = f"did you mean {close[0]}?" if close else "remove it, or see wgpy.toml(5)"
+        return self.draft.error(self.line(place), safe, "is no key" if safe else "no key", hint)

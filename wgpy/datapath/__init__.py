@@ -1,0 +1,1 @@
+"""The road between the TUN and the UDP socket."""

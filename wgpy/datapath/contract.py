@@ -1,0 +1,293 @@
+"""The seam between control and data: what every data path does, and the events it reports.
+
+Python decides, the data path moves packets, as with a kernel module. The control plane opens and
+configures the TUN and the UDP sockets; the data path serves them, and does exactly this: look up
+allowed IPs, seal or open transport messages in place, keep counters and the replay window, follow
+authenticated roaming, batch system calls. Every other datagram that passes its filter, and every
+change of state that the protocol must hear of, goes up as an event behind one file descriptor.
+
+Times are seconds on CLOCK_BOOTTIME; 0.0 means never. A handle names a peer and is never reused
+within one data path.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Literal, NamedTuple, Protocol
+
+from wgpy.ip import Prefix
+from wgpy.protocol.activity import Activity
+
+Handle = int
+
+
+class DataPathError(Exception):
+    """The data path cannot do what was asked; the text says what and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where a peer is, and from which address of ours it is answered (sticky sources).
+
+    `address` is numeric; `scope` is the interface index of a link-local IPv6 address. `source` is
+    the address of ours that the peer's last authenticated packet hit (4 or 16 bytes) or None to
+    let the routing table choose, and `ifindex` the interface it came in by, 0 if unknown.
+    """
+
+    address: str
+    port: int
+    scope: int = 0
+    source: bytes | None = None
+    ifindex: int = 0
+
+
+class Slot(Enum):
+    """Where a new key pair goes (whitepaper 6.3; the kernel's add_new_keypair)."""
+
+    # Both sides have it: use it at once. The former current one becomes previous.
+    CURRENT = "current"
+    # We answered an initiation: wait for the first packet sealed with it before sealing with it.
+    NEXT = "next"
+
+
+@dataclass(slots=True)
+class NewKeyPair:
+    """A key pair to install. Its two keys (32 bytes each) are consumed: wiped once taken over.
+
+    `local_index` was reserved and is from now on owned by the key pair. At `reject_after` it is
+    neither sealed nor opened with any more. The first packet sealed after `notify_send_after`
+    raises RekeySend, the first opened after `notify_receive_after` raises RekeyReceive, once each;
+    infinity for never.
+    """
+
+    send_key: bytearray
+    receive_key: bytearray
+    local_index: int
+    remote_index: int
+    created: float
+    reject_after: float
+    notify_send_after: float
+    notify_receive_after: float
+
+    def __repr__(self) -> str:
+        return f"NewKeyPair(local={self.local_index:#010x}, remote={self.remote_index:#010x})"
+
+
+class FilterRule(NamedTuple):
+    """One type of control datagram that may reach Python.
+
+    `length` is exact, or with `exact` false the least. At `mac1_offset` stands a mac1 of 16 bytes
+    under the filter's key, unless None. At `index_offset` stands one of our reserved indices,
+    unless None. Whatever fits no rule is dropped and counted.
+    """
+
+    type: int
+    length: int
+    exact: bool = True
+    mac1_offset: int | None = None
+    index_offset: int | None = None
+
+
+class AllowedIpOperation(NamedTuple):
+    """One step of an atomic batch. `replace` takes every prefix of the peer from it first; its
+    `prefix` is None. An added prefix moves to its new owner."""
+
+    operation: Literal["add", "remove", "replace"]
+    peer: Handle
+    prefix: Prefix | None = None
+
+
+# --- Events ---
+
+
+@dataclass(frozen=True, slots=True)
+class Datagram:
+    """A control datagram that passed the filter, with the time it was read."""
+
+    data: bytes
+    endpoint: Endpoint
+    when: float
+
+
+@dataclass(frozen=True, slots=True)
+class HandshakeNeeded:
+    """A packet waits for this peer, and no key pair can seal it."""
+
+    peer: Handle
+
+
+@dataclass(frozen=True, slots=True)
+class Active:
+    """The first packet, in or out, since the control plane said `rest`."""
+
+    peer: Handle
+
+
+@dataclass(frozen=True, slots=True)
+class KeyConfirmed:
+    """The first packet of the next key pair was opened: it is the current one now."""
+
+    peer: Handle
+    local_index: int
+
+
+@dataclass(frozen=True, slots=True)
+class RekeySend:
+    """A packet was sealed with a key older than its `notify_send_after`, or sealed too often."""
+
+    peer: Handle
+
+
+@dataclass(frozen=True, slots=True)
+class RekeyReceive:
+    """A packet was opened with a key older than its `notify_receive_after`."""
+
+    peer: Handle
+
+
+@dataclass(frozen=True, slots=True)
+class Roamed:
+    """An authenticated packet came from another address, or to another one of ours."""
+
+    peer: Handle
+    endpoint: Endpoint
+
+
+@dataclass(frozen=True, slots=True)
+class TunLost:
+    """The TUN is gone (errno EBADFD after its link was deleted)."""
+
+    errno: int
+
+
+@dataclass(frozen=True, slots=True)
+class SocketError:
+    """A UDP socket cannot be served any more."""
+
+    fd: int
+    errno: int
+
+
+@dataclass(frozen=True, slots=True)
+class Offload:
+    """An offload was switched off in service, and why."""
+
+    name: str
+    on: bool
+    errno: int
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The data path failed inside and holds no keys any more; peers must shake hands afresh."""
+
+    text: str
+
+
+Event = (
+    Datagram
+    | HandshakeNeeded
+    | Active
+    | KeyConfirmed
+    | RekeySend
+    | RekeyReceive
+    | Roamed
+    | TunLost
+    | SocketError
+    | Offload
+    | Failed
+)
+
+
+class DataPath(Protocol):
+    """The contract. One object serves one interface; there is no state outside of it."""
+
+    @property
+    def name(self) -> str:
+        """`portable` or `native`."""
+
+    def fileno(self) -> int:
+        """Readable whenever `drain` has something to do."""
+
+    def drain(self, limit: int) -> list[Event]:
+        """At most `limit` datagrams and every pending peer event, oldest datagram first."""
+
+    def queue_depth(self) -> int:
+        """Control datagrams that wait to be drained: what "under load" means."""
+
+    def close(self) -> None:
+        """Stop, wipe every key and close the sockets. The TUN stays its owner's to close."""
+
+    def set_sockets(self, v4: int | None, v6: int | None) -> None:
+        """Serve these sockets (their descriptors are owned from now on) and close the old ones."""
+
+    def set_mtu(self, mtu: int) -> None:
+        """Padding ends at the MTU. Raises DataPathError over MAX_INNER_LENGTH."""
+
+    def set_up(self, up: bool) -> None:
+        """Follow the link. Down: drop what is staged, read neither TUN nor sockets."""
+
+    def set_filter(self, rules: Sequence[FilterRule], mac1_key: bytes) -> None:
+        """What may reach Python. `mac1_key` is the keyed BLAKE2s key, 32 bytes."""
+
+    def add_peer(self) -> Handle:
+        """A new peer, with no address, endpoint or key."""
+
+    def remove_peer(self, peer: Handle) -> None:
+        """When it returns no packet of it is in flight, and its keys are wiped."""
+
+    def set_allowed_ips(self, changes: Iterable[AllowedIpOperation]) -> None:
+        """One atomic batch."""
+
+    def allowed_ips(self, peer: Handle) -> list[Prefix]:
+        """The prefixes that the peer owns now, sorted."""
+
+    def set_endpoint(self, peer: Handle, endpoint: Endpoint | None) -> None:
+        """Where the peer is; roaming replaces it."""
+
+    def clear_source(self, peer: Handle | None) -> None:
+        """Forget the sticky source of one peer, or of all: routes or addresses changed."""
+
+    def reserve_index(self) -> int:
+        """A random u32 that no handshake and no key pair holds."""
+
+    def free_index(self, index: int) -> None:
+        """Give a reserved index back; unknown ones are ignored."""
+
+    def install(self, peer: Handle, slot: Slot, pair: NewKeyPair, *, kick: bool) -> None:
+        """Install a key pair. With `kick`, and for CURRENT only: send what is staged at once, or
+        else a keepalive, which confirms the key to the responder.
+        """
+
+    def drop_keys(self, peer: Handle) -> None:
+        """Wipe the peer's key pairs and free their indices."""
+
+    def send_keepalive(self, peer: Handle) -> None:
+        """Send a keepalive; with no valid key, HandshakeNeeded."""
+
+    def drop_staged(self, peer: Handle) -> None:
+        """Drop and count what waits for a handshake."""
+
+    def send(
+        self, data: bytes, *, to: Endpoint | None = None, peer: Handle | None = None
+    ) -> int | None:
+        """Send a control datagram, to a peer's endpoint unless `to` says otherwise.
+
+        With `peer` it is counted to it as authenticated, and not as data. Returns an errno, or
+        None when the socket took it; EDESTADDRREQ when there is no endpoint.
+        """
+
+    def heard(self, peer: Handle, size: int, when: float) -> None:
+        """A control datagram of `size` bytes from the peer proved authentic."""
+
+    def activity(self, peer: Handle) -> Activity:
+        """What happened on the peer's road so far."""
+
+    def rest(self, peer: Handle) -> None:
+        """Nothing is pending: the peer's next packet raises Active."""
+
+    def counters(self) -> dict[str, int]:
+        """What was dropped, by reason, and how often each thing with a bound met it."""
+
+    def offloads(self) -> dict[str, bool]:
+        """Each offload by name, and whether it is in use."""

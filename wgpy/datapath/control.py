@@ -1,0 +1,280 @@
+"""The control plane's side of the portable data path: peers, keys, filters, events and counters.
+
+`contract.DataPath` documents every public method.
+"""
+
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from errno import EDESTADDRREQ
+
+from wgpy.datapath.allowedips import AllowedIps
+from wgpy.datapath.contract import (
+    Active,
+    AllowedIpOperation,
+    Datagram,
+    DataPathError,
+    Endpoint,
+    Event,
+    FilterRule,
+    Handle,
+    HandshakeNeeded,
+    KeyConfirmed,
+    NewKeyPair,
+    RekeyReceive,
+    RekeySend,
+    Roamed,
+    Slot,
+)
+from wgpy.datapath.endpoint import Route, to_endpoint, to_route
+from wgpy.datapath.filter import ControlFilter
+from wgpy.datapath.road import Pending, Road
+from wgpy.datapath.session import Session
+from wgpy.ip import Prefix
+from wgpy.protocol.activity import Activity
+from wgpy.protocol.constants import CONTROL_QUEUE_LENGTH, MAX_INNER_LENGTH
+
+# An index must not read as the STUN magic cookie (RFC 8489 section 5), which shares our port.
+_STUN_COOKIE = 0x42A41221
+
+
+class ControlSide(ABC):
+    """Everything of the data path that is not a packet on its way."""
+
+    def __init__(
+        self,
+        *,
+        vnet_header: bool,
+        mtu: int,
+        clock: Callable[[], float],
+        random: Callable[[int], bytes],
+    ) -> None:
+        self._vnet_header = vnet_header
+        self._clock = clock
+        self._random = random
+        self._roads: dict[Handle, Road] = {}
+        self._next_handle = 1
+        self._allowed = AllowedIps()
+        # Indices that open a session, and those that are only reserved for a handshake.
+        self._indices: dict[int, tuple[Road, Session]] = {}
+        self._reserved: set[int] = set()
+        self._filter = ControlFilter()
+        self._datagrams: deque[Datagram] = deque()
+        self._dirty: list[Road] = []
+        self._alarms: list[Event] = []
+        self._counters: dict[str, int] = {}
+        self._up = False
+        self._mtu = 0
+        self.set_mtu(mtu)
+        self._prepare()
+
+    @abstractmethod
+    def _prepare(self) -> None:
+        """Make what the packet's side needs."""
+
+    @abstractmethod
+    def _transmit_control(self, data: bytes, route: Route) -> int | None:
+        """Send one control datagram. Returns an errno."""
+
+    @abstractmethod
+    def _ring(self) -> None:
+        """Make fileno() readable: there is something to drain."""
+
+    @abstractmethod
+    def _flush_staged(self, road: Road, now: float) -> None:
+        """Send what waited for a key."""
+
+    @abstractmethod
+    def _send_empty(self, road: Road, now: float) -> None:
+        """Send a keepalive."""
+
+    # --- Events and counters ---
+
+    def _count(self, reason: str) -> None:
+        self._counters[reason] = self._counters.get(reason, 0) + 1
+
+    def _raise(self, road: Road, event: Pending) -> None:
+        if not road.pending:
+            self._dirty.append(road)
+            self._ring()
+        road.pending |= event
+
+    def _alarm(self, event: Event) -> None:
+        self._alarms.append(event)
+        self._ring()
+
+    def _wake(self, road: Road) -> None:
+        road.resting = False
+        self._raise(road, Pending.ACTIVE)
+
+    def _control_datagram(self, data: bytes, route: Route, now: float) -> None:
+        refusal = self._filter.refusal(data, self._is_ours)
+        if refusal is None and len(self._datagrams) >= CONTROL_QUEUE_LENGTH:
+            refusal = "control_queue_full"
+        if refusal is not None:
+            self._count(refusal)
+            return
+        self._datagrams.append(Datagram(data, to_endpoint(route), now))
+        self._ring()
+
+    def _collect(self, limit: int) -> list[Event]:
+        """The events that wait: all of the peers', and at most `limit` datagrams."""
+        events = self._alarms
+        self._alarms = []
+        dirty = self._dirty
+        self._dirty = []
+        for road in dirty:
+            events.extend(_events_of(road))
+            road.pending = 0
+        for _ in range(min(limit, len(self._datagrams))):
+            events.append(self._datagrams.popleft())
+        if self._datagrams:
+            self._ring()
+        return events
+
+    def queue_depth(self) -> int:
+        return len(self._datagrams)
+
+    def counters(self) -> dict[str, int]:
+        return dict(self._counters)
+
+    # --- Configuration ---
+
+    def set_mtu(self, mtu: int) -> None:
+        if not 0 < mtu <= MAX_INNER_LENGTH:
+            raise DataPathError(
+                f"an MTU of {mtu} cannot be carried: a UDP datagram over IPv4 leaves "
+                f"{MAX_INNER_LENGTH} bytes to a packet; set the MTU to that or less"
+            )
+        self._mtu = mtu
+
+    def set_up(self, up: bool) -> None:
+        self._up = up
+        if not up:
+            for road in self._roads.values():
+                self._drop_staged(road)
+
+    def set_filter(self, rules: Sequence[FilterRule], mac1_key: bytes) -> None:
+        self._filter.set(rules, mac1_key)
+
+    def add_peer(self) -> Handle:
+        handle = self._next_handle
+        self._next_handle += 1
+        self._roads[handle] = Road(handle)
+        return handle
+
+    def remove_peer(self, peer: Handle) -> None:
+        road = self._roads.pop(peer)
+        self._retire(road.keys.clear())
+        self._drop_staged(road)
+        self._allowed.forget(peer)
+        if road.pending:
+            self._dirty.remove(road)
+
+    def set_allowed_ips(self, changes: Iterable[AllowedIpOperation]) -> None:
+        self._allowed.apply(changes)
+
+    def allowed_ips(self, peer: Handle) -> list[Prefix]:
+        return self._allowed.of(peer)
+
+    def set_endpoint(self, peer: Handle, endpoint: Endpoint | None) -> None:
+        self._roads[peer].route = None if endpoint is None else to_route(endpoint)
+
+    def clear_source(self, peer: Handle | None) -> None:
+        for road in self._roads.values() if peer is None else (self._roads[peer],):
+            if road.route is not None and road.route.pktinfo:
+                road.route = Route(road.route.address)
+
+    # --- Indices and keys ---
+
+    def _is_ours(self, index: int) -> bool:
+        return index in self._indices or index in self._reserved
+
+    def reserve_index(self) -> int:
+        while True:
+            index = int.from_bytes(self._random(4), "little")
+            if index != _STUN_COOKIE and not self._is_ours(index):
+                self._reserved.add(index)
+                return index
+
+    def free_index(self, index: int) -> None:
+        self._reserved.discard(index)
+
+    def install(self, peer: Handle, slot: Slot, pair: NewKeyPair, *, kick: bool) -> None:
+        road = self._roads[peer]
+        session = Session(pair)
+        self._reserved.discard(session.local_index)
+        self._indices[session.local_index] = (road, session)
+        if slot is Slot.NEXT:
+            self._retire(road.keys.install_next(session))
+            return
+        self._retire(road.keys.install_current(session))
+        if kick:
+            now = self._clock()
+            if road.staged:
+                self._flush_staged(road, now)
+            else:
+                self._send_empty(road, now)
+
+    def _retire(self, sessions: Iterable[Session]) -> None:
+        for session in sessions:
+            self._indices.pop(session.local_index, None)
+
+    def drop_keys(self, peer: Handle) -> None:
+        self._retire(self._roads[peer].keys.clear())
+
+    # --- Sending ---
+
+    def send_keepalive(self, peer: Handle) -> None:
+        self._send_empty(self._roads[peer], self._clock())
+
+    def drop_staged(self, peer: Handle) -> None:
+        self._drop_staged(self._roads[peer])
+
+    def _drop_staged(self, road: Road) -> None:
+        for _ in road.staged:
+            self._count("staged_dropped")
+        road.staged.clear()
+        road.activity.staged = 0
+
+    def send(
+        self, data: bytes, *, to: Endpoint | None = None, peer: Handle | None = None
+    ) -> int | None:
+        road = None if peer is None else self._roads[peer]
+        route = to_route(to) if to is not None else road.route if road is not None else None
+        if route is None:
+            return EDESTADDRREQ
+        error = self._transmit_control(data, route)
+        if road is not None:
+            road.mark_sent(self._clock())
+            if error is None:
+                road.activity.tx_bytes += len(data)
+        return error
+
+    def heard(self, peer: Handle, size: int, when: float) -> None:
+        self._roads[peer].mark_received(when, size)
+
+    def activity(self, peer: Handle) -> Activity:
+        return replace(self._roads[peer].activity)
+
+    def rest(self, peer: Handle) -> None:
+        self._roads[peer].resting = True
+
+
+def _events_of(road: Road) -> list[Event]:
+    pending, peer = road.pending, road.handle
+    events: list[Event] = []
+    if pending & Pending.ROAMED and road.route is not None:
+        events.append(Roamed(peer, to_endpoint(road.route)))
+    if pending & Pending.KEY_CONFIRMED and road.keys.current is not None:
+        events.append(KeyConfirmed(peer, road.keys.current.local_index))
+    if pending & Pending.ACTIVE:
+        events.append(Active(peer))
+    if pending & Pending.REKEY_SEND:
+        events.append(RekeySend(peer))
+    if pending & Pending.REKEY_RECEIVE:
+        events.append(RekeyReceive(peer))
+    if pending & Pending.HANDSHAKE_NEEDED:
+        events.append(HandshakeNeeded(peer))
+    return events

@@ -1,0 +1,288 @@
+"""The portable data path without its system calls: packets and times in, packets and events out.
+
+This is the reference for what a data path does, and the model that any other is tested against.
+A shell (portable.py, or a test's fake network) reads into buffers, hands them to `outbound` and
+`inbound`, and provides the four abstract methods. The control plane's side is in control.py.
+"""
+
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+
+from wgpy.datapath.coalesce import Coalescer
+from wgpy.datapath.control import ControlSide
+from wgpy.datapath.endpoint import Route
+from wgpy.datapath.icmp import unreachable
+from wgpy.datapath.packet import destination, length_and_source
+from wgpy.datapath.road import Pending, Road
+from wgpy.datapath.segment import OffloadError, finish_checksum, segments
+from wgpy.datapath.session import HEADER, Session, padding
+from wgpy.datapath.vnet import FLAG_NEEDS_CSUM, GSO_NONE, VNET_HEADER, VNET_HEADER_LENGTH
+from wgpy.protocol.constants import (
+    KEEPALIVE_LENGTH,
+    MAX_STAGED_PACKETS,
+    REJECT_AFTER_MESSAGES,
+    TRANSPORT_HEADER_LENGTH,
+    TRANSPORT_OVERHEAD,
+    TYPE_TRANSPORT,
+)
+
+# Room for a UDP payload of 65,507 bytes, or a TUN read of 65,535 after its vnet header, with
+# header, padding and tag; and for a train of sealed datagrams with the next one being written.
+BUFFER_LENGTH = 1 << 18
+# Where a packet begins in a buffer: its message header goes before it.
+PACKET_OFFSET = TRANSPORT_HEADER_LENGTH
+VNET_OFFSET = PACKET_OFFSET - VNET_HEADER_LENGTH
+# Linux takes 64 segments in one UDP_SEGMENT send (UDP_MAX_SEGMENTS before 6.9), and one UDP
+# payload's worth of bytes.
+MAX_TRAIN_SEGMENTS = 64
+MAX_TRAIN_LENGTH = 65_507
+# Answers to packets that no peer can take: one each 10 ms on average, as many as 50 at once.
+UNREACHABLE_RATE = 100.0
+UNREACHABLE_BURST = 50.0
+
+
+class Engine(ControlSide):
+    """The packet's way, in both directions."""
+
+    def _prepare(self) -> None:
+        self._out = memoryview(bytearray(BUFFER_LENGTH))
+        self._coalescer = Coalescer(self._deliver, merge=self._vnet_header)
+        self._unreachable_tokens = UNREACHABLE_BURST
+        self._unreachable_when = 0.0
+
+    # --- What a shell provides, beside `_transmit_control` and `_ring` of the control side ---
+
+    @abstractmethod
+    def _transmit(self, data: memoryview, segment: int, route: Route) -> int | None:
+        """Send datagrams of `segment` bytes each, the last may be shorter. Returns an errno."""
+
+    @abstractmethod
+    def _deliver(self, buffers: Sequence[memoryview | bytes | bytearray]) -> None:
+        """Write one packet, its vnet header first, to the TUN."""
+
+    # --- TUN to UDP ---
+
+    def outbound(self, buffer: memoryview, length: int, now: float) -> None:
+        """Take the packet at PACKET_OFFSET, with its vnet header in the bytes before it."""
+        packet = buffer[PACKET_OFFSET : PACKET_OFFSET + length]
+        target = destination(packet)
+        if target is None:
+            self._count("not_ip")
+            return
+        owner = self._allowed.lookup(target)
+        road = self._roads[owner] if owner is not None else None
+        if road is None or road.route is None:
+            self._count("no_peer" if road is None else "no_endpoint")
+            self._answer_unreachable(packet, now)
+            return
+        if road.resting:
+            self._wake(road)
+        flags, gso, _length, _size, start, offset = VNET_HEADER.unpack_from(buffer, VNET_OFFSET)
+        try:
+            if gso != GSO_NONE:
+                self._send_large(road, packet, bytes(buffer[VNET_OFFSET:PACKET_OFFSET]), now)
+                return
+            if flags & FLAG_NEEDS_CSUM:
+                finish_checksum(packet, start, offset)
+        except OffloadError:
+            self._count("bad_offload")
+            return
+        session = road.keys.current
+        if session is None or not session.can_seal(now):
+            self._stage(road, packet)
+            return
+        size = self._seal(session, buffer, 0, length)
+        self._send_data(road, session, buffer[:size], size, now)
+
+    def _seal(self, session: Session, buffer: memoryview, start: int, length: int) -> int:
+        """Pad and seal the packet whose message starts at `start`; the message's length."""
+        pad = padding(length, self._mtu)
+        if pad:
+            end = start + PACKET_OFFSET + length
+            buffer[end : end + pad] = bytes(pad)
+        return session.seal(buffer, start, length + pad)
+
+    def _send_data(
+        self, road: Road, session: Session, data: memoryview, segment: int, now: float
+    ) -> None:
+        assert road.route is not None
+        error = self._transmit(data, segment, road.route)
+        if error is None:
+            road.activity.tx_bytes += len(data)
+        else:
+            self._count("send_error")
+        road.mark_sent(now)
+        road.mark_data_sent(now)
+        self._check_age(road, session, now)
+
+    def _check_age(self, road: Road, session: Session, now: float) -> None:
+        if session.wants_rekey(now):
+            session.notify_send_after = float("inf")
+            self._raise(road, Pending.REKEY_SEND)
+
+    def _send_large(self, road: Road, packet: memoryview, vnet: bytes, now: float) -> None:
+        """Split what TCP segmentation left to us, and send it in trains of equal datagrams."""
+        pieces = segments(packet, vnet)
+        session = road.keys.current
+        if session is None or not session.can_seal(now):
+            for header, payload in pieces:
+                self._stage(road, header + bytes(payload))
+            return
+        # A large packet has fewer than 8,192 segments: REJECT_AFTER_MESSAGES leaves that many
+        # counters unused, so that none wraps before `can_seal` is asked again.
+        for data, segment in self._trains(session, pieces):
+            self._send_data(road, session, data, segment, now)
+
+    def _trains(
+        self, session: Session, pieces: Iterator[tuple[bytearray, memoryview]]
+    ) -> Iterator[tuple[memoryview, int]]:
+        out = self._out
+        end = count = segment = 0
+        for header, payload in pieces:
+            begin = end + PACKET_OFFSET
+            middle = begin + len(header)
+            length = len(header) + len(payload)
+            # The one copy on the way out: the kernel's large packet has no room for our headers.
+            out[begin:middle] = header
+            out[middle : begin + length] = payload
+            size = self._seal(session, out, end, length)
+            if count and end + size > MAX_TRAIN_LENGTH:
+                yield out[:end], segment
+                out[:size] = out[end : end + size]
+                end = count = 0
+            segment = segment if count else size
+            end += size
+            count += 1
+            if count == MAX_TRAIN_SEGMENTS or size < segment:
+                yield out[:end], segment
+                end = count = 0
+        if count:
+            yield out[:end], segment
+
+    def _stage(self, road: Road, packet: memoryview | bytes | bytearray) -> None:
+        """Keep a packet until there is a key; the oldest makes room."""
+        if len(road.staged) == MAX_STAGED_PACKETS:
+            self._count("staged_overflow")
+        road.staged.append(bytes(packet))
+        road.activity.staged = len(road.staged)
+        self._raise(road, Pending.HANDSHAKE_NEEDED)
+
+    def _flush_staged(self, road: Road, now: float) -> None:
+        """Send what waited, now that there is a key."""
+        session = road.keys.current
+        out = self._out
+        while road.staged and road.route is not None:
+            if session is None or not session.can_seal(now):
+                self._raise(road, Pending.HANDSHAKE_NEEDED)
+                break
+            packet = road.staged.popleft()
+            out[PACKET_OFFSET : PACKET_OFFSET + len(packet)] = packet
+            size = self._seal(session, out, 0, len(packet))
+            self._send_data(road, session, out[:size], size, now)
+        road.activity.staged = len(road.staged)
+
+    def _send_empty(self, road: Road, now: float) -> None:
+        """Send a keepalive: a transport message with nothing inside."""
+        session = road.keys.current
+        if session is None or not session.can_seal(now):
+            self._raise(road, Pending.HANDSHAKE_NEEDED)
+            return
+        if road.route is None:
+            self._count("no_endpoint")
+            return
+        size = session.seal(self._out, 0, 0)
+        error = self._transmit(self._out[:size], size, road.route)
+        if error is None:
+            road.activity.tx_bytes += size
+        else:
+            self._count("send_error")
+        road.mark_sent(now)
+        self._check_age(road, session, now)
+
+    def _answer_unreachable(self, packet: memoryview, now: float) -> None:
+        tokens = self._unreachable_tokens + (now - self._unreachable_when) * UNREACHABLE_RATE
+        self._unreachable_when = now
+        self._unreachable_tokens = min(tokens, UNREACHABLE_BURST)
+        if self._unreachable_tokens < 1:
+            self._count("unreachable_limited")
+            return
+        answer = unreachable(packet)
+        if answer is not None:
+            self._unreachable_tokens -= 1
+            self._deliver([bytes(VNET_HEADER_LENGTH), answer])
+
+    # --- UDP to TUN ---
+
+    def inbound(
+        self, buffer: memoryview, length: int, segment: int, route: Route, now: float
+    ) -> None:
+        """Take `length` bytes that came from one place: datagrams of `segment` bytes each, the
+        last may be shorter."""
+        if not length:
+            self._count("too_short")
+            return
+        for start in range(0, length, segment or length):
+            end = min(start + segment, length) if segment else length
+            if end - start >= TRANSPORT_OVERHEAD:
+                kind, index, counter = HEADER.unpack_from(buffer, start)
+                if kind == TYPE_TRANSPORT:
+                    self._open(buffer, start, end, index, counter, route, now)
+                    continue
+            self._control_datagram(bytes(buffer[start:end]), route, now)
+        self._coalescer.flush()
+
+    def _open(
+        self,
+        buffer: memoryview,
+        start: int,
+        end: int,
+        index: int,
+        counter: int,
+        route: Route,
+        now: float,
+    ) -> None:
+        entry = self._indices.get(index)
+        if entry is None:
+            self._count("unknown_index")
+            return
+        road, session = entry
+        if now >= session.reject_after or counter >= REJECT_AFTER_MESSAGES:
+            self._count("expired_key")
+            return
+        plain = session.open(buffer, start, end, counter)
+        if plain is None:
+            self._count("bad_tag")
+            return
+        if not session.window.accept(counter):
+            self._count("replayed")
+            return
+        if road.resting:
+            self._wake(road)
+        if route != road.route:
+            road.route = route
+            self._raise(road, Pending.ROAMED)
+        road.mark_received(now, end - start)
+        if session is road.keys.next:
+            self._confirm(road, session, now)
+        if now >= session.notify_receive_after:
+            session.notify_receive_after = float("inf")
+            self._raise(road, Pending.REKEY_RECEIVE)
+        if end - start == KEEPALIVE_LENGTH:
+            return
+        road.mark_data_received(now)
+        inner = length_and_source(plain)
+        if inner is None:
+            self._count("bad_inner")
+            return
+        size, source = inner
+        if self._allowed.lookup(source) != road.handle:
+            self._count("wrong_source")
+            return
+        self._coalescer.add(buffer, start + PACKET_OFFSET, size)
+
+    def _confirm(self, road: Road, session: Session, now: float) -> None:
+        """The initiator used the key we answered with: now we may use it too."""
+        self._retire(road.keys.confirm(session))
+        self._raise(road, Pending.KEY_CONFIRMED)
+        # What is gathered for the TUN lies in another buffer than what is sent here.
+        self._flush_staged(road, now)

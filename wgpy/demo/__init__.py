@@ -1,0 +1,1 @@
+"""A tunnel between two network namespaces of this machine, made, tried, shown and removed."""

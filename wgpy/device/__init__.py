@@ -1,0 +1,1 @@
+"""One interface: where peers, protocol and data path meet."""

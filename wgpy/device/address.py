@@ -1,0 +1,33 @@
+"""Endpoints as the UAPI writes them, and as the data path takes them."""
+
+import errno
+import socket
+
+from wgpy.datapath.contract import Endpoint
+from wgpy.device.uapi import Address, UapiError
+
+
+def to_endpoint(address: Address) -> Endpoint:
+    """The data path's form of an address. Raises UapiError for a %scope that no link has."""
+    host, percent, scope = address.host.partition("%")
+    return Endpoint(host, address.port, _scope_index(scope) if percent else 0)
+
+
+def _scope_index(scope: str) -> int:
+    if scope.isascii() and scope.isdigit():
+        return int(scope)
+    try:
+        return socket.if_nametoindex(scope)
+    except OSError:
+        raise UapiError(errno.EINVAL, f"no link is called {scope!r}") from None
+
+
+def to_address(endpoint: Endpoint) -> Address:
+    """The UAPI's form of an endpoint."""
+    if not endpoint.scope:
+        return Address(endpoint.address, endpoint.port)
+    try:
+        scope = socket.if_indextoname(endpoint.scope)
+    except OSError:
+        scope = str(endpoint.scope)  # The link is gone.
+    return Address(f"{endpoint.address}%{scope}", endpoint.port)

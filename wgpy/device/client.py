@@ -1,0 +1,164 @@
+"""The client of the userspace API: blocking, and light to import, for commands that run briefly.
+
+It works with every implementation that serves the API (wgpyd, wireguard-go, boringtun). Each
+function connects, asks one thing and disconnects. Failures are UapiError, one line for a person.
+"""
+
+import dataclasses
+import errno
+import os
+import socket
+from typing import Final
+
+from wgpy.device.uapi import SOCKET_DIRECTORY, DeviceChange, DeviceState, UapiError
+from wgpy.device.uapi_codec import format_change, parse_errno, parse_state
+
+_SUFFIX: Final = ".sock"
+
+# Seconds without a byte from the daemon. Applying 10,000 peers takes a few seconds.
+TIMEOUT: Final = 60.0
+# An answer with a million IPv6 prefixes has 60 MB; what goes on for longer is no answer.
+MAX_ANSWER_LENGTH: Final = 256 << 20
+_READ_SIZE: Final = 1 << 18
+# Linux: IFNAMSIZ less its zero byte.
+_MAX_NAME_LENGTH: Final = 15
+
+
+def list_interfaces(directory: str = SOCKET_DIRECTORY) -> list[str]:
+    """The interfaces that have a daemon, in the directory's order, as wg(8) lists them.
+
+    A socket whose daemon died is left out; it stays for the next daemon to replace. Raises
+    UapiError if the directory cannot be read; that there is none means no interfaces.
+    """
+    try:
+        entries = os.listdir(directory)
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise _refused(error, "Unable to list interfaces") from None
+    names = [entry.removesuffix(_SUFFIX) for entry in entries if entry.endswith(_SUFFIX)]
+    return [name for name in names if name and _is_served(name, directory)]
+
+
+def get(name: str, directory: str = SOCKET_DIRECTORY) -> DeviceState:
+    """The state of an interface. Raises UapiError."""
+    what = f"Unable to access interface {name}"
+    answer = _ask(name, b"get=1\n\n", directory, what)
+    try:
+        return parse_state(answer)
+    except UapiError as error:
+        raise UapiError(error.code, f"{what}: {error.reason}") from None
+
+
+def is_wgpy(name: str, directory: str = SOCKET_DIRECTORY) -> bool:
+    """Whether the interface's daemon is wgpyd, which knows keys of our own. Raises UapiError."""
+    return get(name, directory).wgpy_version is not None
+
+
+def apply(name: str, change: DeviceChange, directory: str = SOCKET_DIRECTORY) -> None:
+    """Change an interface. Raises UapiError.
+
+    `endpoint_name` is a key of wgpy's own that another daemon would refuse: it is sent only where
+    `is_wgpy` is true, and left out elsewhere.
+    """
+    what = f"Unable to modify interface {name}"
+    named = any(peer.endpoint_name is not None for peer in change.peers)
+    if named and not is_wgpy(name, directory):
+        change = _without_names(change)
+    answer = _ask(name, format_change(change).encode(), directory, what)
+    try:
+        parse_errno(answer)
+    except UapiError as error:
+        raise UapiError(
+            error.code, f"{what}: {error.reason}{_advice(error.code, change)}"
+        ) from None
+
+
+def _without_names(change: DeviceChange) -> DeviceChange:
+    peers = [dataclasses.replace(peer, endpoint_name=None) for peer in change.peers]
+    return dataclasses.replace(change, peers=peers)
+
+
+def _advice(code: int, change: DeviceChange) -> str:
+    if code == errno.EADDRINUSE:
+        return "; choose another listen port, or end what has this one"
+    removes = any(allowed.remove for peer in change.peers for allowed in peer.allowed_ips)
+    if code == errno.EINVAL and removes:
+        return "; its daemon may be too old to remove single allowed IPs: give the whole list"
+    return ""
+
+
+def _ask(name: str, request: bytes, directory: str, what: str) -> str:
+    """Send one request and return the whole answer, to its empty line or the connection's end."""
+    with _connect(name, directory, what) as connection:
+        try:
+            connection.sendall(request)
+        except TimeoutError:
+            raise UapiError(errno.ETIMEDOUT, f"{what}: the daemon takes no requests") from None
+        except OSError as error:
+            # It may have refused a request half way, and closed: its answer says why.
+            if error.errno not in (errno.EPIPE, errno.ECONNRESET):
+                raise _refused(error, what) from None
+        try:
+            return _receive(connection).decode("utf-8", "replace")
+        except TimeoutError:
+            raise UapiError(errno.ETIMEDOUT, f"{what}: the daemon does not answer") from None
+        except OSError as error:
+            raise _refused(error, what) from None
+
+
+def _receive(connection: socket.socket) -> bytes:
+    answer = bytearray()
+    # Nothing follows the empty line: one request was sent.
+    while not answer.endswith(b"\n\n"):
+        data = connection.recv(_READ_SIZE)
+        if not data:
+            break
+        answer += data
+        if len(answer) > MAX_ANSWER_LENGTH:
+            raise OSError(errno.EMSGSIZE, os.strerror(errno.EMSGSIZE))
+    return bytes(answer)
+
+
+def _connect(name: str, directory: str, what: str) -> socket.socket:
+    if not name or "/" in name or "\0" in name or len(os.fsencode(name)) > _MAX_NAME_LENGTH:
+        raise UapiError(errno.EINVAL, f"{what}: that is no name of an interface")
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    connection.settimeout(TIMEOUT)
+    try:
+        connection.connect(f"{directory}/{name}{_SUFFIX}")
+    except (FileNotFoundError, ConnectionRefusedError):
+        connection.close()
+        if os.path.exists(f"/sys/class/net/{name}"):
+            raise UapiError(
+                errno.EPROTONOSUPPORT,
+                f"{what}: no daemon serves it; wgpy drives userspace implementations, wg(8) the "
+                "kernel's",
+            ) from None
+        raise UapiError(
+            errno.ENODEV, f"{what}: No such device; `wgpy up {name}` makes it"
+        ) from None
+    except OSError as error:
+        connection.close()
+        raise _refused(error, what) from None
+    return connection
+
+
+def _refused(error: OSError, what: str) -> UapiError:
+    code = error.errno or errno.EIO
+    advice = "; run it as root" if code in (errno.EACCES, errno.EPERM) else ""
+    return UapiError(code, f"{what}: {os.strerror(code)}{advice}")
+
+
+def _is_served(name: str, directory: str) -> bool:
+    """Whether somebody listens. One whom we may not ask counts, as with wg(8)."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        # A daemon that is busy answers EAGAIN at once, and lives.
+        probe.setblocking(False)
+        try:
+            probe.connect(f"{directory}/{name}{_SUFFIX}")
+        except (ConnectionRefusedError, FileNotFoundError):
+            return False
+        except OSError as error:
+            return error.errno in (errno.EAGAIN, errno.EACCES, errno.EPERM)
+    return True

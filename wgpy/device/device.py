@@ -1,0 +1,404 @@
+"""One WireGuard interface: its peers, its key, its sockets, and what it does when.
+
+Everything here is a plain call that returns at once. `service.py` runs it in an event loop; tests
+run it on a fake clock over a fake network. Times are seconds on the clock it was given.
+"""
+
+import errno
+import heapq
+import os
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+import wgpy
+from wgpy.datapath.contract import (
+    Active,
+    AllowedIpOperation,
+    Datagram,
+    DataPath,
+    Endpoint,
+    Event,
+    Failed,
+    Handle,
+    HandshakeNeeded,
+    KeyConfirmed,
+    RekeyReceive,
+    RekeySend,
+    Roamed,
+)
+from wgpy.device.address import to_address, to_endpoint
+from wgpy.device.handshaker import Handshaker
+from wgpy.device.keylog import KeyLog
+from wgpy.device.peer import PeerEntry, PeerTable
+from wgpy.device.uapi import (
+    Address,
+    DeviceChange,
+    DeviceState,
+    PeerChange,
+    PeerState,
+    UapiError,
+)
+from wgpy.keys import PresharedKey, PrivateKey, PublicKey
+from wgpy.protocol.constants import MAX_JITTER
+from wgpy.protocol.handshake import Local
+from wgpy.protocol.peer import Peer
+from wgpy.protocol.timers import Action
+
+# The kernel's MAX_PEERS_PER_DEVICE is 2^20; here a peer costs some 3 KB, so this is 200 MB.
+MAX_PEERS = 1 << 16
+
+
+class Sockets(Protocol):
+    """A bound pair of UDP sockets: descriptors, or None for a family that the machine lacks."""
+
+    v4: int | None
+    v6: int | None
+    port: int
+
+    def set_mark(self, mark: int) -> None:
+        """Set the firewall mark, 0 for none."""
+
+
+class Device:
+    """The interface. `bind(port, mark)` opens the sockets and raises OSError if it cannot.
+
+    `ask_name(key, name, port)` asks for the addresses of an endpoint that does not answer;
+    `resolved` takes the answer.
+    """
+
+    def __init__(
+        self,
+        datapath: DataPath,
+        bind: Callable[[int, int], Sockets],
+        *,
+        clock: Callable[[], float],
+        wall_ns: Callable[[], int],
+        random: Callable[[int], bytes] = os.urandom,
+        ask_name: Callable[[PublicKey, str, int], None] | None = None,
+        keylog: KeyLog | None = None,
+    ) -> None:
+        self._datapath = datapath
+        self._bind = bind
+        self._clock = clock
+        self._wall_ns = wall_ns
+        self._random = random
+        self._ask_name = ask_name
+        self._peers = PeerTable()
+        self._handshaker = Handshaker(
+            datapath,
+            self._peers,
+            wall_ns=wall_ns,
+            random=random,
+            moved=self._moved,
+            keylog=keylog,
+        )
+        # Peers can be configured before there is a key: until then they belong to a random one.
+        self._no_key = Local(PrivateKey(random(32)))
+        self._sockets: Sockets | None = None
+        self._port = 0
+        self._mark = 0
+        # The link may be up and we down: the port was taken. Another port brings us up then.
+        self._link_up = False
+        self._up = False
+        # Peers by when their timers are looked at; entries that no longer match are skipped.
+        self._agenda: list[tuple[float, Handle]] = []
+
+    # --- The link ---
+
+    def set_up(self, up: bool) -> None:
+        """The link went up or down. Raises OSError if the sockets cannot be bound."""
+        self._link_up = up
+        if up == self._up:
+            return
+        if up:
+            self._open_sockets(self._port)
+            self._up = True
+            self._datapath.set_up(True)
+            for entry in self._peers.by_key.values():
+                if entry.protocol.timers.persistent_keepalive:
+                    self._datapath.send_keepalive(entry.handle)
+            return
+        self._up = False
+        self._datapath.set_up(False)
+        self.forget_keys()
+        for entry in self._peers.by_key.values():
+            entry.protocol.timers.stop()
+            entry.look_at = None
+        self._agenda.clear()
+        self._sockets = None
+        self._datapath.set_sockets(None, None)
+
+    def set_mtu(self, mtu: int) -> None:
+        """The link's MTU changed. Raises DataPathError if it cannot be carried."""
+        self._datapath.set_mtu(mtu)
+
+    def routes_changed(self) -> None:
+        """Routes or addresses of the machine changed: no source address is certain any more."""
+        self._datapath.clear_source(None)
+
+    def forget_keys(self) -> None:
+        """Drop every key pair and handshake: the link went down, or the machine slept."""
+        for entry in self._peers.by_key.values():
+            self._drop_keys(entry)
+            entry.protocol.timers.clear_after_keys_dropped()
+
+    def close(self) -> None:
+        """Go down for good and wipe what is secret."""
+        self.set_up(False)
+        self._handshaker.set_private_key(None)
+        self._datapath.close()
+
+    def _open_sockets(self, port: int) -> None:
+        sockets = self._bind(port, self._mark)
+        self._datapath.set_sockets(sockets.v4, sockets.v6)
+        self._sockets = sockets
+        self._port = sockets.port
+
+    # --- Events and timers ---
+
+    def process(self, events: Iterable[Event]) -> None:
+        """Act on what the data path reports."""
+        now = self._clock()
+        for event in events:
+            if isinstance(event, Datagram):
+                entry = self._handshaker.receive(event, now)
+            elif isinstance(event, Failed):
+                self.forget_keys()
+                continue
+            else:
+                entry = self._peers.by_handle.get(getattr(event, "peer", 0))
+            if entry is None:
+                continue
+            if isinstance(event, HandshakeNeeded | RekeySend | RekeyReceive):
+                self._perform(entry, entry.protocol.timers.want_handshake(now), now)
+            elif isinstance(event, KeyConfirmed):
+                entry.last_handshake_ns = self._wall_ns()
+                entry.protocol.timers.handshake_complete(now)
+                self._handshaker.forget(entry)
+            elif isinstance(event, Roamed):
+                entry.endpoint = event.endpoint
+            elif not isinstance(event, Active | Datagram):
+                continue
+            self._look(entry, now)
+
+    def wake(self) -> float | None:
+        """Run the timers that are due. Returns when to be woken next, None for not at all."""
+        now = self._clock()
+        while self._agenda and self._agenda[0][0] <= now:
+            when, handle = heapq.heappop(self._agenda)
+            entry = self._peers.by_handle.get(handle)
+            if entry is not None and entry.look_at == when:
+                entry.look_at = None
+                self._look(entry, now)
+        return self._agenda[0][0] if self._agenda else None
+
+    def _look(self, entry: PeerEntry, now: float) -> None:
+        """Let a peer's timers decide, and note when to ask them again."""
+        if not self._up:
+            return
+        timers = entry.protocol.timers
+        actions, when, pending = timers.look(self._datapath.activity(entry.handle), now)
+        if actions:
+            self._perform(entry, actions, now)
+            actions, when, pending = timers.look(self._datapath.activity(entry.handle), now)
+            self._perform(entry, actions, now)
+        if not pending:
+            self._datapath.rest(entry.handle)
+        if when is not None and when != entry.look_at:
+            heapq.heappush(self._agenda, (when, entry.handle))
+        entry.look_at = when
+
+    def _perform(self, entry: PeerEntry, actions: list[Action], now: float) -> None:
+        for action in actions:
+            if action is Action.SEND_INITIATION:
+                self._handshaker.initiate(entry, now)
+            elif action is Action.SEND_KEEPALIVE:
+                self._datapath.send_keepalive(entry.handle)
+            elif action is Action.CLEAR_SOURCE:
+                # Asked for when nobody answers: the name may point elsewhere by now.
+                self._datapath.clear_source(entry.handle)
+                if entry.endpoint_name is not None and self._ask_name is not None:
+                    self._ask_name(entry.key, *entry.endpoint_name)
+            elif action is Action.DROP_STAGED:
+                self._datapath.drop_staged(entry.handle)
+            elif action is Action.GAVE_UP:
+                self._handshaker.forget(entry)
+            elif action is Action.DROP_KEYS:
+                self._drop_keys(entry)
+
+    def _drop_keys(self, entry: PeerEntry) -> None:
+        self._handshaker.forget(entry)
+        self._datapath.drop_keys(entry.handle)
+
+    def _moved(self, entry: PeerEntry, endpoint: Endpoint) -> None:
+        entry.endpoint = endpoint
+        self._datapath.set_endpoint(entry.handle, endpoint)
+
+    def resolved(self, key: PublicKey, addresses: list[Address]) -> None:
+        """The addresses of an endpoint's name, best first. One that did not answer is followed by
+        the next, so that the other address family has its turn."""
+        entry = self._peers.by_key.get(key)
+        if entry is None or not addresses or not entry.protocol.timers.handshake_under_way:
+            return
+        current = entry.endpoint
+        place = [
+            index
+            for index, address in enumerate(addresses)
+            if current is not None
+            and (address.host, address.port) == (current.address, current.port)
+        ]
+        address = addresses[(place[0] + 1) % len(addresses)] if place else addresses[0]
+        endpoint = to_endpoint(address)
+        if current is None or (endpoint.address, endpoint.port) != (current.address, current.port):
+            self._moved(entry, endpoint)
+            self._handshaker.initiate(entry, self._clock())
+
+    # --- Configuration ---
+
+    def apply(self, change: DeviceChange) -> None:
+        """Carry out a `set=1` request. Raises UapiError, and has then changed nothing."""
+        self._check_room(change)
+        for peer in change.peers:
+            if peer.endpoint is not None:
+                to_endpoint(peer.endpoint)
+        if change.fwmark is not None and change.fwmark != self._mark:
+            self._set_mark(change.fwmark)
+        if change.listen_port is not None:
+            self._set_port(change.listen_port)
+        if change.private_key is not None:
+            self._set_private_key(change.private_key)
+        if change.replace_peers:
+            for entry in list(self._peers.by_key.values()):
+                self._remove(entry)
+        for peer in change.peers:
+            self._apply_peer(peer)
+
+    def _check_room(self, change: DeviceChange) -> None:
+        present = 0 if change.replace_peers else len(self._peers)
+        if present + len(change.peers) <= MAX_PEERS:
+            return
+        keys: set[PublicKey] = set() if change.replace_peers else set(self._peers.by_key)
+        keys.update(peer.public_key for peer in change.peers if not peer.remove)
+        if len(keys) > MAX_PEERS:
+            raise UapiError(errno.ENOSPC, f"an interface has at most {MAX_PEERS} peers")
+
+    def _set_mark(self, mark: int) -> None:
+        if self._sockets is not None:
+            try:
+                self._sockets.set_mark(mark)
+            except OSError as error:
+                raise UapiError(error.errno or errno.EIO, "the firewall mark is refused") from None
+        self._mark = mark
+        self._datapath.clear_source(None)
+
+    def _set_port(self, port: int) -> None:
+        former = self._port
+        try:
+            if self._up and (port == 0 or port != former):
+                self._open_sockets(port)
+            elif not self._up:
+                self._port = port
+                self.set_up(self._link_up)
+        except OSError as error:
+            self._port = former
+            raise UapiError(error.errno or errno.EIO, f"UDP port {port} cannot be bound") from None
+
+    def _set_private_key(self, private: PrivateKey) -> None:
+        if self._handshaker.private == private:
+            return
+        new = None if private.is_zero() else PrivateKey(bytes(private))
+        self._handshaker.set_private_key(new)
+        local = self._handshaker.local
+        if local is not None:
+            own = self._peers.by_key.get(local.public)
+            if own is not None:
+                self._remove(own)
+        for entry in self._peers.by_key.values():
+            self._drop_keys(entry)
+            entry.protocol.rebind(local or self._no_key)
+
+    def _remove(self, entry: PeerEntry) -> None:
+        self._handshaker.forget(entry)
+        self._peers.remove(entry)
+        self._datapath.remove_peer(entry.handle)
+
+    def _apply_peer(self, change: PeerChange) -> None:
+        local = self._handshaker.local
+        if local is not None and change.public_key == local.public:
+            return  # A peer that is ourselves is ignored in silence, as everywhere.
+        entry = self._peers.by_key.get(change.public_key)
+        if change.remove:
+            if entry is not None:
+                self._remove(entry)
+            return
+        if entry is None:
+            if change.update_only:
+                return
+            entry = self._add(change.public_key)
+        self._update(entry, change)
+
+    def _add(self, key: PublicKey) -> PeerEntry:
+        local = self._handshaker.local or self._no_key
+        entry = PeerEntry(key, self._datapath.add_peer(), Peer(local, key, None, self._jitter))
+        self._peers.add(entry)
+        self._datapath.rest(entry.handle)
+        return entry
+
+    def _update(self, entry: PeerEntry, change: PeerChange) -> None:
+        if change.preshared_key is not None:
+            entry.protocol.set_psk(None if change.preshared_key.is_zero() else change.preshared_key)
+        if change.endpoint is not None:
+            self._moved(entry, to_endpoint(change.endpoint))
+            entry.endpoint_name = None
+        if change.endpoint_name is not None:
+            entry.endpoint_name = change.endpoint_name
+        handle = entry.handle
+        operations: list[AllowedIpOperation] = []
+        if change.replace_allowed_ips:
+            operations.append(AllowedIpOperation("replace", handle))
+        for prefix, remove in change.allowed_ips:
+            operations.append(AllowedIpOperation("remove" if remove else "add", handle, prefix))
+        if operations:
+            self._datapath.set_allowed_ips(operations)
+        if change.persistent_keepalive is not None:
+            timers = entry.protocol.timers
+            turned_on = change.persistent_keepalive > 0 and not timers.persistent_keepalive
+            timers.persistent_keepalive = change.persistent_keepalive
+            if turned_on and self._up:
+                self._datapath.send_keepalive(handle)
+        self._look(entry, self._clock())
+
+    def _jitter(self) -> float:
+        return int.from_bytes(self._random(4), "big") / 2**32 * MAX_JITTER
+
+    # --- What is shown ---
+
+    def state(self) -> DeviceState:
+        """The answer to a `get=1` request."""
+        counters = self._datapath.counters()
+        for name, value in self._handshaker.counters.items():
+            counters[name] = counters.get(name, 0) + value
+        return DeviceState(
+            private_key=self._handshaker.private,
+            listen_port=self._port,
+            fwmark=self._mark,
+            peers=[self._peer_state(entry) for entry in self._peers.by_key.values()],
+            wgpy_version=wgpy.__version__,
+            datapath=self._datapath.name,
+            counters=dict(sorted(counters.items())),
+        )
+
+    def _peer_state(self, entry: PeerEntry) -> PeerState:
+        activity = self._datapath.activity(entry.handle)
+        endpoint = entry.endpoint
+        return PeerState(
+            public_key=entry.key,
+            preshared_key=entry.protocol.remote.psk or PresharedKey(bytes(32)),
+            endpoint=None if endpoint is None else to_address(endpoint),
+            endpoint_name=entry.endpoint_name,
+            last_handshake=divmod(entry.last_handshake_ns, 10**9),
+            tx_bytes=activity.tx_bytes,
+            rx_bytes=activity.rx_bytes,
+            persistent_keepalive=entry.protocol.timers.persistent_keepalive,
+            allowed_ips=self._datapath.allowed_ips(entry.handle),
+        )

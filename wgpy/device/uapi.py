@@ -1,0 +1,99 @@
+"""The types of the cross-platform userspace API (https://www.wireguard.com/xplatform/).
+
+`uapi_codec.py` turns them into the protocol's text and back, `server.py` serves it, `client.py`
+asks.
+"""
+
+import errno
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+from wgpy.ip import Prefix
+from wgpy.keys import PresharedKey, PrivateKey, PublicKey
+
+# Where every implementation has its sockets, as IF.sock, and every client looks for them.
+SOCKET_DIRECTORY: Final = "/var/run/wireguard"
+
+
+class UapiError(Exception):
+    """A request that is refused, or an answer that reports a failure: an errno and a reason."""
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(f"{reason} ({errno.errorcode.get(code, code)})")
+        self.code = code
+        self.reason = reason
+
+
+class Address(NamedTuple):
+    """Where a peer is: a numeric IPv4 or IPv6 address (with %scope if link-local) and a port."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class AllowedIpChange(NamedTuple):
+    """One prefix to give to a peer or, with `remove`, to take from it."""
+
+    prefix: Prefix
+    remove: bool = False
+
+
+@dataclass(slots=True)
+class PeerChange:
+    """What a `set=1` request says of one peer; None leaves a value as it is."""
+
+    public_key: PublicKey
+    remove: bool = False
+    update_only: bool = False
+    preshared_key: PresharedKey | None = None
+    endpoint: Address | None = None
+    # wgpy's own key: the host name and port that the endpoint came from, to resolve again later.
+    endpoint_name: tuple[str, int] | None = None
+    persistent_keepalive: int | None = None
+    replace_allowed_ips: bool = False
+    allowed_ips: list[AllowedIpChange] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class DeviceChange:
+    """What a `set=1` request says. A key of zeros clears the key, a fwmark of 0 the mark."""
+
+    private_key: PrivateKey | None = None
+    listen_port: int | None = None
+    fwmark: int | None = None
+    replace_peers: bool = False
+    peers: list[PeerChange] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class PeerState:
+    """What a `get=1` answer says of one peer."""
+
+    public_key: PublicKey
+    preshared_key: PresharedKey | None = None
+    endpoint: Address | None = None
+    endpoint_name: tuple[str, int] | None = None
+    # Seconds since the epoch, and nanoseconds; 0, 0 means never.
+    last_handshake: tuple[int, int] = (0, 0)
+    tx_bytes: int = 0
+    rx_bytes: int = 0
+    persistent_keepalive: int = 0
+    allowed_ips: list[Prefix] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class DeviceState:
+    """What a `get=1` answer says."""
+
+    private_key: PrivateKey | None = None
+    listen_port: int = 0
+    fwmark: int = 0
+    peers: list[PeerState] = field(default_factory=list)
+    # wgpy's own keys: the version of the daemon, and which data path serves the interface.
+    wgpy_version: str | None = None
+    datapath: str | None = None
+    # wgpy's own counters, `wgpy_counter=NAME N`: what was dropped, and why.
+    counters: dict[str, int] = field(default_factory=dict)

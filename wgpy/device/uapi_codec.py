@@ -1,0 +1,302 @@
+"""The codec of the userspace API: `set=1` requests and `get=1` answers, between text and values.
+
+A request or an answer is lines of `key=value`, each ended by a single line feed; an empty line
+ends it. The keys are those of https://www.wireguard.com/xplatform/ and four of wgpy's own, which
+other programs ignore because they do not know them: `endpoint_name=HOST:PORT` of a peer, and in
+answers `wgpy_version=TEXT`, `datapath=NAME` and `wgpy_counter=NAME N` of the device.
+
+Refusals carry the errno that wireguard-go answers with: EINVAL for an unknown key or a value that
+does not fit its key, EPROTO for a line that is no `key=value`, EIO for one that is too long.
+"""
+
+import errno
+import os
+from collections.abc import Iterable
+from typing import Final
+
+from wgpy.device.uapi import (
+    AllowedIpChange,
+    DeviceChange,
+    DeviceState,
+    PeerChange,
+    PeerState,
+    UapiError,
+)
+from wgpy.device.uapi_values import (
+    MAX_U16,
+    MAX_U32,
+    MAX_U64,
+    format_name,
+    parse_endpoint,
+    parse_name,
+    parse_number,
+    parse_prefix,
+    parse_true,
+)
+from wgpy.keys import PresharedKey, PrivateKey, PublicKey
+
+# The longest line that means anything is an endpoint_name: 14 bytes of key, a DNS name of 253, a
+# port. Fifteen times that is malice or a mistake. wireguard-go's own bound is 64 KiB.
+MAX_LINE_LENGTH: Final = 4096
+# 130,560 IPv6 prefixes take 7 MB, 100,000 peers with three prefixes each some 40 MB.
+MAX_REQUEST_LENGTH: Final = 64 << 20
+
+
+class _UnknownKeyError(Exception):
+    """A key that the protocol lacks in this place."""
+
+
+class ChangeParser:
+    """Reads one `set=1` request piece by piece, so that a long one never holds up the daemon."""
+
+    __slots__ = ("_change", "_length", "_number", "_peer")
+
+    def __init__(self) -> None:
+        self._change = DeviceChange()
+        self._peer: PeerChange | None = None
+        # The operation itself is line 1.
+        self._number = 1
+        self._length = 0
+
+    def feed(self, lines: Iterable[str]) -> None:
+        """Read some more lines, without their line feeds. Raises UapiError, after which it ends."""
+        key = ""
+        try:
+            for line in lines:
+                self._number += 1
+                self._length += len(line) + 1
+                if len(line) > MAX_LINE_LENGTH:
+                    raise UapiError(
+                        errno.EIO, f"line {self._number} is over {MAX_LINE_LENGTH} characters"
+                    )
+                if self._length > MAX_REQUEST_LENGTH:
+                    raise UapiError(
+                        errno.EMSGSIZE, f"the request is over {MAX_REQUEST_LENGTH} bytes"
+                    )
+                key, equals, value = line.partition("=")
+                if not equals:
+                    # It may be half of a key line: nothing of it is repeated.
+                    raise UapiError(errno.EPROTO, f"line {self._number} is no key=value")
+                if key == "public_key":
+                    self._peer = PeerChange(PublicKey.from_hex(value))
+                    self._change.peers.append(self._peer)
+                elif self._peer is not None:
+                    _read_peer_line(self._peer, key, value)
+                else:
+                    _read_device_line(self._change, key, value)
+        except _UnknownKeyError:
+            scope = "a peer" if self._peer else "the device"
+            raise UapiError(
+                errno.EINVAL, f"line {self._number}: {key[:40]!r} is no key of {scope}"
+            ) from None
+        except ValueError as error:
+            raise UapiError(errno.EINVAL, f"line {self._number}: {key}: {error}") from None
+
+    def finish(self) -> DeviceChange:
+        """The whole request's meaning."""
+        return self._change
+
+
+def parse_change(lines: Iterable[str]) -> DeviceChange:
+    """Read the lines of a request between `set=1` and the empty line. Raises UapiError."""
+    parser = ChangeParser()
+    parser.feed(lines)
+    return parser.finish()
+
+
+def _read_device_line(change: DeviceChange, key: str, value: str) -> None:
+    match key:
+        case "private_key":
+            change.private_key = PrivateKey.from_hex(value)
+        case "listen_port":
+            change.listen_port = parse_number(value, MAX_U16)
+        case "fwmark":
+            change.fwmark = parse_number(value, MAX_U32)
+        case "replace_peers":
+            change.replace_peers = parse_true(value)
+        case _:
+            raise _UnknownKeyError
+
+
+def _read_peer_line(peer: PeerChange, key: str, value: str) -> None:
+    match key:
+        case "allowed_ip":
+            if value.startswith("-"):
+                peer.allowed_ips.append(AllowedIpChange(parse_prefix(value[1:]), remove=True))
+            else:
+                peer.allowed_ips.append(AllowedIpChange(parse_prefix(value)))
+        case "preshared_key":
+            peer.preshared_key = PresharedKey.from_hex(value)
+        case "endpoint":
+            peer.endpoint = parse_endpoint(value)
+        case "endpoint_name":
+            peer.endpoint_name = parse_name(value)
+        case "persistent_keepalive_interval":
+            peer.persistent_keepalive = parse_number(value, MAX_U16)
+        case "replace_allowed_ips":
+            peer.replace_allowed_ips = parse_true(value)
+            # What the same request gave before this line goes too.
+            peer.allowed_ips.clear()
+        case "remove":
+            peer.remove = parse_true(value)
+        case "update_only":
+            peer.update_only = parse_true(value)
+        case "protocol_version":
+            if value != "1":
+                raise ValueError("the only version there is, is 1")
+        case _:
+            raise _UnknownKeyError
+
+
+def format_change(change: DeviceChange) -> str:
+    """The whole request, from `set=1` to the empty line. Raises UapiError for a name that is none.
+
+    Keys stand in the order in which wg(8) writes them; `update_only` comes before what it limits.
+    """
+    out = ["set=1"]
+    if change.private_key is not None:
+        out.append(f"private_key={change.private_key.hex()}")
+    if change.listen_port is not None:
+        out.append(f"listen_port={change.listen_port}")
+    if change.fwmark is not None:
+        out.append(f"fwmark={change.fwmark}")
+    if change.replace_peers:
+        out.append("replace_peers=true")
+    for peer in change.peers:
+        out.append(f"public_key={peer.public_key.hex()}")
+        if peer.remove:
+            out.append("remove=true")
+        if peer.update_only:
+            out.append("update_only=true")
+        if peer.preshared_key is not None:
+            out.append(f"preshared_key={peer.preshared_key.hex()}")
+        if peer.endpoint is not None:
+            out.append(f"endpoint={peer.endpoint}")
+        if peer.endpoint_name is not None:
+            out.append(f"endpoint_name={format_name(peer.endpoint_name)}")
+        if peer.persistent_keepalive is not None:
+            out.append(f"persistent_keepalive_interval={peer.persistent_keepalive}")
+        if peer.replace_allowed_ips:
+            out.append("replace_allowed_ips=true")
+        out.extend(
+            f"allowed_ip=-{prefix}" if remove else f"allowed_ip={prefix}"
+            for prefix, remove in peer.allowed_ips
+        )
+    return "\n".join(out) + "\n\n"
+
+
+def format_state(state: DeviceState) -> str:
+    """The lines of a `get=1` answer, without the `errno` line that ends it."""
+    out = []
+    if state.private_key is not None and not state.private_key.is_zero():
+        out.append(f"private_key={state.private_key.hex()}")
+    if state.listen_port:
+        out.append(f"listen_port={state.listen_port}")
+    if state.fwmark:
+        out.append(f"fwmark={state.fwmark}")
+    if state.wgpy_version is not None:
+        out.append(f"wgpy_version={state.wgpy_version}")
+    if state.datapath is not None:
+        out.append(f"datapath={state.datapath}")
+    out.extend(f"wgpy_counter={name} {count}" for name, count in state.counters.items())
+    for peer in state.peers:
+        seconds, nanoseconds = peer.last_handshake
+        psk = "0" * 64 if peer.preshared_key is None else peer.preshared_key.hex()
+        out.append(f"public_key={peer.public_key.hex()}")
+        out.append(f"preshared_key={psk}\nprotocol_version=1")
+        if peer.endpoint is not None:
+            out.append(f"endpoint={peer.endpoint}")
+        if peer.endpoint_name is not None:
+            out.append(f"endpoint_name={format_name(peer.endpoint_name)}")
+        out.append(f"last_handshake_time_sec={seconds}\nlast_handshake_time_nsec={nanoseconds}")
+        out.append(f"tx_bytes={peer.tx_bytes}\nrx_bytes={peer.rx_bytes}")
+        out.append(f"persistent_keepalive_interval={peer.persistent_keepalive}")
+        out.extend(f"allowed_ip={prefix}" for prefix in peer.allowed_ips)
+    return "\n".join(out) + "\n" if out else ""
+
+
+def format_errno(code: int) -> str:
+    """The end of an answer: errno 0 or, as wireguard-go writes it, a negative number."""
+    return f"errno={-code}\n\n"
+
+
+def parse_errno(text: str) -> None:
+    """Read the answer to a `set=1` request. Raises UapiError if it is a refusal, or no answer."""
+    # It is a `get=1` answer with nothing before its errno.
+    parse_state(text)
+
+
+def parse_state(text: str) -> DeviceState:
+    """Read a whole answer, to the empty line after `errno`, of any implementation.
+
+    Unknown keys are ignored. Raises UapiError with the answer's errno, or EPROTO for what is no
+    answer at all, also when it breaks off.
+    """
+    state = DeviceState()
+    peer: PeerState | None = None
+    code: int | None = None
+    key = ""
+    try:
+        for line in text.split("\n"):
+            if not line:
+                break
+            key, equals, value = line.partition("=")
+            if not equals:
+                raise UapiError(errno.EPROTO, "the daemon's answer has a line that is no key=value")
+            if key == "public_key":
+                peer = PeerState(PublicKey.from_hex(value))
+                state.peers.append(peer)
+            elif key == "errno":
+                code = parse_number(value.removeprefix("-"), MAX_U16)
+            elif peer is not None:
+                _read_peer_state(peer, key, value)
+            else:
+                _read_device_state(state, key, value)
+    except ValueError as error:
+        raise UapiError(errno.EPROTO, f"the daemon's answer is wrong: {key}: {error}") from None
+    if code is None:
+        raise UapiError(errno.EPROTO, "the daemon's answer breaks off")
+    if code:
+        raise UapiError(code, os.strerror(code))
+    return state
+
+
+def _read_device_state(state: DeviceState, key: str, value: str) -> None:
+    match key:
+        case "private_key":
+            private = PrivateKey.from_hex(value)
+            state.private_key = None if private.is_zero() else private
+        case "listen_port":
+            state.listen_port = parse_number(value, MAX_U16)
+        case "fwmark":
+            state.fwmark = parse_number(value, MAX_U32)
+        case "wgpy_version":
+            state.wgpy_version = value
+        case "datapath":
+            state.datapath = value
+        case "wgpy_counter":
+            name, _, count = value.rpartition(" ")
+            state.counters[name] = parse_number(count, MAX_U64)
+
+
+def _read_peer_state(peer: PeerState, key: str, value: str) -> None:
+    match key:
+        case "allowed_ip":
+            peer.allowed_ips.append(parse_prefix(value))
+        case "preshared_key":
+            psk = PresharedKey.from_hex(value)
+            peer.preshared_key = None if psk.is_zero() else psk
+        case "endpoint":
+            peer.endpoint = parse_endpoint(value)
+        case "endpoint_name":
+            peer.endpoint_name = parse_name(value)
+        case "last_handshake_time_sec":
+            peer.last_handshake = (parse_number(value, MAX_U64), peer.last_handshake[1])
+        case "last_handshake_time_nsec":
+            peer.last_handshake = (peer.last_handshake[0], parse_number(value, MAX_U64))
+        case "tx_bytes":
+            peer.tx_bytes = parse_number(value, MAX_U64)
+        case "rx_bytes":
+            peer.rx_bytes = parse_number(value, MAX_U64)
+        case "persistent_keepalive_interval":
+            peer.persistent_keepalive = parse_number(value, MAX_U16)

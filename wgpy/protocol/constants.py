@@ -1,0 +1,83 @@
+"""The numbers of the WireGuard protocol (whitepaper sections 5 and 6) and of this implementation.
+
+Times are in seconds, lengths in bytes.
+"""
+
+from typing import Final
+
+# --- Names that enter the hashes (whitepaper 5.4) ---
+
+CONSTRUCTION: Final = b"Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s"
+IDENTIFIER: Final = b"WireGuard v1 zx2c4 Jason@zx2c4.com"
+LABEL_MAC1: Final = b"mac1----"
+LABEL_COOKIE: Final = b"cookie--"
+
+# --- Message types and lengths (whitepaper 5.4.2 to 5.4.7) ---
+
+TYPE_INITIATION: Final = 1
+TYPE_RESPONSE: Final = 2
+TYPE_COOKIE_REPLY: Final = 3
+TYPE_TRANSPORT: Final = 4
+
+KEY_LENGTH: Final = 32
+TAG_LENGTH: Final = 16
+MAC_LENGTH: Final = 16
+TIMESTAMP_LENGTH: Final = 12
+COOKIE_NONCE_LENGTH: Final = 24
+
+INITIATION_LENGTH: Final = 148
+RESPONSE_LENGTH: Final = 92
+COOKIE_REPLY_LENGTH: Final = 64
+TRANSPORT_HEADER_LENGTH: Final = 16
+TRANSPORT_OVERHEAD: Final = TRANSPORT_HEADER_LENGTH + TAG_LENGTH
+KEEPALIVE_LENGTH: Final = TRANSPORT_OVERHEAD
+PADDING_MULTIPLE: Final = 16
+
+INITIATION_MAC1_OFFSET: Final = INITIATION_LENGTH - 2 * MAC_LENGTH
+RESPONSE_MAC1_OFFSET: Final = RESPONSE_LENGTH - 2 * MAC_LENGTH
+
+# A UDP payload over IPv4 holds 65,507 bytes; the transport header and tag take 32 of them.
+MAX_INNER_LENGTH: Final = 65_507 - TRANSPORT_OVERHEAD
+
+# --- Timers and limits of the protocol (whitepaper 6.1) ---
+
+REKEY_AFTER_MESSAGES: Final = 1 << 60
+REJECT_AFTER_MESSAGES: Final = (1 << 64) - (1 << 13) - 1
+REKEY_AFTER_TIME: Final = 120.0
+REJECT_AFTER_TIME: Final = 180.0
+REKEY_ATTEMPT_TIME: Final = 90.0
+REKEY_TIMEOUT: Final = 5.0
+KEEPALIVE_TIMEOUT: Final = 10.0
+COOKIE_LIFETIME: Final = 120.0
+
+# --- Derived from them, as the kernel and wireguard-go do ---
+
+# Random delay added to each retry, so that two peers that start together do not stay in step.
+MAX_JITTER: Final = 0.333
+# A retry every REKEY_TIMEOUT for REKEY_ATTEMPT_TIME: the first send and 19 more, then give up.
+MAX_HANDSHAKE_ATTEMPTS: Final = int(REKEY_ATTEMPT_TIME / REKEY_TIMEOUT)
+# That many initiations in all: the kernel and wireguard-go count retries and stop above 18.
+MAX_INITIATIONS: Final = MAX_HANDSHAKE_ATTEMPTS + 2
+# The initiator renews a key that only receives when it would be rejected before an answer came.
+REKEY_AFTER_TIME_RECEIVING: Final = REJECT_AFTER_TIME - KEEPALIVE_TIMEOUT - REKEY_TIMEOUT
+# Data sent and nothing authenticated heard for this long: shake hands anew.
+NEW_HANDSHAKE_TIMEOUT: Final = KEEPALIVE_TIMEOUT + REKEY_TIMEOUT
+# After this long with no new key, every key and ephemeral secret is erased.
+ZERO_KEYS_AFTER: Final = 3 * REJECT_AFTER_TIME
+# An answer may be under way when the cookie's secret turns; stop using a cookie this much earlier.
+COOKIE_LATENCY: Final = 5.0
+# One initiation of a peer is consumed in this time at the most.
+MIN_INITIATION_INTERVAL: Final = 0.020
+
+# --- Limits of this implementation ---
+
+# Packets that wait for a handshake, per peer; the oldest is dropped first. The kernel's number.
+MAX_STAGED_PACKETS: Final = 128
+# Control datagrams that wait for Python, as in the kernel; an eighth of it means under load.
+CONTROL_QUEUE_LENGTH: Final = 4096
+UNDER_LOAD_DEPTH: Final = CONTROL_QUEUE_LENGTH // 8
+# Load is believed for this long after it was last seen, so that it does not flicker.
+UNDER_LOAD_STICKY: Final = 1.0
+# RFC 6479 window: one 64-bit word of the bitmap is kept free for the shift.
+REPLAY_WINDOW_BITS: Final = 8192
+REPLAY_WINDOW_USABLE: Final = REPLAY_WINDOW_BITS - 64

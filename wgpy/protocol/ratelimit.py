@@ -1,0 +1,76 @@
+"""How many handshake messages one source may cost us, while under load (whitepaper 5.3)."""
+
+from typing import Final
+
+# The kernel's and wireguard-go's numbers: an address may start 20 handshakes a second, 5 at once.
+INITIATIONS_PER_SECOND: Final = 20
+BURST: Final = 5
+# A bucket is full again after 0.25 s, so forgetting a source after a second forgets nothing.
+FORGET_AFTER: Final = 1.0
+# Sources known at a time, the kernel's number. Each costs about 250 bytes, so a flood from made-up
+# addresses costs 16 MB at the most; and it must prove its addresses by cookie to get this far.
+MAX_SOURCES: Final = 65_536
+
+_MAPPED_PREFIX: Final = bytes(10) + b"\xff\xff"
+
+
+def _source(address: bytes) -> bytes:
+    """IPv4 addresses count one by one, IPv6 by /64: a host is commonly given a whole /64."""
+    if len(address) == 4:
+        return address
+    if address.startswith(_MAPPED_PREFIX):
+        return address[12:]
+    return address[:8]
+
+
+class RateLimiter:
+    """A token bucket for each source. `refused` and `table_full` count what was not allowed.
+
+    Sources are kept in two generations that change places every FORGET_AFTER, so forgetting costs
+    nothing for each source, however many a flood brings; one is known for one to two seconds.
+    """
+
+    __slots__ = ("_capacity", "_old", "_turned", "_young", "refused", "table_full")
+
+    def __init__(self, capacity: int = MAX_SOURCES) -> None:
+        self._capacity = capacity
+        # Source to (when last seen, tokens then).
+        self._young: dict[bytes, tuple[float, float]] = {}
+        self._old: dict[bytes, tuple[float, float]] = {}
+        self._turned = 0.0
+        self.refused = 0
+        self.table_full = 0
+
+    def __len__(self) -> int:
+        return len(self._young) + len(self._old)
+
+    def allow(self, address: bytes, now: float) -> bool:
+        """Whether one more message from an address of 4 or 16 bytes may be worked on.
+
+        A new source is refused when the table is full, and counted in `table_full`.
+        """
+        self._forget(now)
+        source = _source(address)
+        bucket = self._young.get(source) or self._old.pop(source, None)
+        if bucket is None:
+            if len(self) >= self._capacity:
+                self.table_full += 1
+                return False
+            tokens = float(BURST)
+        else:
+            seen, left = bucket
+            tokens = min(float(BURST), left + max(0.0, now - seen) * INITIATIONS_PER_SECOND)
+        allowed = tokens >= 1.0
+        self._young[source] = (now, tokens - 1.0 if allowed else tokens)
+        if not allowed:
+            self.refused += 1
+        return allowed
+
+    def _forget(self, now: float) -> None:
+        age = now - self._turned
+        if age < FORGET_AFTER:
+            return
+        # After two periods without a call, what was young is past its time as well.
+        self._old = self._young if age < 2 * FORGET_AFTER else {}
+        self._young = {}
+        self._turned = now
