@@ -15,7 +15,7 @@ def table(results: Results) -> str:
         "",
         f"{machine['cpu']}, {machine['cpus']} CPUs, {machine['memory_gib']} GiB; "
         f"Linux {machine['kernel']}, {machine['system']}; Python {machine['python']}, "
-        f"cryptography {machine['cryptography']}.",
+        f"cryptography {machine['cryptography']}; load {machine['load_before']:.1f} before.",
         "",
         *(f"- {name}: {version}" for name, version in results.contenders.items()),
         "",

@@ -158,7 +158,7 @@ def test_decrypts_with_our_key_log(net: Pair, tmp_path: Path, initiator: str, ps
     assert all(packet["wg.handshake_ok"] == "1" for packet in responses)
     data = [packet for packet in packets if packet["wg.type"] == "4"]
     # Each round: three echo requests over IPv4 with their answers, two over IPv6 (128, 129).
-    assert sum(packet["icmp.type"] == "8" for packet in data) == 8
-    assert sum(packet["icmp.type"] == "0" for packet in data) == 8
-    assert sum(packet["icmpv6.type"] == "128" for packet in data) == 4
-    assert sum(packet["icmpv6.type"] == "129" for packet in data) == 4
+    # ping sends one more where the first answer waited for the handshake.
+    for name, request, answer, least in (("icmp", "8", "0", 8), ("icmpv6", "128", "129", 4)):
+        seen = [packet[f"{name}.type"] for packet in data]
+        assert seen.count(request) == seen.count(answer) >= least

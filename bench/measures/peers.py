@@ -5,6 +5,7 @@ import time
 
 from bench.contenders import Contender
 from bench.lab import config_file, lonely_interface, pid_of
+from bench.measures.commands import timed
 from bench.measures.measure import Figure, Measure
 from bench.procstat import memory
 from tests.support.requirements import program
@@ -25,14 +26,13 @@ def take(contender: Contender, count: int) -> dict[str, float]:
         run(tool, "setconf", interface.name, str(path))
         configured = time.perf_counter() - started
         held = memory(pid_of(interface))
-        started = time.perf_counter()
         shown = run(tool, "show", interface.name).stdout
-        told = time.perf_counter() - started
+        told = timed(lambda: run(tool, "show", interface.name))
     if shown.count("peer: ") != count:
         raise RuntimeError(f"{contender.name} shows {shown.count('peer: ')} of {count} peers")
     return {
         "setconf": configured,
-        "show": told * 1e3,
+        "show": told,
         "rss": held.rss / 1e6,
         "pss": held.pss / 1e6,
     }

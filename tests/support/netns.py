@@ -276,9 +276,10 @@ class Namespace:
             self.ip("address", "add", address, "dev", link, *extra)
 
     def ping(self, address: str, count: int = 1, *, size: int = 56, wait: int = 5) -> None:
-        """ping(8) `count` times with `size` payload bytes; CommandError if one is unanswered.
+        """ping(8) until `count` are answered, with `size` payload bytes each.
 
-        At most `wait` seconds in all. The first one may wait for a handshake.
+        CommandError if they are not in `wait` seconds. The first may have to wait for a
+        handshake, and ten more are sent each second meanwhile.
         """
         options = ("-n", "-c", str(count), "-i", "0.1", "-s", str(size), "-w", str(wait))
         self.run("ping", *options, address, timeout=wait + 10)

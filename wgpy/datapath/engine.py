@@ -258,9 +258,10 @@ class Engine(ControlSide):
             return
         if road.resting:
             self._wake(road)
-        if route != road.route:
+        if route is not road.route:
+            if route != road.route:
+                self._raise(road, Pending.ROAMED)
             road.route = route
-            self._raise(road, Pending.ROAMED)
         road.mark_received(now, end - start)
         if session is road.keys.next:
             self._confirm(road, session, now)

@@ -69,15 +69,3 @@ def transport_sum(packet: memoryview, protocol: int, header: int, length: int) -
     """
     addresses = packet[12:20] if header < IPV6_HEADER else packet[8:40]
     return word_sum(addresses) + protocol + length
-
-
-def ipv4_header_is_valid(packet: memoryview, header: int) -> bool:
-    """Whether the checksum of an IPv4 header of `header` bytes is right."""
-    return word_sum(packet[:header]) == 0
-
-
-def transport_is_valid(packet: memoryview, protocol: int, header: int) -> bool:
-    """Whether the checksum of the TCP, UDP or ICMPv6 segment after an IP header is right."""
-    length = len(packet) - header
-    total = transport_sum(packet, protocol, header, length) + word_sum(packet[header:])
-    return total % 0xFFFF == 0

@@ -15,8 +15,10 @@ _CWR = 0x80
 _LAST_ONLY = _FIN | _PSH
 
 _U16 = struct.Struct("!H")
-_U32 = struct.Struct("!I")
-_LENGTH_AND_ID = struct.Struct("!HH")
+# Of an IPv4 header from byte 2: total length, identification, fragment, TTL, protocol, checksum.
+_IPV4_FIELDS = struct.Struct("!HHHBBH")
+# Of a TCP header from byte 4: sequence, acknowledgment, offset, flags, window, checksum.
+_TCP_FIELDS = struct.Struct("!IIBBHH")
 
 _TCP_HEADER = 20
 _TCP_CHECKSUM = 16
@@ -66,45 +68,40 @@ def _segments(
     packet: memoryview, size: int, tcp: int, end: int, v4: bool
 ) -> Iterator[tuple[bytearray, memoryview]]:
     header = bytearray(packet[:end])
-    (sequence,) = _U32.unpack_from(packet, tcp + 4)
-    (identification,) = _U16.unpack_from(packet, 4)
-    flags = packet[tcp + 13]
-    # Everything that each segment's sums share is added up once: addresses, protocol, and the TCP
-    # header with sequence number, flags and checksum left out.
-    _U32.pack_into(header, tcp + 4, 0)
-    header[tcp + 13] = 0
-    _U16.pack_into(header, tcp + _TCP_CHECKSUM, 0)
-    addresses = packet[12:20] if v4 else packet[8:40]
+    sequence, acknowledged, offset, flags, window, _checksum = _TCP_FIELDS.unpack_from(
+        header, tcp + 4
+    )
+    _total, ident, fragment, ttl, protocol, _checksum = _IPV4_FIELDS.unpack_from(header, 2)
+    # Everything that the segments' sums share is added up once: addresses, protocol, and the
+    # headers without what changes from one segment to the next.
+    _TCP_FIELDS.pack_into(header, tcp + 4, 0, acknowledged, offset, 0, window, 0)
+    addresses = header[12:20] if v4 else header[8:40]
     tcp_base = word_sum(addresses) + PROTOCOL_TCP + word_sum(header[tcp:])
-    ip_base = _ipv4_base(header, tcp) if v4 else 0
+    if v4:
+        _IPV4_FIELDS.pack_into(header, 2, 0, 0, fragment, ttl, protocol, 0)
+    ip_base = word_sum(header[:tcp])
     last = len(packet) - size
-    for index, begin in enumerate(range(end, max(len(packet), end + 1), size)):
+    # An empty payload is one segment as well.
+    for begin in range(end, max(len(packet), end + 1), size):
         payload = packet[begin : begin + size]
-        mine = flags
-        if begin < last:
-            mine &= ~_LAST_ONLY
-        if index:
+        mine = flags if begin >= last else flags & ~_LAST_ONLY
+        if begin > end:
             mine &= ~_CWR
         length = end - tcp + len(payload)
         if v4:
-            ident = (identification + index) & 0xFFFF
-            _LENGTH_AND_ID.pack_into(header, 2, tcp + length, ident)
-            _U16.pack_into(header, 10, checksum(ip_base + tcp + length + ident))
+            total = tcp + length
+            ip_sum = 0xFFFF - ((ip_base + total + ident) % 0xFFFF or 0xFFFF)
+            _IPV4_FIELDS.pack_into(header, 2, total, ident, fragment, ttl, protocol, ip_sum)
+            ident = (ident + 1) & 0xFFFF
         else:
             _U16.pack_into(header, 4, tcp + length - IPV6_HEADER)
-        total = (
-            tcp_base + length + (sequence >> 16) + (sequence & 0xFFFF) + mine + word_sum(payload)
+        # word_sum and checksum, written out: this runs once for each packet on the wire.
+        number = int.from_bytes(payload, "big")
+        total = tcp_base + length + (sequence >> 16) + (sequence & 0xFFFF) + mine
+        total += number << 8 if len(payload) & 1 else number
+        tcp_sum = 0xFFFF - (total % 0xFFFF or 0xFFFF)
+        _TCP_FIELDS.pack_into(
+            header, tcp + 4, sequence, acknowledged, offset, mine, window, tcp_sum
         )
-        _U32.pack_into(header, tcp + 4, sequence)
-        header[tcp + 13] = mine
-        _U16.pack_into(header, tcp + _TCP_CHECKSUM, checksum(total))
         yield header, payload
         sequence = (sequence + size) & 0xFFFFFFFF
-
-
-def _ipv4_base(header: bytearray, length: int) -> int:
-    """The sum of an IPv4 header with total length, identification and checksum left out."""
-    bare = bytearray(header[:length])
-    bare[2:6] = bytes(4)
-    bare[10:12] = bytes(2)
-    return word_sum(bare)

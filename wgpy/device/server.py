@@ -147,18 +147,23 @@ class UapiServer:
         """Stop, drop every connection, and remove the socket's file if it is still ours."""
         if self._path is not None and self.socket_present():
             self._path.unlink(missing_ok=True)
+        listener, self._socket = self._socket, None
         if self._server is not None:
             self._server.close()
         for task in self._connections:
             task.cancel()
         await asyncio.gather(*self._connections, return_exceptions=True)
-        # A transport closes its socket in the turn of the loop after it is told to.
-        await asyncio.sleep(0)
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
+        # A transport closes its socket in the turn of the loop after it is told to; a connection
+        # that was being accepted takes three more until it is refused.
+        for _ in range(5):
+            await asyncio.sleep(0)
+        if listener is not None:
+            listener.close()
 
     def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._socket is None:  # it was accepted while `close` ran
+            writer.transport.abort()
+            return
         if len(self._connections) >= MAX_CONNECTIONS:
             self.refused_connections += 1
             _log.warning("UAPI: refused a connection; %d are open", len(self._connections))

@@ -4,7 +4,6 @@ Whitepaper 5.3, 5.4.4 and 5.4.7. mac1 shows that the sender knows whom it talks 
 before anything that costs. mac2 shows that it got our last cookie, which went to its address.
 """
 
-import hashlib
 import hmac
 from collections.abc import Callable
 
@@ -21,6 +20,7 @@ from wgpy.protocol.constants import (
     LABEL_MAC1,
     MAC_LENGTH,
 )
+from wgpy.protocol.hashes import hash_, mac
 from wgpy.protocol.messages import CookieReply, pack_cookie_reply
 
 _NO_MAC = bytes(MAC_LENGTH)
@@ -31,17 +31,12 @@ _LEAST_LENGTH = _HEAD_LENGTH + 2 * MAC_LENGTH
 
 def mac1_key(public: PublicKey) -> bytes:
     """The 32-byte key of mac1 in messages sent to the owner of `public` (whitepaper 5.4.4)."""
-    return hashlib.blake2s(LABEL_MAC1 + bytes(public)).digest()
+    return hash_(LABEL_MAC1 + bytes(public))
 
 
 def cookie_key(public: PublicKey) -> bytes:
     """The 32-byte key that seals cookie replies sent by the owner of `public` (5.4.7)."""
-    return hashlib.blake2s(LABEL_COOKIE + bytes(public)).digest()
-
-
-def mac(key: bytes, data: bytes) -> bytes:
-    """Keyed BLAKE2s of 16 bytes: MAC() of the whitepaper, which is not an HMAC."""
-    return hashlib.blake2s(data, digest_size=MAC_LENGTH, key=key).digest()
+    return hash_(LABEL_COOKIE + bytes(public))
 
 
 class CookieChecker:

@@ -30,56 +30,9 @@ from noise.noise_protocol import NoiseProtocol
 from noise.state import CipherState, HandshakeState, SymmetricState
 
 from wgpy.protocol.constants import CONSTRUCTION, IDENTIFIER, KEY_LENGTH
+from wgpy.protocol.hashes import BLOCK_LENGTH, HASH_LENGTH, hash_, hkdf, hmac_blake2s
 
-HASH_LENGTH: Final = 32
-_BLOCK_LENGTH: Final = 64
 _ZEROS: Final = bytes(KEY_LENGTH)
-
-
-def hash_(data: bytes) -> bytes:
-    """BLAKE2s, 32 bytes: HASH() of the whitepaper."""
-    return hashlib.blake2s(data).digest()
-
-
-# --- HMAC (RFC 2104) and HKDF (Noise 4.3), with every key exactly 32 bytes ---
-
-_INNER: Final = bytes(byte ^ 0x36 for byte in range(256))
-_OUTER: Final = bytes(byte ^ 0x5C for byte in range(256))
-_INNER_REST: Final = b"\x36" * (_BLOCK_LENGTH - HASH_LENGTH)
-_OUTER_REST: Final = b"\x5c" * (_BLOCK_LENGTH - HASH_LENGTH)
-
-
-def hmac_blake2s(key: bytes, data: bytes) -> bytes:
-    """HMAC-BLAKE2s under a key of 32 bytes, 32 bytes. Raises ValueError for another length.
-
-    Written out because `hmac.digest` takes several times as long for inputs of this size.
-    """
-    if len(key) != HASH_LENGTH:
-        raise ValueError(f"this HMAC takes keys of {HASH_LENGTH} bytes; this has {len(key)}")
-    blake2s = hashlib.blake2s
-    inner = blake2s(key.translate(_INNER) + _INNER_REST + data).digest()
-    return blake2s(key.translate(_OUTER) + _OUTER_REST + inner).digest()
-
-
-def hkdf(chaining_key: bytes, material: bytes, outputs: int) -> tuple[bytes, ...]:
-    """Two or three keys of 32 bytes from a chaining key of 32 and any material."""
-    key = hmac_blake2s(chaining_key, material)
-    # One key serves two or three HMACs: both of its states are made once and copied.
-    inner = hashlib.blake2s(key.translate(_INNER) + _INNER_REST)
-    outer = hashlib.blake2s(key.translate(_OUTER) + _OUTER_REST)
-    inside, outside = inner.copy(), outer.copy()
-    inside.update(b"\x01")
-    outside.update(inside.digest())
-    first = outside.digest()
-    inside, outside = inner.copy(), outer.copy()
-    inside.update(first + b"\x02")
-    outside.update(inside.digest())
-    second = outside.digest()
-    if outputs == 2:
-        return first, second
-    inner.update(second + b"\x03")
-    outer.update(inner.digest())
-    return first, second, outer.digest()
 
 
 def _library_hmac(key: bytes, data: bytes, algorithm: object) -> bytes:
@@ -112,8 +65,6 @@ def exchange(private: X25519PrivateKey | None, public: X25519PublicKey) -> bytes
 
 class KeyPair25519(KeyPair):  # type: ignore[misc]
     """The library's key pair: key objects of cryptography, and the public key's 32 bytes."""
-
-    __slots__ = ()
 
     @classmethod
     def from_private_bytes(cls, private_bytes: bytes) -> "KeyPair25519":
@@ -168,11 +119,11 @@ class Blake2s(Hash):  # type: ignore[misc]
 
     fn = hashlib.blake2s
     hashlen = HASH_LENGTH
-    blocklen = _BLOCK_LENGTH
+    blocklen = BLOCK_LENGTH
 
     def hash(self, data: bytes) -> bytes:
         """HASH() of the Noise specification."""
-        return hashlib.blake2s(data).digest()
+        return hash_(data)
 
 
 def _nonce(counter: int) -> bytes:

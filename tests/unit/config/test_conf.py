@@ -301,6 +301,22 @@ def test_incremental_allowed_ips() -> None:
     )
 
 
+def test_a_second_section_may_change_what_the_first_gave() -> None:
+    text = f"[Peer]\nPublicKey={PEER}\nAllowedIPs=10.0.0.0/8,::/0\n"
+    text += f"[Peer]\nPublicKey={PEER}\nAllowedIPs=-::/0,+fd00::/8"
+    (peer,) = parse(text, "wg")[0].peers
+    assert peer.incremental is None
+    assert [str(p) for p in peer.allowed_ips] == ["10.0.0.0/8", "fd00::/8"]
+
+
+def test_signs_are_written_again() -> None:
+    text = f"[Peer]\nPublicKey={PEER}\nAllowedIPs=-::/0,+fd00::/8"
+    config = parse(text, "wg")[0]
+    written = conf_text(config, quick=False)
+    assert "AllowedIPs = -::/0, +fd00::/8\n" in written
+    assert parse(written, "wg") == (config, [])
+
+
 def test_a_line_without_signs_replaces_again() -> None:
     text = f"[Peer]\nPublicKey={PEER}\nAllowedIPs=10.0.0.0/8,-::/0\nAllowedIPs=::1"
     (peer,) = parse(text, "wg")[0].peers

@@ -136,6 +136,16 @@ def test_a_name_is_looked_up_and_told_to_wgpy_alone() -> None:
         assert (peer.endpoint, peer.endpoint_name) == (Address("192.0.2.99", 7), None)
 
 
+def test_signs_change_what_a_peer_has() -> None:
+    text = f"[Peer]\nPublicKey={PEER}\nAllowedIPs=-::/0,+fd00::/8"
+    (peer,) = add_change(config(text), no_resolve).peers
+    assert not peer.replace_allowed_ips
+    assert peer.allowed_ips == [
+        AllowedIpChange(parse_prefix("::/0"), remove=True),
+        AllowedIpChange(parse_prefix("fd00::/8")),
+    ]
+
+
 def test_a_failed_look_up_goes_to_the_caller() -> None:
     def fail(spec: EndpointSpec) -> Address:
         raise OSError(f"{spec.host} is unknown")

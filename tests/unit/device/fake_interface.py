@@ -65,9 +65,9 @@ def served(interface: FakeInterface, path: Path) -> Iterator[UapiServer]:
 
 
 def connect(path: Path) -> socket.socket:
-    """A client's connection; reads fail after 10 s."""
+    """A client's connection; it fails after 60 s."""
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    connection.settimeout(10)
+    connection.settimeout(60)
     connection.connect(str(path))
     return connection
 

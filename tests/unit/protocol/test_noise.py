@@ -1,13 +1,8 @@
-"""The Noise backend against published vectors, the standard library and noiseprotocol's own."""
-
-import hashlib
-import hmac
+"""The Noise backend against published vectors, and handshakes against noiseprotocol's own."""
 
 import pytest
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
-from hypothesis import given
-from hypothesis import strategies as st
 from noise.backends.default import noise_backend
 from noise.connection import Keypair, NoiseConnection
 from noise.exceptions import NoiseValueError
@@ -19,34 +14,7 @@ from wgpy.protocol.constants import CONSTRUCTION, IDENTIFIER
 from wgpy.protocol.handshake import Local, Remote, initiate, read_initiation
 from wgpy.protocol.messages import parse_initiation, parse_response
 
-KDF = load("kdf")
 X25519 = load("x25519")
-BYTES32 = st.binary(min_size=32, max_size=32)
-
-
-def test_blake2s_vector():
-    vector = KDF["blake2s"]
-    assert noise.hash_(raw(vector["data"])).hex() == vector["digest"]
-    assert noise.Blake2s().hash(raw(vector["data"])).hex() == vector["digest"]
-
-
-@pytest.mark.parametrize("vector", KDF["hkdf"])
-def test_hkdf_vectors(vector):
-    # HMAC fills shorter keys with zeros, so these keys may be written as 32 bytes.
-    key, data = raw(vector["key"]).ljust(32, b"\0"), raw(vector["data"])
-    assert [output.hex() for output in noise.hkdf(key, data, 3)] == vector["outputs"]
-    assert [output.hex() for output in noise.hkdf(key, data, 2)] == vector["outputs"][:2]
-
-
-@given(BYTES32, st.binary(max_size=200))
-def test_hmac_is_the_standard_librarys(key, data):
-    assert noise.hmac_blake2s(key, data) == hmac.new(key, data, hashlib.blake2s).digest()
-
-
-@pytest.mark.parametrize("length", [0, 31, 33, 64, 65])
-def test_hmac_refuses_other_key_lengths(length):
-    with pytest.raises(ValueError, match="32 bytes"):
-        noise.hmac_blake2s(bytes(length), b"")
 
 
 def test_x25519_vector():
