@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from bench import iperf, procstat
+from bench import command, iperf, procstat
 from bench.lab import config_text
 from bench.measures import rtt
 
@@ -68,3 +68,15 @@ def test_config_has_as_many_peers_with_a_key_and_an_address_each() -> None:
 def test_config_for_nobody_is_refused() -> None:
     with pytest.raises(ValueError, match="0 peers"):
         config_text(0)
+
+
+def test_command_gives_its_time_and_what_it_printed() -> None:
+    lasted, printed = command.run("/bin/sh", "-c", "echo out; echo err >&2")
+    assert lasted > 0
+    assert printed == "out\nerr\n"
+    assert command.typical("/bin/true") > 0
+
+
+def test_command_that_fails_is_one_line() -> None:
+    with pytest.raises(command.CommandError, match=r"exited with 3: why$"):
+        command.run("/bin/sh", "-c", "echo first; echo why; exit 3")

@@ -73,21 +73,17 @@ def fetch() -> Kernel:
     unpacked = directory / name
     if not unpacked.exists():
         with tempfile.TemporaryDirectory(dir=directory) as scratch:
-            # As root apt reads it back as itself: there is no user to sandbox it as here.
-            _run(
-                "apt-get",
-                "-q",
-                "-o",
-                "APT::Sandbox::User=root",
-                "download",
-                name,
-                cwd=Path(scratch),
-            )
+            # Root downloads for itself: apt's own user may not write into the repository.
+            sandbox = ("-o", "APT::Sandbox::User=root")
+            _run("apt-get", "-q", *sandbox, "download", name, cwd=Path(scratch))
             (archive,) = Path(scratch).glob("*.deb")
             tree = Path(scratch, "tree")
             _run(program("dpkg"), "-x", str(archive), str(tree))
             # At once, so that a broken download is never taken for a kernel.
             tree.rename(unpacked)
+        for other in directory.iterdir():
+            if other != unpacked and other.name.startswith("linux-image-"):
+                shutil.rmtree(other)
     (image,) = unpacked.glob("boot/vmlinuz-*")
     release = image.name.removeprefix("vmlinuz-")
     return Kernel(image, unpacked / "lib" / "modules" / release, release)
@@ -174,10 +170,3 @@ def initramfs(kernel: Kernel, init: str) -> bytes:
         for part in _entry(number, name, mode, data):
             archive += part
     return bytes(archive)
-
-
-def remove_old(kernel: Kernel) -> None:
-    """Delete the kernels of the cache that are not this one."""
-    for other in (CACHE / "kernel").iterdir():
-        if other.is_dir() and not kernel.image.is_relative_to(other):
-            shutil.rmtree(other)

@@ -21,7 +21,6 @@ import ctypes
 import fcntl
 import itertools
 import os
-import shlex
 import signal
 import socket
 import struct
@@ -32,18 +31,37 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self, TypeVar
+from typing import Self, TypeVar
+
+from tests.support.commands import (
+    GRACE,
+    LIFE,
+    RUN_TIMEOUT,
+    CommandError,
+    Process,
+    memory_file,
+    run,
+    wait_until,
+)
+
+# What tests of namespaces need beside them can be had from here.
+__all__ = [
+    "UAPI_DIRECTORY",
+    "CommandError",
+    "Namespace",
+    "Pair",
+    "Process",
+    "ip",
+    "join",
+    "link_name",
+    "pair",
+    "remove_leftovers",
+    "wait_until",
+]
 
 PREFIX = "wgpyt"
 LINK_PREFIX = "wgt"
 UAPI_DIRECTORY = Path("/var/run/wireguard")
-
-# One command of a test: pings and ip(8) take milliseconds, 20 s is a machine that stands still.
-RUN_TIMEOUT = 20.0
-# A program in the background: longer than any one test, shorter than a forgotten process.
-LIFE = 120.0
-# From SIGTERM to SIGKILL.
-GRACE = 3.0
 
 # setns(2): the kind of namespace that we enter.  ioctl and sub-command of linux/ethtool.h.
 CLONE_NEWNET = 0x40000000
@@ -55,10 +73,6 @@ Result = TypeVar("Result")
 _libc = ctypes.CDLL(None, use_errno=True)
 _numbers = itertools.count()
 _links = itertools.count()
-
-
-class CommandError(AssertionError):
-    """A command in a namespace failed: one line, with the last line that it printed."""
 
 
 def _start_time(pid: int) -> str | None:
@@ -73,73 +87,6 @@ def _start_time(pid: int) -> str | None:
 def link_name() -> str:
     """A name for an interface, used by no other test: UAPI sockets share one directory."""
     return f"{LINK_PREFIX}{os.getpid()}x{next(_links)}"
-
-
-def _last_line(text: str | None) -> str:
-    lines = [line.strip() for line in (text or "").splitlines() if line.strip()]
-    return lines[-1] if lines else "(it printed nothing)"
-
-
-def wait_until(
-    done: Callable[[], object], what: str, timeout: float = 10.0, every: float = 0.02
-) -> None:
-    """Call `done` until it is true; AssertionError naming `what` after `timeout` seconds."""
-    deadline = time.monotonic() + timeout
-    while not done():
-        if time.monotonic() > deadline:
-            raise AssertionError(f"waited {timeout:g} s in vain for {what}")
-        time.sleep(every)
-
-
-class Process:
-    """A program in the background, killed when its life is over or its owner dies.
-
-    Its output goes to a file, so that it never blocks on a full pipe; `output()` reads it.
-    """
-
-    def __init__(self, child: subprocess.Popen[bytes], log: IO[bytes], life: float) -> None:
-        self.child = child
-        self._log = log
-        self._timer = threading.Timer(life, child.kill)
-        self._timer.daemon = True
-        self._timer.start()
-
-    @property
-    def pid(self) -> int:
-        """The program's own process: nothing stands between."""
-        return self.child.pid
-
-    def output(self) -> str:
-        """Everything that it wrote so far, standard error included."""
-        return _contents(self._log)
-
-    def running(self) -> bool:
-        """Whether it still runs."""
-        return self.child.poll() is None
-
-    def wait(self, timeout: float = RUN_TIMEOUT) -> int:
-        """Its exit code; CommandError if it does not end in `timeout` seconds."""
-        try:
-            return self.child.wait(timeout)
-        except subprocess.TimeoutExpired:
-            name = shlex.join(map(str, self.child.args))  # type: ignore[arg-type]
-            raise CommandError(f"`{name}` did not end in {timeout:g} s") from None
-
-    def stop(self, with_signal: signal.Signals = signal.SIGTERM) -> int:
-        """Signal it, kill it after a grace, and return its exit code."""
-        self._timer.cancel()
-        if self.running():
-            self.child.send_signal(with_signal)
-            try:
-                self.child.wait(GRACE)
-            except subprocess.TimeoutExpired:
-                self.child.kill()
-        return self.child.wait()
-
-    def close(self) -> None:
-        """Stop it and drop its output."""
-        self.stop()
-        self._log.close()
 
 
 class Namespace:
@@ -194,7 +141,7 @@ class Namespace:
 
         `check=False` returns failures too. `env` is added to the environment.
         """
-        return _run(self.argv(*command), command, timeout, check, stdin, env)
+        return run(self.argv(*command), command, timeout, check, stdin, env)
 
     def ip(self, *arguments: str) -> str:
         """ip(8) on this namespace; returns what it printed."""
@@ -208,7 +155,7 @@ class Namespace:
         pass_fds: tuple[int, ...] = (),
     ) -> Process:
         """Start a program inside; it ends with the namespace, after `life` seconds at most."""
-        log = _memory_file(command[0])
+        log = memory_file(command[0])
         child = subprocess.Popen(
             self.argv(*command),
             stdin=subprocess.DEVNULL,
@@ -297,49 +244,10 @@ class Namespace:
         _delete(self.name)
 
 
-def _memory_file(name: str) -> IO[bytes]:
-    descriptor = os.memfd_create(os.path.basename(name), os.MFD_CLOEXEC)
-    return os.fdopen(descriptor, "r+b", buffering=0)
-
-
-def _contents(file: IO[bytes]) -> str:
-    """What a memory file holds, wherever its writers are in it."""
-    return Path(f"/proc/self/fd/{file.fileno()}").read_text(errors="replace")
-
-
-def _run(
-    argv: list[str],
-    shown: tuple[str, ...],
-    timeout: float,
-    check: bool,
-    stdin: str | None,
-    env: Mapping[str, str] | None,
-) -> subprocess.CompletedProcess[str]:
-    # Files and not pipes: a daemon that the command leaves behind may hold them open.
-    with _memory_file("stdout") as out, _memory_file("stderr") as err:
-        try:
-            code = subprocess.run(
-                argv,
-                input=(stdin or "").encode(),
-                stdout=out,
-                stderr=err,
-                timeout=timeout,
-                env={**os.environ, **(env or {})},
-                check=False,
-            ).returncode
-        except subprocess.TimeoutExpired:
-            raise CommandError(f"`{shlex.join(shown)}` did not end in {timeout:g} s") from None
-        done = subprocess.CompletedProcess(argv, code, _contents(out), _contents(err))
-    if check and code != 0:
-        said = _last_line(done.stderr or done.stdout)
-        raise CommandError(f"`{shlex.join(shown)}` exited with {code}: {said}")
-    return done
-
-
 def ip(*arguments: str) -> str:
     """ip(8); returns what it printed, CommandError if it fails."""
     command = ("ip", *arguments)
-    return _run(list(command), command, RUN_TIMEOUT, True, None, None).stdout
+    return run(list(command), command, RUN_TIMEOUT, True, None, None).stdout
 
 
 def _pids(name: str) -> list[int]:

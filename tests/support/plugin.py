@@ -8,12 +8,14 @@ import pytest
 from tests.support import requirements
 from tests.support.netns import Pair, pair, remove_leftovers
 
-SLOW = "WGPY_SLOW"
+# Set by `make interop`: run also what waits for minutes, and what is against built peers.
+ALL = "WGPY_INTEROP"
+_ASK_FOR_IT = f"only in `make interop`, or where {ALL}=1"
 
 MARKERS = (
     "root: needs root and namespaces",
     "tool(name): needs an external program",
-    f"slow: waits for minutes of real time; runs where {SLOW}=1 (`make interop`)",
+    f"slow: waits for minutes of real time; runs {_ASK_FOR_IT}",
 )
 
 
@@ -25,6 +27,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def require(name: str) -> None:
     """Skip the running test, or fail it in CI, if the tool `name` is not there."""
+    if name in requirements.BUILT and not os.environ.get(ALL):
+        pytest.skip(f"{name}: {_ASK_FOR_IT}")
     if requirements.find(name) is None:
         _refuse(requirements.why_missing(name), requirements.must_have(name))
 
@@ -37,8 +41,8 @@ def _refuse(reason: str, failure: bool) -> None:
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip a test, or fail it in CI, whose markers ask for what is not there."""
-    if item.get_closest_marker("slow") and not os.environ.get(SLOW):
-        pytest.skip(f"slow: set {SLOW}=1, or run `make interop`")
+    if item.get_closest_marker("slow") and not os.environ.get(ALL):
+        pytest.skip(f"slow: {_ASK_FOR_IT}")
     if item.get_closest_marker("root") and not requirements.is_root():
         _refuse("needs root (namespaces and TUN devices)", requirements.in_ci())
     for marker in item.iter_markers("tool"):

@@ -148,15 +148,18 @@ class UapiServer:
         if self._path is not None and self.socket_present():
             self._path.unlink(missing_ok=True)
         listener, self._socket = self._socket, None
+        if listener is not None:
+            # asyncio's Server fails over connections that it has accepted and not made yet when it
+            # is closed. So accept no more, and let `_connected` refuse those first.
+            asyncio.get_running_loop().remove_reader(listener)
+            await _turns()
         if self._server is not None:
             self._server.close()
         for task in self._connections:
             task.cancel()
         await asyncio.gather(*self._connections, return_exceptions=True)
-        # A transport closes its socket in the turn of the loop after it is told to; a connection
-        # that was being accepted takes three more until it is refused.
-        for _ in range(5):
-            await asyncio.sleep(0)
+        # A transport closes its socket in the turn of the loop after it is told to.
+        await _turns()
         if listener is not None:
             listener.close()
 
@@ -172,7 +175,14 @@ class UapiServer:
         # A task of our own: asyncio (3.11) reports the cancellation of its as a failure.
         task = asyncio.get_running_loop().create_task(self._converse(reader, writer))
         self._connections.add(task)
-        task.add_done_callback(self._connections.discard)
+
+        def ended(task: asyncio.Task[None]) -> None:
+            # Not in a `finally` of the task: one that is cancelled at once never gets there.
+            # abort() and not close(): nothing waits for a client that does not read.
+            self._connections.discard(task)
+            writer.transport.abort()
+
+        task.add_done_callback(ended)
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -182,9 +192,6 @@ class UapiServer:
         except OSError as error:
             # The client is gone; an answer on its way is lost with it.
             _log.debug("UAPI: connection lost: %s", error)
-        finally:
-            # abort() and not close(): nothing waits for a client that does not read.
-            writer.transport.abort()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         framer = Framer()
@@ -223,6 +230,12 @@ class UapiServer:
             _log.exception("UAPI: a request failed")
             return format_errno(errno.EIO)
         return format_errno(0)
+
+
+async def _turns() -> None:
+    """Let the loop finish what it has begun: a connection is made in three turns."""
+    for _ in range(5):
+        await asyncio.sleep(0)
 
 
 def _make_directory(directory: Path) -> None:

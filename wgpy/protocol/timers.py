@@ -124,18 +124,22 @@ class Timers:
         self._wanted = False
 
     def clear_after_keys_dropped(self) -> None:
-        """Called when the keys went for another reason than DROP_KEYS: suspend, a new private
-        key. Nothing is left to erase."""
+        """Called when the keys went for another reason than DROP_KEYS: link down, suspend, a new
+        private key. Nothing is left to erase, and the next handshake may begin at once: the peer
+        counts initiations too, but it has heard nothing of why we need one.
+        """
         self._zero_at = None
+        self._last_initiation = None
         self._another_keepalive_at = None
 
     def stop(self) -> None:
         """Called when the interface goes down or the peer away: everything is disarmed.
 
         The timers start again with the next event; traffic from before it is not held against the
-        peer. The age of the last initiation is remembered, for the peer counts it too.
+        peer.
         """
         self._disarm()
+        self._last_initiation = None
         self._stopped = True
 
     @property
@@ -169,8 +173,9 @@ class Timers:
             pending = True
         if self._retry_at is not None:
             deadlines.append(self._retry_at)
-        elif self._wanted and self._last_initiation is not None:
-            deadlines.append(self._last_initiation + REKEY_TIMEOUT)
+        elif self._wanted:
+            last = self._last_initiation
+            deadlines.append(now if last is None else last + REKEY_TIMEOUT)
         if self._zero_at is not None:
             deadlines.append(self._zero_at)
         if pending:

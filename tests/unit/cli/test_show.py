@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.device.fake_interface import FakeInterface, served
-from wgpy.cli import main, show
+from wgpy.cli import main, show, style
 from wgpy.device import client
 from wgpy.device.uapi import Address, DeviceState, PeerState
 from wgpy.ip import parse_prefix
@@ -44,7 +44,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def pretty(state: DeviceState, now: int = 1_700_000_061) -> str:
-    return show.style.finish(show.pretty("wg0", state, now))
+    return style.finish(show.pretty("wg0", state, now))
 
 
 def test_the_form_for_people() -> None:

@@ -1,1 +1,1 @@
-"""Tests of wgpy.cli."""
+"""Tests of wgpy.device."""

@@ -1,0 +1,51 @@
+# Short names for the commands that the documents give in full. Each sets up what it needs.
+
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+READY := $(VENV)/.ready
+PACKAGES := .ci/packages
+
+.PHONY: demo test check interop bench man clean
+
+# Two machines on this one: a tunnel between them, a ping, a measurement. Needs root.
+demo: $(READY)
+	$(VENV)/bin/wgpy demo
+
+# Everything that is tested, with the peers that Debian packages. Needs root.
+test: check
+	$(PACKAGES) test
+	$(PYTHON) -m pytest -m "not slow"
+
+# Style, types, manual pages and the rules of the house.
+check: $(READY)
+	$(PACKAGES) check
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(PYTHON) -m pytest -q tests/unit/test_imports.py tests/unit/test_house.py tests/unit/test_man.py
+
+# The peers built from their own registries as well, and the tests that wait for real timers.
+interop: $(READY)
+	$(PACKAGES) test
+	interop/peers.sh
+	$(PYTHON) -m pytest interop
+
+# Ours and theirs, alternating in one run. `make bench ARGS="--only tcp"` chooses.
+bench: $(READY)
+	$(PACKAGES) test
+	$(PYTHON) -m bench $(ARGS)
+
+# The manual pages as text.
+man:
+	$(PACKAGES) check
+	for page in man/*.[1-8]; do mandoc -Tutf8 "$$page" | col -b > "$$page.txt"; done
+
+$(READY): pyproject.toml
+	$(PACKAGES) python
+	python3 -m venv $(VENV)
+	$(PYTHON) -m pip install --quiet --upgrade pip
+	$(PYTHON) -m pip install --quiet --editable '.[dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) build *.egg-info
