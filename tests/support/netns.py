@@ -21,6 +21,7 @@ import ctypes
 import fcntl
 import itertools
 import os
+import re
 import signal
 import socket
 import struct
@@ -56,12 +57,14 @@ __all__ = [
     "link_name",
     "pair",
     "remove_leftovers",
+    "remove_own_files",
     "wait_until",
 ]
 
 PREFIX = "wgpyt"
 LINK_PREFIX = "wgt"
 UAPI_DIRECTORY = Path("/var/run/wireguard")
+RUN_DIRECTORY = Path("/run/wgpy")
 
 # setns(2): the kind of namespace that we enter.  ioctl and sub-command of linux/ethtool.h.
 CLONE_NEWNET = 0x40000000
@@ -312,16 +315,28 @@ def pair(*, mtu: int = 1500) -> Iterator[Pair]:
 
 
 def remove_leftovers() -> list[str]:
-    """Remove the namespaces and UAPI sockets of test runs that are dead; returns their names."""
+    """Remove the namespaces, sockets and locks of test runs that are dead; returns their names."""
     removed = []
     for path in sorted(Path("/run/netns").glob(f"{PREFIX}-*")):
         _, pid, started, *_ = path.name.split("-")
         if _start_time(int(pid)) != started:
             _delete(path.name)
             removed.append(path.name)
-    for path in sorted(UAPI_DIRECTORY.glob(f"{LINK_PREFIX}*.sock")):
-        pid = path.name.removeprefix(LINK_PREFIX).partition("x")[0]
-        if pid.isdecimal() and _start_time(int(pid)) is None:
-            path.unlink(missing_ok=True)
-            removed.append(path.name)
+    return removed + _remove_files(lambda pid: _start_time(pid) is None)
+
+
+def remove_own_files() -> None:
+    """Remove what daemons leave behind that ended as they should: their lock files stay."""
+    _remove_files(lambda pid: pid == os.getpid())
+
+
+def _remove_files(chosen: Callable[[int], bool]) -> list[str]:
+    """Remove sockets, locks and journals of interfaces that `link_name` named in a process."""
+    removed = []
+    for directory in (UAPI_DIRECTORY, RUN_DIRECTORY):
+        for path in sorted(directory.glob(f"*{LINK_PREFIX}*")):
+            owner = re.search(rf"{LINK_PREFIX}(\d+)x\d+\.", path.name)
+            if owner and chosen(int(owner[1])):
+                path.unlink(missing_ok=True)
+                removed.append(path.name)
     return removed

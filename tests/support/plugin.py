@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support import requirements
-from tests.support.netns import Pair, pair, remove_leftovers
+from tests.support.netns import Pair, pair, remove_leftovers, remove_own_files
 
 # Set by `make interop`: run also what waits for minutes, and what is against built peers.
 ALL = "WGPY_INTEROP"
@@ -51,10 +51,12 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 @pytest.fixture(scope="session")
-def clean_machine() -> None:
-    """Remove what test runs that crashed left behind, once a session."""
+def clean_machine() -> Iterator[None]:
+    """Once a session: remove what test runs that crashed left behind, and at the end our own."""
     for name in remove_leftovers():
         print(f"removed what a dead test run left behind: {name}")
+    yield
+    remove_own_files()
 
 
 @pytest.fixture

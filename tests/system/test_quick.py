@@ -372,3 +372,21 @@ def test_the_command_line(space: Namespace, tmp_path: Path) -> None:
 
 def _passable(directory: Path) -> bool:
     return bool(directory.stat().st_mode & 0o001)
+
+
+@pytest.mark.tool("wgpyd")
+def test_with_our_own_daemon_a_name_stays_a_name(space: Namespace, tmp_path: Path) -> None:
+    before = machine(space)
+    quick = Quick(space, tmp_path, daemon="wgpyd")
+    quick.write("Address = 10.1.0.1/24", EVERYWHERE + "\nEndpoint = localhost:5555")
+    try:
+        printed = quick.up()
+        assert "keeps no host names" not in printed
+        assert mtu(space, quick.name) == 65456
+        assert f"dev {quick.name}" in space.ip("route", "get", "8.8.8.8")
+        assert quick.call("save").returncode == 0
+        assert "Endpoint = localhost:5555" in quick.config.read_text()
+    finally:
+        quick.down()
+    assert machine(space) == before
+    assert not Path(f"/var/run/wireguard/{quick.name}.sock").exists()

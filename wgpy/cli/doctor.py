@@ -12,7 +12,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Examine the machine; 0 if a tunnel can run on it, 1 if not."""
     from wgpy.doctor import words
-    from wgpy.doctor.checks import can_run, examine
+    from wgpy.doctor.checks import examine
+    from wgpy.doctor.finding import can_run
     from wgpy.doctor.probe import probe
 
     facts = probe()

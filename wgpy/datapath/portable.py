@@ -123,9 +123,13 @@ class Portable(Engine):
             os.eventfd_read(self._doorbell)
             self._rung = False
         for _ in range(TURNS_PER_DRAIN):
-            busy = self._up and self._read_tun(READS_PER_TURN)
-            for sock in list(self._sockets.values()):
-                busy |= self._read_socket(sock, READS_PER_TURN)
+            busy = False
+            for fd, _events in self._epoll.poll(0):
+                sock = self._sockets.get(fd)
+                if sock is not None:
+                    busy |= self._read_socket(sock, READS_PER_TURN)
+                elif fd == self._tun and self._up:
+                    busy |= self._read_tun(READS_PER_TURN)
             if not busy:
                 break
         return self._collect(limit)

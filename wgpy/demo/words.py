@@ -40,10 +40,10 @@ def describe_echoes(echoes: Echoes) -> str:
     """One line on the answers of one address."""
     text = f"  ping  {echoes.address:<10}  {echoes.answered} of {len(echoes.times)} answered"
     if echoes.settled is not None:
-        text += f", round trip {milliseconds(echoes.settled)}"
+        text += f", {milliseconds(echoes.settled)}"
     first = echoes.times[0]
     if first is not None and echoes.settled is not None and first > 3 * echoes.settled:
-        text += f" (first, with handshake: {milliseconds(first)})"
+        text += f" (with the handshake: {milliseconds(first)})"
     return text
 
 

@@ -24,6 +24,7 @@ from wgpy.device.keylog import KeyLog
 from wgpy.device.server import SocketInUseError, UapiServer, socket_path
 from wgpy.device.service import Service
 from wgpy.device.uapi import SOCKET_DIRECTORY
+from wgpy.device.wallclock import STATE_DIRECTORY, WallClock, make_state_directory
 from wgpy.linux.notify import Notifier
 from wgpy.linux.sandbox import forbid_writing, keep_capabilities, no_core_dumps
 from wgpy.linux.tun import Tun, TunError, open_tun
@@ -53,7 +54,10 @@ def main() -> int:
     try:
         no_core_dumps()
         lock = _lock(name)
-        service = Service(_open_tun(name), keylog=_open_keylog(arguments.keylog))
+        make_state_directory()
+        clock = WallClock(STATE_DIRECTORY / f"{name}.clock")
+        keylog = _open_keylog(arguments.keylog)
+        service = Service(_open_tun(name), wall_ns=clock, keylog=keylog)
         _open_socket(service.server, name)
         foreground = arguments.foreground or os.environ.get("WG_PROCESS_FOREGROUND") == "1"
         if not foreground and os.fork():
@@ -68,6 +72,7 @@ def main() -> int:
         print(f"wgpyd: {name}: {error.strerror}: {error.filename or error}", file=sys.stderr)
         return 1
     asyncio.run(_serve(service, name))
+    clock.close()
     os.close(lock)
     return 0
 
@@ -158,7 +163,8 @@ def _set_logging(name: str, foreground: bool) -> None:
 def _restrict() -> None:
     """Keep the privileges that serving needs, and no others."""
     keep_capabilities()
-    if not forbid_writing((Path(SOCKET_DIRECTORY), RUN_DIRECTORY)):
+    writable = (Path(SOCKET_DIRECTORY), RUN_DIRECTORY, STATE_DIRECTORY)
+    if not forbid_writing([directory for directory in writable if directory.is_dir()]):
         _log.info("this kernel has no Landlock: the daemon could write files outside its own")
 
 

@@ -46,6 +46,8 @@ from wgpy.protocol.timers import Action
 
 # The kernel's MAX_PEERS_PER_DEVICE is 2^20; here a peer costs some 3 KB, so this is 200 MB.
 MAX_PEERS = 1 << 16
+# Initiations to one address of a name before the next address has its turn: one may get lost.
+TRIES_PER_ADDRESS = 2
 
 
 class Sockets(Protocol):
@@ -235,23 +237,26 @@ class Device:
         self._datapath.set_endpoint(entry.handle, endpoint)
 
     def resolved(self, key: PublicKey, addresses: list[Address]) -> None:
-        """The addresses of an endpoint's name, best first. One that did not answer is followed by
-        the next, so that the other address family has its turn."""
+        """The addresses of an endpoint's name, best first.
+
+        An endpoint that the name no longer gives is left at once. One that it still gives has a
+        second try before the next address, and so the other address family, has its turn.
+        """
         entry = self._peers.by_key.get(key)
         if entry is None or not addresses or not entry.protocol.timers.handshake_under_way:
             return
+        endpoints = [to_endpoint(address) for address in addresses]
         current = entry.endpoint
-        place = [
-            index
-            for index, address in enumerate(addresses)
-            if current is not None
-            and (address.host, address.port) == (current.address, current.port)
-        ]
-        address = addresses[(place[0] + 1) % len(addresses)] if place else addresses[0]
-        endpoint = to_endpoint(address)
-        if current is None or (endpoint.address, endpoint.port) != (current.address, current.port):
-            self._moved(entry, endpoint)
-            self._handshaker.initiate(entry, self._clock())
+        places = [(endpoint.address, endpoint.port) for endpoint in endpoints]
+        if current is None or (current.address, current.port) not in places:
+            following = 0
+        elif entry.unanswered < TRIES_PER_ADDRESS or len(endpoints) == 1:
+            return
+        else:
+            following = (places.index((current.address, current.port)) + 1) % len(endpoints)
+        self._moved(entry, endpoints[following])
+        entry.unanswered = 0
+        self._handshaker.initiate(entry, self._clock())
 
     # --- Configuration ---
 

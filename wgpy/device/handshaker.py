@@ -116,6 +116,7 @@ class Handshaker:
             self.counters[error.reason] += 1
             return
         self._peers.by_index[index] = entry
+        entry.unanswered += 1
         self._log_keys(entry, ephemeral)
         if self._datapath.send(data, peer=entry.handle) is not None:
             self.counters["send_error"] += 1
@@ -216,6 +217,7 @@ class Handshaker:
         return entry
 
     def _authenticated(self, entry: PeerEntry, datagram: Datagram) -> None:
+        entry.unanswered = 0
         self._datapath.heard(entry.handle, len(datagram.data), datagram.when)
         if entry.endpoint != datagram.endpoint:
             self._moved(entry, datagram.endpoint)

@@ -17,6 +17,7 @@ class PeerEntry:
         "look_at",
         "protocol",
         "response_index",
+        "unanswered",
     )
 
     def __init__(self, key: PublicKey, handle: Handle, protocol: Peer) -> None:
@@ -31,6 +32,8 @@ class PeerEntry:
         self.look_at: float | None = None
         # Our index in the last response we sent: a cookie reply to it names it.
         self.response_index: int | None = None
+        # Initiations sent to this endpoint since something authentic came back.
+        self.unanswered = 0
 
 
 class PeerTable:

@@ -9,6 +9,7 @@ import logging
 import os
 import socket
 import time
+from collections.abc import Callable
 
 from wgpy.datapath.choose import open_datapath
 from wgpy.datapath.contract import DataPathError, Event, Failed, Offload, SocketError, TunLost
@@ -35,7 +36,13 @@ MAX_LOOKUPS = 8
 class Service:
     """The interface of one TUN. It needs no event loop before `run`."""
 
-    def __init__(self, tun: Tun, *, keylog: KeyLog | None = None) -> None:
+    def __init__(
+        self,
+        tun: Tun,
+        *,
+        wall_ns: Callable[[], int] = time.time_ns,
+        keylog: KeyLog | None = None,
+    ) -> None:
         self._tun = tun
         self._monitor = Monitor(tun)
         self._timer = BootTimer()
@@ -50,7 +57,7 @@ class Service:
             self._datapath,
             udp.bind,
             clock=boottime,
-            wall_ns=time.time_ns,
+            wall_ns=wall_ns,
             ask_name=self._ask_name,
             keylog=keylog,
         )

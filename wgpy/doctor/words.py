@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, Final
 
-from wgpy.doctor.checks import Finding, Status, can_run
+from wgpy.doctor.finding import Finding, Status, can_run
 
 _STATUS_WIDTH: Final = max(len(status.value) for status in Status)
 _NAME_WIDTH: Final = 10

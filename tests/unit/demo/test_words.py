@@ -71,7 +71,8 @@ def test_echoes_in_a_line() -> None:
     line = words.describe_echoes(Echoes("10.77.0.2", (0.011, 0.00042, 0.00044, None)))
     assert "3 of 4 answered" in line
     assert "0.44 ms" in line
-    assert "(first, with handshake: 11 ms)" in line
+    assert "(with the handshake: 11 ms)" in line
+    assert len(line) <= 80
 
 
 def test_a_first_echo_like_the_others_is_not_explained() -> None:

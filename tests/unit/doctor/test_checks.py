@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from wgpy.doctor import checks
-from wgpy.doctor.checks import Finding, Status, can_run, examine
+from wgpy.doctor import comfort, vital
+from wgpy.doctor.checks import examine
 from wgpy.doctor.facts import (
     CAPABILITIES,
     WANTED_BUFFER,
@@ -19,6 +19,7 @@ from wgpy.doctor.facts import (
     UapiSocket,
     Udp,
 )
+from wgpy.doctor.finding import Finding, Status, can_run
 
 ALL_OFFLOADS = {"vnet_hdr": True, "tso4": True, "tso6": True, "uso": True}
 PROGRAMS = {name: f"/usr/bin/{name}" for name in ("wgpyd", "wg", "wg-quick", "nft", "ip")}
@@ -187,6 +188,9 @@ def test_the_kernels_own_wireguard_is_only_told(state: str | None, text: str) ->
 
 def test_every_check_is_run() -> None:
     written: list[Callable[[Facts], Finding]] = [
-        value for name, value in vars(checks).items() if name.startswith("check_")
+        value
+        for room in (vital, comfort)
+        for name, value in vars(room).items()
+        if name.startswith("check_")
     ]
     assert len(examine(HEALTHY)) == len(written)

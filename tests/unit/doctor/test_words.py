@@ -5,7 +5,7 @@ import json
 import pytest
 
 from wgpy.cli import main
-from wgpy.doctor.checks import Finding, Status
+from wgpy.doctor.finding import Finding, Status
 from wgpy.doctor.words import as_json, report, verdict
 
 FINE = Finding("TUN", Status.OK, "it opens")

@@ -1,0 +1,1 @@
+"""The real thing against a naive model of it."""
