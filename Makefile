@@ -45,6 +45,8 @@ $(READY): pyproject.toml
 	python3 -m venv $(VENV)
 	$(PYTHON) -m pip install --quiet --upgrade pip
 	$(PYTHON) -m pip install --quiet --editable '.[dev]'
+	$(PYTHON) -m pip install --quiet --only-binary :all: --editable '.[fuzz]' || \
+		echo 'no fuzzing: atheris has no release for this Python'
 	touch $@
 
 clean:

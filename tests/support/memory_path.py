@@ -1,10 +1,10 @@
 """The portable engine in memory: packets go in by call, and come out in lists.
 
-    here, there = MemoryPath(), MemoryPath()
-    join(here, there)                  each is the other's peer, with a key pair
-    here.write(packet)                 as the kernel would, into the TUN
-    there.take(*here.sent.pop())       as the socket would
-    there.delivered                    what the kernel got
+here, there = MemoryPath(), MemoryPath()
+join(here, there)                  each is the other's peer, with a key pair
+here.write(packet)                 as the kernel would, into the TUN
+there.take(*here.sent.pop())       as the socket would
+there.delivered                    what the kernel got
 """
 
 import math

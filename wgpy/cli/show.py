@@ -138,7 +138,9 @@ def _pretty_peer(peer: PeerState, now: int) -> str:
 
 
 def _public_key(state: DeviceState) -> PublicKey | None:
-    return None if state.private_key is None else state.private_key.public()
+    if state.own_public_key is not None or state.private_key is None:
+        return state.own_public_key
+    return state.private_key.public()
 
 
 # --- For scripts ---

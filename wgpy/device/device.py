@@ -380,11 +380,13 @@ class Device:
 
     def state(self) -> DeviceState:
         """The answer to a `get=1` request."""
+        local = self._handshaker.local
         counters = self._datapath.counters()
         for name, value in self._handshaker.counters.items():
             counters[name] = counters.get(name, 0) + value
         return DeviceState(
             private_key=self._handshaker.private,
+            own_public_key=local.public if local is not None else None,
             listen_port=self._port,
             fwmark=self._mark,
             peers=[self._peer_state(entry) for entry in self._peers.by_key.values()],

@@ -89,6 +89,8 @@ class DeviceState:
     """What a `get=1` answer says."""
 
     private_key: PrivateKey | None = None
+    # wgpy's own key: what follows from the private key, so that a client need not compute it.
+    own_public_key: PublicKey | None = None
     listen_port: int = 0
     fwmark: int = 0
     peers: list[PeerState] = field(default_factory=list)

@@ -1,9 +1,10 @@
 """The codec of the userspace API: `set=1` requests and `get=1` answers, between text and values.
 
 A request or an answer is lines of `key=value`, each ended by a single line feed; an empty line
-ends it. The keys are those of https://www.wireguard.com/xplatform/ and four of wgpy's own, which
+ends it. The keys are those of https://www.wireguard.com/xplatform/ and five of wgpy's own, which
 other programs ignore because they do not know them: `endpoint_name=HOST:PORT` of a peer, and in
-answers `wgpy_version=TEXT`, `datapath=NAME` and `wgpy_counter=NAME N` of the device.
+answers `own_public_key=HEX`, `wgpy_version=TEXT`, `datapath=NAME` and `wgpy_counter=NAME N` of the
+device.
 
 Refusals carry the errno that wireguard-go answers with: EINVAL for an unknown key or a value that
 does not fit its key, EPROTO for a line that is no `key=value`, EIO for one that is too long.
@@ -194,6 +195,8 @@ def format_state(state: DeviceState) -> str:
         out.append(f"listen_port={state.listen_port}")
     if state.fwmark:
         out.append(f"fwmark={state.fwmark}")
+    if state.own_public_key is not None:
+        out.append(f"own_public_key={state.own_public_key.hex()}")
     if state.wgpy_version is not None:
         out.append(f"wgpy_version={state.wgpy_version}")
     if state.datapath is not None:
@@ -270,6 +273,8 @@ def _read_device_state(state: DeviceState, key: str, value: str) -> None:
             state.listen_port = parse_number(value, MAX_U16)
         case "fwmark":
             state.fwmark = parse_number(value, MAX_U32)
+        case "own_public_key":
+            state.own_public_key = PublicKey.from_hex(value)
         case "wgpy_version":
             state.wgpy_version = value
         case "datapath":

@@ -96,6 +96,7 @@ peer_states = st.builds(
 device_states = st.builds(
     DeviceState,
     private_key=st.none() | some_keys.map(PrivateKey),
+    own_public_key=st.none() | some_keys.map(PublicKey),
     listen_port=u16,
     fwmark=u32,
     peers=st.lists(peer_states, max_size=4),
@@ -270,6 +271,7 @@ KEYS = ["private_key", "listen_port", "fwmark", "replace_peers", "public_key", "
 KEYS += ["update_only", "preshared_key", "persistent_keepalive_interval", "replace_allowed_ips"]
 KEYS += ["allowed_ip", "protocol_version", "endpoint_name", "errno", "last_handshake_time_sec"]
 KEYS += ["last_handshake_time_nsec", "tx_bytes", "rx_bytes", "wgpy_counter", "wgpy_version"]
+KEYS += ["own_public_key"]
 VALUES = ["true", "1", KEY, "::1/128", "1.2.3.4/5", "1.2.3.4:5", "[::1%e]:5", "h:1", "0", "-1/1"]
 likely_lines = st.builds(
     lambda key, value: f"{key}={value}", st.sampled_from(KEYS), st.sampled_from(VALUES) | st.text()
@@ -307,11 +309,16 @@ def test_an_answer_means_what_was_written(state: DeviceState) -> None:
 
 def test_our_own_keys_stand_where_other_clients_ignore_them() -> None:
     state = DeviceState(
-        wgpy_version="1.0", datapath="native", counters={"dropped short": 3}, listen_port=1
+        own_public_key=PublicKey.from_hex(KEY),
+        wgpy_version="1.0",
+        datapath="native",
+        counters={"dropped short": 3},
+        listen_port=1,
     )
     state.peers.append(PeerState(PublicKey.from_hex(KEY), endpoint_name=("h", 1)))
     assert format_state(state).split("\n") == [
         "listen_port=1",
+        f"own_public_key={KEY}",
         "wgpy_version=1.0",
         "datapath=native",
         "wgpy_counter=dropped short 3",

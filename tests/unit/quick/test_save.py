@@ -1,4 +1,4 @@
-"""What `save` writes is a pure function of the file, the daemon's state, the link and the journal."""
+"""What `save` writes: a pure function of file, daemon, link and journal."""
 
 from pathlib import Path
 
