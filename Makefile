@@ -14,7 +14,7 @@ demo: $(READY)
 # Everything that is tested, with the peers that Debian packages. Needs root.
 test: check
 	$(PACKAGES) test
-	$(PYTHON) -m pytest -m "not slow"
+	$(PYTHON) -m pytest
 
 # Style, types, manual pages and the rules of the house.
 check: $(READY)
@@ -28,7 +28,7 @@ check: $(READY)
 interop: $(READY)
 	$(PACKAGES) test
 	interop/peers.sh
-	$(PYTHON) -m pytest interop
+	WGPY_INTEROP=1 $(PYTHON) -m pytest interop
 
 # Ours and theirs, alternating in one run. `make bench ARGS="--only tcp"` chooses.
 bench: $(READY)

@@ -8,6 +8,7 @@ from wgpy.config.load import load
 from wgpy.config.sync import add_change, set_change, sync_change
 from wgpy.device import client
 from wgpy.device.uapi import DeviceChange
+from wgpy.quick.journal import RUN_DIRECTORY, read_journal
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,7 +33,10 @@ def run(args: argparse.Namespace) -> int:
     if args.command == "syncconf":
         state = client.get(args.interface)
         names = state.wgpy_version is not None
-        change = sync_change(loaded.config, state, look_up, names=names)
+        # A mark that `up` chose for a default route is not the file's to clear.
+        journal = read_journal(RUN_DIRECTORY, args.interface) if state.fwmark else None
+        keep = journal is not None and state.fwmark in journal.chosen_marks()
+        change = sync_change(loaded.config, state, look_up, names=names, keep_fwmark=keep)
         if change == DeviceChange():
             return 0
     elif args.command == "addconf":

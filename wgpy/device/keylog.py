@@ -25,8 +25,9 @@ class KeyLog:
         lines = (
             ("LOCAL_STATIC_PRIVATE_KEY", bytes(private)),
             ("REMOTE_STATIC_PUBLIC_KEY", bytes(remote.public_key)),
-            ("PRESHARED_KEY", remote.psk_bytes()),
             ("LOCAL_EPHEMERAL_PRIVATE_KEY", ephemeral),
+            # The dissector gives it to the ephemeral key that it read last.
+            ("PRESHARED_KEY", remote.psk_bytes()),
         )
         text = "".join(f"{name} = {base64.b64encode(key).decode()}\n" for name, key in lines)
         os.write(self._fd, text.encode())

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from wgpy.keys import write_secret
-from wgpy.quick.steps import QuickError, Step, step_from_json, step_to_json
+from wgpy.quick.steps import QuickError, SetMark, Step, step_from_json, step_to_json
 
 RUN_DIRECTORY = Path("/run/wgpy")
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -59,6 +59,10 @@ class Journal:
     def path(self) -> Path:
         """Where it is kept."""
         return journal_path(self.run_directory, self.interface)
+
+    def chosen_marks(self) -> list[int]:
+        """The firewall marks that `up` chose by itself, which no file mentions."""
+        return [step.mark for step in self.steps if isinstance(step, SetMark)]
 
     def add(self, step: Step) -> None:
         """Record a step that is about to be taken. Raises OSError."""

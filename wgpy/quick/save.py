@@ -11,7 +11,7 @@ from wgpy.keys import write_secret
 from wgpy.linux.netlink import LinkAddress, Netlink
 from wgpy.quick.journal import RUN_DIRECTORY, Journal, interface_lock, read_journal
 from wgpy.quick.runner import say_step
-from wgpy.quick.steps import QuickError, SetMark
+from wgpy.quick.steps import QuickError
 
 # fe80::/10, which the kernel gives to links by itself.
 _LINK_LOCAL = (0xFE, 0x80)
@@ -61,7 +61,7 @@ def merge(
     endpoint that was given by name stays a name where the daemon remembers it.
     """
     live = from_state(state)
-    chosen = [step.mark for step in journal.steps if isinstance(step, SetMark)] if journal else []
+    chosen = journal.chosen_marks() if journal else []
     interface = dataclasses.replace(
         config.interface,
         private_key=live.interface.private_key,
