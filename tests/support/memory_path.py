@@ -26,7 +26,8 @@ from wgpy.ip import parse_prefix
 HERE = Endpoint("192.0.2.1", 1111)
 THERE = Endpoint("192.0.2.2", 2222)
 START = 1000.0
-# What the buffers hold before anything is put there: earlier packets, as far as a peer is concerned.
+ELSEWHERE = Route(("192.0.2.9", 9999))
+# What the buffers hold before anything is put there: to a peer it would be earlier packets.
 STALE = 0xAA
 _SIZE = 1 << 18
 
@@ -99,9 +100,7 @@ class MemoryPath(Engine):
         self.tun[PACKET_OFFSET : PACKET_OFFSET + len(packet)] = packet
         self.outbound(self.tun, len(packet), self.now)
 
-    def take(
-        self, data: bytes, route: Route = Route(("192.0.2.9", 9999)), segment: int = 0
-    ) -> None:
+    def take(self, data: bytes, route: Route = ELSEWHERE, segment: int = 0) -> None:
         """A datagram arrives from `route`, or a train of datagrams."""
         self.udp[: len(data)] = data
         self.inbound(self.udp, len(data), segment, route, self.now)

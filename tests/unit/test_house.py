@@ -152,6 +152,12 @@ def test_the_changelog_has_this_version_and_security_first() -> None:
     assert set(kinds) <= {"Security", "Added", "Changed", "Deprecated", "Removed", "Fixed"}
 
 
+def test_the_test_keys_are_all_accounted_for() -> None:
+    table = (ROOT / "keys" / "README.md").read_text()
+    files = {path.name for path in (ROOT / "keys").iterdir()} - {"README.md"}
+    assert set(re.findall(r"^\| `([^`]+)` \|", table, re.MULTILINE)) == files
+
+
 def test_the_licence_is_the_one_that_is_declared() -> None:
     text = (ROOT / "LICENSE").read_text()
     assert "Apache License" in text

@@ -176,10 +176,8 @@ def later():
 
 
 def test_the_package_was_walked() -> None:
-    assert len(FILES) > 80
-    assert Import("wgpy.keys", "os", 0, False).imported in {
-        x.imported for x in IMPORTS if x.importer == "wgpy.keys"
-    }
+    assert {room(name) for name in FILES} == set(MAY_IMPORT) - {"identity"}
+    assert ("wgpy.device.daemon", "asyncio") in {(x.importer, x.imported) for x in IMPORTS}
 
 
 # --- The rules ---
@@ -268,7 +266,7 @@ def test_only_linux_speaks_ioctl_and_netlink() -> None:
 
 def test_commands_start_without_what_is_slow() -> None:
     """A command's module may be imported for `--help` alone; the slow part comes with `run`."""
-    slow = ("asyncio", "pyroute2", "noise", "cryptography", "subprocess", "ipaddress", "rich")
+    slow = ("asyncio", "pyroute2", "noise", "cryptography", "rich")
     commands = [name for name in FILES if room(name) == "cli"]
     loaded = reachable(commands, lazy=False)
     assert [str(x) for x in loaded.values() if within(x.imported, slow)] == []

@@ -6,6 +6,9 @@ import socket
 from wgpy.datapath.contract import Endpoint
 from wgpy.device.uapi import Address, UapiError
 
+# An interface index is a positive int of C.
+_MAX_INDEX = (1 << 31) - 1
+
 
 def to_endpoint(address: Address) -> Endpoint:
     """The data path's form of an address. Raises UapiError for a %scope that no link has."""
@@ -14,7 +17,7 @@ def to_endpoint(address: Address) -> Endpoint:
 
 
 def _scope_index(scope: str) -> int:
-    if scope.isascii() and scope.isdigit():
+    if scope.isascii() and scope.isdigit() and len(scope) <= 10 and int(scope) <= _MAX_INDEX:
         return int(scope)
     try:
         return socket.if_nametoindex(scope)

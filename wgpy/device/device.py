@@ -266,10 +266,7 @@ class Device:
         for peer in change.peers:
             if peer.endpoint is not None:
                 to_endpoint(peer.endpoint)
-        if change.fwmark is not None and change.fwmark != self._mark:
-            self._set_mark(change.fwmark)
-        if change.listen_port is not None:
-            self._set_port(change.listen_port)
+        self._set_sockets(change)
         if change.private_key is not None:
             self._set_private_key(change.private_key)
         if change.replace_peers:
@@ -286,6 +283,19 @@ class Device:
         keys.update(peer.public_key for peer in change.peers if not peer.remove)
         if len(keys) > MAX_PEERS:
             raise UapiError(errno.ENOSPC, f"an interface has at most {MAX_PEERS} peers")
+
+    def _set_sockets(self, change: DeviceChange) -> None:
+        """The mark first, so that new sockets never send without it; taken back with the port."""
+        former = self._mark
+        if change.fwmark is not None and change.fwmark != former:
+            self._set_mark(change.fwmark)
+        try:
+            if change.listen_port is not None:
+                self._set_port(change.listen_port)
+        except UapiError:
+            if self._mark != former:
+                self._set_mark(former)
+            raise
 
     def _set_mark(self, mark: int) -> None:
         if self._sockets is not None:

@@ -162,7 +162,7 @@ def check_clock(facts: Facts) -> Finding:
             vital=True,
         )
     mend = "apt-get install systemd-timesyncd && timedatectl set-ntp true"
-    meaning = "after a step back, peers refuse our handshakes until the clock has caught up"
+    meaning = "handshakes go on from the time of the last run; logs get the wrong one"
     if clock.year < _OLDEST_YEAR:
         return Finding("clock", Status.WARNING, f"it says {clock.year}", meaning, mend)
     if clock.synchronised:

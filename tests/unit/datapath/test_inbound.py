@@ -225,6 +225,7 @@ def write_raw(path, packet):
         inner(first=0x60, length=0xFFFF, total_at=4),
         inner(first=0x60, length=0, total_at=4)[:32],
     ],
+    ids=lambda packet: packet[:8].hex(),
 )
 def test_inner_packets_whose_length_is_not_theirs(joined, packet):
     here, there, peers = joined

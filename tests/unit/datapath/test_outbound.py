@@ -8,7 +8,7 @@ import pytest
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 from tests.support.memory_path import HERE, STALE, THERE, MemoryPath, join, share_keys
-from tests.support.packets import V6, Segment, ip_packet
+from tests.support.packets import TCP, V6, Segment, checksum, ip_packet, pseudo_header
 from wgpy.datapath.contract import DataPathError, Endpoint, HandshakeNeeded, RekeySend, Slot
 from wgpy.datapath.endpoint import to_route
 from wgpy.protocol.constants import (
@@ -360,8 +360,6 @@ def test_a_checksum_left_to_us_is_finished(joined, addresses):
     packet = bytes(segment)
     start = segment.header - 20
     partial = bytearray(packet)
-    from tests.support.packets import TCP, checksum, pseudo_header
-
     pseudo = pseudo_header(segment.source, segment.target, TCP, len(packet) - start)
     struct.pack_into("!H", partial, start + 16, ~checksum(pseudo) & 0xFFFF)
     here.write(bytes(partial), struct.pack("=BBHHHH", 1, 0, 0, 0, start, 16))
