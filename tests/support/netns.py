@@ -65,6 +65,7 @@ PREFIX = "wgpyt"
 LINK_PREFIX = "wgt"
 UAPI_DIRECTORY = Path("/var/run/wireguard")
 RUN_DIRECTORY = Path("/run/wgpy")
+STATE_DIRECTORY = Path("/var/lib/wgpy")
 
 # setns(2): the kind of namespace that we enter.  ioctl and sub-command of linux/ethtool.h.
 CLONE_NEWNET = 0x40000000
@@ -331,9 +332,9 @@ def remove_own_files() -> None:
 
 
 def _remove_files(chosen: Callable[[int], bool]) -> list[str]:
-    """Remove sockets, locks and journals of interfaces that `link_name` named in a process."""
+    """Remove sockets, locks, journals and clocks of interfaces that `link_name` named in a process."""
     removed = []
-    for directory in (UAPI_DIRECTORY, RUN_DIRECTORY):
+    for directory in (UAPI_DIRECTORY, RUN_DIRECTORY, STATE_DIRECTORY):
         for path in sorted(directory.glob(f"*{LINK_PREFIX}*")):
             owner = re.search(rf"{LINK_PREFIX}(\d+)x\d+\.", path.name)
             if owner and chosen(int(owner[1])):

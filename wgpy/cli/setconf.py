@@ -8,7 +8,6 @@ from wgpy.config.load import load
 from wgpy.config.sync import add_change, set_change, sync_change
 from wgpy.device import client
 from wgpy.device.uapi import DeviceChange
-from wgpy.quick.journal import RUN_DIRECTORY, read_journal
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,8 +33,7 @@ def run(args: argparse.Namespace) -> int:
         state = client.get(args.interface)
         names = state.wgpy_version is not None
         # A mark that `up` chose for a default route is not the file's to clear.
-        journal = read_journal(RUN_DIRECTORY, args.interface) if state.fwmark else None
-        keep = journal is not None and state.fwmark in journal.chosen_marks()
+        keep = _is_chosen(args.interface, state.fwmark)
         change = sync_change(loaded.config, state, look_up, names=names, keep_fwmark=keep)
         if change == DeviceChange():
             return 0
@@ -45,3 +43,13 @@ def run(args: argparse.Namespace) -> int:
         change = set_change(loaded.config, look_up, names=True)
     client.apply(args.interface, change)
     return 0
+
+
+def _is_chosen(interface: str, mark: int) -> bool:
+    """Whether `up` chose this firewall mark by itself."""
+    if not mark:
+        return False
+    from wgpy.quick.journal import RUN_DIRECTORY, read_journal
+
+    journal = read_journal(RUN_DIRECTORY, interface)
+    return journal is not None and mark in journal.chosen_marks()

@@ -19,6 +19,8 @@ TUNNEL_PREFIX_V6: Final = 64
 # WireGuard's usual MTU: 1,500 of the cable less 80 for IPv6, UDP and the transport message.
 TUNNEL_MTU: Final = 1420
 
+LOCKS: Final = Path("/run/wgpy")
+CLOCKS: Final = Path("/var/lib/wgpy")
 SOCKETS: Final = Path("/var/run/wireguard")
 
 
@@ -42,6 +44,12 @@ class Machine:
     def interface(self) -> str:
         """The name of its WireGuard interface, not used twice: the sockets share a directory."""
         return f"wg-{self.name}"
+
+    @property
+    def leftovers(self) -> tuple[Path, Path]:
+        """What a daemon leaves for the next one of its name: its lock, and the time of its last
+        handshake."""
+        return LOCKS / f"{self.interface}.daemon.lock", CLOCKS / f"{self.interface}.clock"
 
     @property
     def socket(self) -> Path:

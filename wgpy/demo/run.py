@@ -175,8 +175,10 @@ def _remove() -> bool:
         if namespace.exists(machine.namespace):
             namespace.remove(machine.namespace)
             anything = True
-        # A daemon that had to be killed leaves its socket.
+        # A daemon that had to be killed leaves its socket; every one leaves its lock and its clock.
         machine.socket.unlink(missing_ok=True)
+        for path in machine.leftovers:
+            path.unlink(missing_ok=True)
     return anything
 
 

@@ -57,7 +57,7 @@ def main() -> int:
         make_state_directory()
         clock = WallClock(STATE_DIRECTORY / f"{name}.clock")
         keylog = _open_keylog(arguments.keylog)
-        service = Service(_open_tun(name), wall_ns=clock, keylog=keylog)
+        service = Service(_open_tun(name), stamp_ns=clock, keylog=keylog)
         _open_socket(service.server, name)
         foreground = arguments.foreground or os.environ.get("WG_PROCESS_FOREGROUND") == "1"
         if not foreground and os.fork():

@@ -64,6 +64,7 @@ class Sockets(Protocol):
 class Device:
     """The interface. `bind(port, mark)` opens the sockets and raises OSError if it cannot.
 
+    `wall_ns` gives nanoseconds since the epoch, and `stamp_ns` those that go into initiations.
     `ask_name(key, name, port)` asks for the addresses of an endpoint that does not answer;
     `resolved` takes the answer.
     """
@@ -75,6 +76,7 @@ class Device:
         *,
         clock: Callable[[], float],
         wall_ns: Callable[[], int],
+        stamp_ns: Callable[[], int] | None = None,
         random: Callable[[int], bytes] = os.urandom,
         ask_name: Callable[[PublicKey, str, int], None] | None = None,
         keylog: KeyLog | None = None,
@@ -90,6 +92,7 @@ class Device:
             datapath,
             self._peers,
             wall_ns=wall_ns,
+            stamp_ns=stamp_ns or wall_ns,
             random=random,
             moved=self._moved,
             keylog=keylog,
@@ -334,6 +337,7 @@ class Device:
 
     def _remove(self, entry: PeerEntry) -> None:
         self._handshaker.forget(entry)
+        _set_psk(entry, PresharedKey(bytes(32)))
         self._peers.remove(entry)
         self._datapath.remove_peer(entry.handle)
 
@@ -361,7 +365,7 @@ class Device:
 
     def _update(self, entry: PeerEntry, change: PeerChange) -> None:
         if change.preshared_key is not None:
-            entry.protocol.set_psk(None if change.preshared_key.is_zero() else change.preshared_key)
+            _set_psk(entry, change.preshared_key)
         if change.endpoint is not None:
             self._moved(entry, to_endpoint(change.endpoint))
             entry.endpoint_name = None
@@ -419,3 +423,11 @@ class Device:
             persistent_keepalive=entry.protocol.timers.persistent_keepalive,
             allowed_ips=self._datapath.allowed_ips(entry.handle),
         )
+
+
+def _set_psk(entry: PeerEntry, psk: PresharedKey) -> None:
+    """Take a copy, or none for zeros, and wipe the former one: that was our copy."""
+    former = entry.protocol.remote.psk
+    entry.protocol.set_psk(None if psk.is_zero() else PresharedKey(bytes(psk)))
+    if former is not None:
+        former.wipe()

@@ -56,8 +56,8 @@ _RULES = (
 class Handshaker:
     """The responder's and the initiator's side of every handshake of one interface.
 
-    `clock` is the device's, `wall_ns` gives nanoseconds since the epoch. `moved` is called with a
-    peer whose authenticated handshake came from a new place.
+    `wall_ns` gives nanoseconds since the epoch as they are shown, `stamp_ns` as they are sent in
+    initiations. `moved` is called with a peer whose authenticated handshake came from a new place.
     """
 
     def __init__(
@@ -66,6 +66,7 @@ class Handshaker:
         peers: PeerTable,
         *,
         wall_ns: Callable[[], int],
+        stamp_ns: Callable[[], int],
         random: Callable[[int], bytes],
         moved: Callable[[PeerEntry, Endpoint], None],
         keylog: KeyLog | None = None,
@@ -73,6 +74,7 @@ class Handshaker:
         self._datapath = datapath
         self._peers = peers
         self._wall_ns = wall_ns
+        self._stamp_ns = stamp_ns
         self._random = random
         self._moved = moved
         self._keylog = keylog
@@ -109,7 +111,7 @@ class Handshaker:
         ephemeral = self._random(32)
         try:
             data = entry.protocol.initiation(
-                index=index, ephemeral=ephemeral, wall_ns=self._wall_ns(), now=now
+                index=index, ephemeral=ephemeral, wall_ns=self._stamp_ns(), now=now
             )
         except HandshakeError as error:
             self._datapath.free_index(index)

@@ -40,7 +40,7 @@ class Service:
         self,
         tun: Tun,
         *,
-        wall_ns: Callable[[], int] = time.time_ns,
+        stamp_ns: Callable[[], int] = time.time_ns,
         keylog: KeyLog | None = None,
     ) -> None:
         self._tun = tun
@@ -57,7 +57,8 @@ class Service:
             self._datapath,
             udp.bind,
             clock=boottime,
-            wall_ns=wall_ns,
+            wall_ns=time.time_ns,
+            stamp_ns=stamp_ns,
             ask_name=self._ask_name,
             keylog=keylog,
         )
