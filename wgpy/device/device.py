@@ -209,9 +209,12 @@ class Device:
             self._perform(entry, actions, now)
         if not pending:
             self._datapath.rest(entry.handle)
-        if when is not None and when != entry.look_at:
+        # A later time than the one noted is found out then: so a peer has one entry, or a few.
+        if when is None:
+            entry.look_at = None
+        elif entry.look_at is None or when < entry.look_at:
             heapq.heappush(self._agenda, (when, entry.handle))
-        entry.look_at = when
+            entry.look_at = when
 
     def _perform(self, entry: PeerEntry, actions: list[Action], now: float) -> None:
         for action in actions:
