@@ -332,7 +332,7 @@ def remove_own_files() -> None:
 
 
 def _remove_files(chosen: Callable[[int], bool]) -> list[str]:
-    """Remove sockets, locks, journals and clocks of interfaces that `link_name` named in a process."""
+    """Remove sockets, locks, journals and clocks of links that a process named by `link_name`."""
     removed = []
     for directory in (UAPI_DIRECTORY, RUN_DIRECTORY, STATE_DIRECTORY):
         for path in sorted(directory.glob(f"*{LINK_PREFIX}*")):

@@ -21,7 +21,7 @@ def _scope_index(scope: str) -> int:
         return int(scope)
     try:
         return socket.if_nametoindex(scope)
-    except OSError:
+    except (OSError, ValueError):
         raise UapiError(errno.EINVAL, f"no link is called {scope!r}") from None
 
 

@@ -114,7 +114,8 @@ def _descriptor(variable: str) -> int | None:
     text = os.environ.pop(variable, "")
     if not text:
         return None
-    if not (text.isascii() and text.isdigit()):
+    # No process has a billion descriptors, and a C int holds no more.
+    if not (text.isascii() and text.isdigit() and len(text) < 10):
         raise StartError(f"{variable}={text}: a descriptor's number is wanted")
     return int(text)
 
@@ -131,11 +132,14 @@ def _open_tun(name: str) -> Tun:
 
 def _open_socket(server: UapiServer, name: str) -> None:
     fd = _descriptor("WG_UAPI_FD")
-    try:
-        if fd is not None:
+    if fd is not None:
+        try:
             server.from_fd(fd)
-        else:
-            server.listen(socket_path(name))
+        except OSError as error:
+            raise StartError(f"WG_UAPI_FD={fd}: {error.strerror}") from None
+        return
+    try:
+        server.listen(socket_path(name))
     except SocketInUseError as error:
         raise StartError(str(error)) from None
 

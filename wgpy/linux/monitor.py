@@ -70,7 +70,8 @@ class Monitor:
 
     def __init__(self, tun: Tun) -> None:
         self._tun = tun
-        self._own = os.stat("/proc/self/ns/net").st_ino
+        # That of this thread: it is where its sockets are.
+        self._own = os.stat("/proc/thread-self/ns/net").st_ino
         self._sequence = 0
         kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC
         self._events = socket.socket(socket.AF_NETLINK, kind | socket.SOCK_NONBLOCK)

@@ -26,6 +26,7 @@ class Notifier:
         """Seconds between signs of life: half of what the manager allows. None if unwatched."""
         microseconds = os.environ.get("WATCHDOG_USEC", "")
         wanted = os.environ.get("WATCHDOG_PID", str(os.getpid()))
-        if not microseconds.isdigit() or wanted != str(os.getpid()):
+        if not microseconds.isdecimal() or wanted != str(os.getpid()):
             return None
-        return int(microseconds) / 2_000_000
+        # Zero is no interval: it would have us do nothing else.
+        return int(microseconds) / 2_000_000 or None

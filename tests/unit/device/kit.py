@@ -13,11 +13,14 @@ from wgpy.device.uapi import Address, AllowedIpChange, DeviceChange, PeerChange,
 from wgpy.ip import parse_prefix
 from wgpy.keys import PrivateKey, PublicKey
 from wgpy.protocol import messages
+from wgpy.protocol.constants import TYPE_INITIATION
 from wgpy.protocol.handshake import Local, TransportKeys, read_initiation
 from wgpy.protocol.peer import Peer
 
 WALL = 1_790_000_000 * 10**9
 PRIVATE = PrivateKey(bytes(range(32)))
+# Peers of whom nothing but the key matters.
+KEYS = [PublicKey(bytes([n]) * 32) for n in range(1, 6)]
 
 
 @dataclass
@@ -159,3 +162,15 @@ class Stranger:
         return self.peer.response(
             responder, index=index, ephemeral=os.urandom(32), now=self.kit.path.now
         )
+
+
+def with_session(kit: Kit, number: int = 1) -> Stranger:
+    """A stranger whom the device has called, and who has answered."""
+    stranger = Stranger(kit, number)
+    stranger.befriend(f"10.0.0.{number}", endpoint=True, persistent_keepalive=25)
+    kit.settle()
+    (data, _) = kit.sent(TYPE_INITIATION)[-1]
+    stranger.send(stranger.answer(data, index=number)[0])
+    kit.settle()
+    kit.path.sent.clear()
+    return stranger

@@ -28,7 +28,7 @@ def test_a_link_that_went_is_shown_by_its_number():
     assert to_address(Endpoint("fe80::1", 5, 999_999)) == Address("fe80::1%999999", 5)
 
 
-@pytest.mark.parametrize("scope", ["nolink", "", "x" * 40, "a/b", "\u0663"])
+@pytest.mark.parametrize("scope", ["nolink", "", "x" * 40, "a/b", "\u0663", "a\0b", "\udc80"])
 def test_a_link_that_is_not_there_is_refused(scope):
     with pytest.raises(UapiError) as caught:
         to_endpoint(Address(f"fe80::1%{scope}", 5))

@@ -166,6 +166,18 @@ def test_a_response_is_taken_once(kit, called):
     assert kit.counters() == {"unexpected_response": 1}
 
 
+def test_a_response_to_our_response_is_none(kit, alice):
+    """It names an index of ours, but not that of a handshake that we began."""
+    alice.send(alice.initiation())
+    kit.settle()
+    ((answer, _),) = kit.sent(RESPONSE)
+    forged = b"\2\0\0\0" + b"s" * 4 + answer[4:8] + bytes(48)
+    alice.send(alice.peer.cookie.add_macs(forged, 0.0))
+    kit.settle()
+    assert kit.counters() == {"unexpected_response": 1}
+    assert kit.sessions() == 1
+
+
 def test_a_forged_response_does_not_end_the_handshake(kit, called):
     bob, data = called
     answer, _keys = bob.answer(data)
