@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.support import requirements
 from tests.support.netns import Pair, pair, remove_leftovers, remove_own_files
@@ -19,8 +20,13 @@ MARKERS = (
 )
 
 
+# No test asserts a time, and a busy machine must not fail one for taking it.
+settings.register_profile("wgpy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
 def pytest_configure(config: pytest.Config) -> None:
-    """Make the markers known to --strict-markers."""
+    """Make the markers known to --strict-markers, and choose hypothesis's settings."""
+    settings.load_profile("wgpy")
     for marker in MARKERS:
         config.addinivalue_line("markers", marker)
 
