@@ -110,7 +110,8 @@ class Engine(ControlSide):
         if error is None:
             road.activity.tx_bytes += len(data)
         else:
-            self._count("send_error")
+            # Datagrams, however many of them one call took.
+            self._count("send_error", -(-len(data) // segment))
         road.mark_sent(now)
         road.mark_data_sent(now)
         self._check_age(road, session, now)

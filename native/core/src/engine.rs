@@ -284,7 +284,7 @@ impl Engine {
                     road.activity.tx_bytes += (train.end - train.start) as u64;
                 }
             } else {
-                self.counters.count(Counter::SendError);
+                self.counters.add(Counter::SendError, train.count as u64);
             }
             if segment_error != 0 {
                 self.segment_failed(train.peer, segment_error, now);
