@@ -3,14 +3,14 @@
 The portable engine is the model. What is drawn is what a peer, a stranger, the kernel and the
 control plane can do: packets of every kind into the TUN, with vnet headers that fit and that do
 not, sealed messages and trains of them with good and bad contents, key pairs that come and go, and
-time that passes. How many datagrams go in one send may differ. UDP in large packets, which the portable engine lacks, is compared at the end, by
-an independent segmenter.
+time that passes. How many datagrams go in one send may differ. UDP in large packets, which the
+portable engine lacks, is compared at the end, by an independent segmenter.
 """
 
 import errno
+import hashlib
 import struct
 
-import pytest
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -358,8 +358,6 @@ class Both(RuleBasedStateMachine):
 
     @rule(data=st.data(), kind=st.sampled_from([0, 1, 2, 3, 4, 0x20, 2**31]), where=endpoints)
     def control(self, data: st.DataObject, kind: int, where: Endpoint) -> None:
-        import hashlib
-
         size = data.draw(st.sampled_from([0, 3, 4, 20, 31, 32, 40, 64, 92, 148, 149]))
         index = data.draw(st.sampled_from([key.index for key in self.keys] or [9]))
         body = bytearray(struct.pack("<III", kind, index, index) + bytes(200))[:size]

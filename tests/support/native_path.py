@@ -25,6 +25,8 @@ if has_native():
 else:
     Control = object
 
+_SOMEWHERE = Route(("192.0.2.9", 9999))
+
 
 class NativeMemoryPath(Control):
     """`MemoryPath` over the native engine. With `udp`, UDP is segmented and merged too."""
@@ -105,9 +107,7 @@ class NativeMemoryPath(Control):
         skip = 0 if self.vnet_header else 10
         self._inner.write([(vnet + packet)[skip:] for packet, vnet in reads])
 
-    def take(
-        self, data: bytes, route: Route = Route(("192.0.2.9", 9999)), segment: int = 0
-    ) -> None:
+    def take(self, data: bytes, route: Route = _SOMEWHERE, segment: int = 0) -> None:
         """A datagram arrives from `route`, or a train of datagrams."""
         self.take_batch([(data, segment, route)])
 

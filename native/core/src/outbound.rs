@@ -130,17 +130,14 @@ impl Engine {
     ) {
         let from = self.tun_at + HEADER..self.tun_at + HEADER + length;
         let peer = to.0;
-        let session = self.roads.get(&peer).and_then(|road| road.keys.current.as_ref());
-        // A large packet has fewer than 2^16 segments: `seal` asks again before each.
-        if !session.is_some_and(|session| session.can_seal(now)) {
-            while let Some(size) = segments.next_length() {
+        while let Some(size) = segments.next_length() {
+            let session = self.roads.get(&peer).and_then(|road| road.keys.current.as_ref());
+            if !session.is_some_and(|session| session.can_seal(now)) {
                 let mut packet = vec![0; size];
                 segments.write(&self.tun[from.clone()], &mut packet);
                 self.stage(peer, packet);
+                continue;
             }
-            return;
-        }
-        while let Some(size) = segments.next_length() {
             self.make_out_room(now, shell);
             let at = self.out_at;
             segments.write(&self.tun[from.clone()], &mut self.out[at + HEADER..]);
