@@ -4,7 +4,9 @@ import itertools
 
 import pytest
 
+from tests.support import fake_network
 from tests.support.fake_network import Machine, Weather, World, befriend
+from tests.support.native_path import NativeFakeDataPath, needs_native
 from wgpy.keys import PresharedKey
 from wgpy.protocol.constants import (
     MAX_INITIATIONS,
@@ -17,6 +19,13 @@ from wgpy.protocol.constants import (
 )
 
 KEEPALIVE_LENGTH = 32
+
+
+@pytest.fixture(autouse=True, params=["portable", pytest.param("native", marks=needs_native)])
+def datapath(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every life is lived on both data paths."""
+    if request.param == "native":
+        monkeypatch.setattr(fake_network, "FakeDataPath", NativeFakeDataPath)
 
 
 def two(seed: int = 1, weather: Weather | None = None) -> tuple[World, Machine, Machine]:

@@ -149,6 +149,9 @@ class FakeDataPath(Engine):
     def fileno(self) -> int:
         return -1
 
+    def session_count(self) -> int:
+        return len(self._indices)
+
     def close(self) -> None:
         self.set_up(False)
 
@@ -261,7 +264,7 @@ class Machine:
 
     def session_count(self) -> int:
         """How many key pairs it holds."""
-        return len(self.datapath._indices)
+        return self.datapath.session_count()
 
 
 def befriend(one: Machine, other: Machine, psk: PresharedKey | None = None) -> None:

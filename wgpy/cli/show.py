@@ -107,6 +107,9 @@ def pretty(name: str, state: DeviceState, now: int) -> str:
         out.append(style.label("daemon", f"wgpy {state.wgpy_version}"))
     if state.datapath is not None:
         out.append(style.label("data path", state.datapath))
+    if state.offloads:
+        on = ", ".join(name for name, is_on in state.offloads.items() if is_on)
+        out.append(style.label("offloads", on or NONE))
     # The latest handshake first, those that never had one last, otherwise as they come.
     peers = sorted(state.peers, key=lambda peer: peer.last_handshake, reverse=True)
     out.extend("\n" + _pretty_peer(peer, now) for peer in peers)
@@ -273,6 +276,7 @@ def _device_json(state: DeviceState, hide: bool) -> dict[str, Any]:
         "version": state.wgpy_version,
         "datapath": state.datapath,
         "counters": state.counters,
+        "offloads": state.offloads,
     }
 
 

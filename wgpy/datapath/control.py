@@ -91,8 +91,8 @@ class ControlSide(ABC):
 
     # --- Events and counters ---
 
-    def _count(self, reason: str) -> None:
-        self._counters[reason] = self._counters.get(reason, 0) + 1
+    def _count(self, reason: str, times: int = 1) -> None:
+        self._counters[reason] = self._counters.get(reason, 0) + times
 
     def _raise(self, road: Road, event: Pending) -> None:
         if not road.pending:

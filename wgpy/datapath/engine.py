@@ -110,7 +110,8 @@ class Engine(ControlSide):
         if error is None:
             road.activity.tx_bytes += len(data)
         else:
-            self._count("send_error")
+            # Datagrams, however many of them one call took.
+            self._count("send_error", -(-len(data) // segment))
         road.mark_sent(now)
         road.mark_data_sent(now)
         self._check_age(road, session, now)
@@ -128,17 +129,19 @@ class Engine(ControlSide):
             for header, payload in pieces:
                 self._stage(road, header + bytes(payload))
             return
-        # A large packet has fewer than 8,192 segments: REJECT_AFTER_MESSAGES leaves that many
-        # counters unused, so that none wraps before `can_seal` is asked again.
-        for data, segment in self._trains(session, pieces):
+        for data, segment in self._trains(road, session, pieces):
             self._send_data(road, session, data, segment, now)
 
     def _trains(
-        self, session: Session, pieces: Iterator[tuple[bytearray, memoryview]]
+        self, road: Road, session: Session, pieces: Iterator[tuple[bytearray, memoryview]]
     ) -> Iterator[tuple[memoryview, int]]:
         out = self._out
         end = count = segment = 0
         for header, payload in pieces:
+            if session.counter >= REJECT_AFTER_MESSAGES:
+                # The key's last message went a moment ago: the rest waits for the next key.
+                self._stage(road, header + bytes(payload))
+                continue
             begin = end + PACKET_OFFSET
             middle = begin + len(header)
             length = len(header) + len(payload)

@@ -410,6 +410,7 @@ class Device:
             wgpy_version=wgpy.__version__,
             datapath=self._datapath.name,
             counters=dict(sorted(counters.items())),
+            offloads=self._datapath.offloads(),
         )
 
     def _peer_state(self, entry: PeerEntry) -> PeerState:

@@ -99,3 +99,5 @@ class DeviceState:
     datapath: str | None = None
     # wgpy's own counters, `wgpy_counter=NAME N`: what was dropped, and why.
     counters: dict[str, int] = field(default_factory=dict)
+    # And its offloads, `wgpy_offload=NAME on|off`: what moves many packets in one system call.
+    offloads: dict[str, bool] = field(default_factory=dict)

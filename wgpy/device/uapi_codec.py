@@ -1,10 +1,10 @@
 """The codec of the userspace API: `set=1` requests and `get=1` answers, between text and values.
 
 A request or an answer is lines of `key=value`, each ended by a single line feed; an empty line
-ends it. The keys are those of https://www.wireguard.com/xplatform/ and five of wgpy's own, which
+ends it. The keys are those of https://www.wireguard.com/xplatform/ and six of wgpy's own, which
 other programs ignore because they do not know them: `endpoint_name=HOST:PORT` of a peer, and in
-answers `own_public_key=HEX`, `wgpy_version=TEXT`, `datapath=NAME` and `wgpy_counter=NAME N` of the
-device.
+answers `own_public_key=HEX`, `wgpy_version=TEXT`, `datapath=NAME`, `wgpy_offload=NAME on|off` and
+`wgpy_counter=NAME N` of the device.
 
 Refusals carry the errno that wireguard-go answers with: EINVAL for an unknown key or a value that
 does not fit its key, EPROTO for a line that is no `key=value`, EIO for one that is too long.
@@ -201,6 +201,9 @@ def format_state(state: DeviceState) -> str:
         out.append(f"wgpy_version={state.wgpy_version}")
     if state.datapath is not None:
         out.append(f"datapath={state.datapath}")
+    out.extend(
+        f"wgpy_offload={name} {'on' if on else 'off'}" for name, on in state.offloads.items()
+    )
     out.extend(f"wgpy_counter={name} {count}" for name, count in state.counters.items())
     for peer in state.peers:
         seconds, nanoseconds = peer.last_handshake
@@ -279,6 +282,11 @@ def _read_device_state(state: DeviceState, key: str, value: str) -> None:
             state.wgpy_version = value
         case "datapath":
             state.datapath = value
+        case "wgpy_offload":
+            name, _, on = value.rpartition(" ")
+            if on not in ("on", "off"):
+                raise ValueError("an offload is on or off")
+            state.offloads[name] = on == "on"
         case "wgpy_counter":
             name, _, count = value.rpartition(" ")
             state.counters[name] = parse_number(count, MAX_U64)

@@ -103,6 +103,7 @@ device_states = st.builds(
     wgpy_version=st.none() | words,
     datapath=st.none() | words,
     counters=st.dictionaries(words, u64, max_size=3),
+    offloads=st.dictionaries(words, st.booleans(), max_size=3),
 )
 
 
@@ -313,6 +314,7 @@ def test_our_own_keys_stand_where_other_clients_ignore_them() -> None:
         wgpy_version="1.0",
         datapath="native",
         counters={"dropped short": 3},
+        offloads={"udp_segment": True, "tun_uso": False},
         listen_port=1,
     )
     state.peers.append(PeerState(PublicKey.from_hex(KEY), endpoint_name=("h", 1)))
@@ -321,6 +323,8 @@ def test_our_own_keys_stand_where_other_clients_ignore_them() -> None:
         f"own_public_key={KEY}",
         "wgpy_version=1.0",
         "datapath=native",
+        "wgpy_offload=udp_segment on",
+        "wgpy_offload=tun_uso off",
         "wgpy_counter=dropped short 3",
         f"public_key={KEY}",
         f"preshared_key={'0' * 64}",

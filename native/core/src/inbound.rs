@@ -1,0 +1,213 @@
+//! From the sockets to the TUN: tell apart, open in place, check, merge.
+
+use crate::allowedips::Handle;
+use crate::coalesce::{Coalescer, Failure, Merged, Part};
+use crate::constants::{CONTROL_QUEUE, HEADER, OVERHEAD, REJECT_AFTER_MESSAGES, TYPE_TRANSPORT};
+use crate::counters::Counter;
+use crate::engine::{Engine, Shell, ToTun, SLOT};
+use crate::events::{pending, Event};
+use crate::packet::length_and_source;
+use crate::route::Route;
+
+/// The TUN's link was deleted (EBADFD, or ENODEV on older kernels, or EBADF).
+pub const TUN_LOST: [i32; 3] = [77, 19, 9];
+
+impl Engine {
+    /// The receive buffer: SLOTS places of SLOT bytes.
+    pub fn udp_space(&mut self) -> &mut [u8] {
+        &mut self.udp
+    }
+
+    /// Take `length` bytes in a slot that came from one place: datagrams of `segment` bytes each,
+    /// the last may be shorter; 0 for a single one. `flush_inbound` ends the batch.
+    pub fn inbound(
+        &mut self,
+        slot: usize,
+        length: usize,
+        segment: usize,
+        route: &Route,
+        now: f64,
+        shell: &mut impl Shell,
+    ) {
+        if length == 0 {
+            self.counters.count(Counter::TooShort);
+            return;
+        }
+        let base = slot * SLOT;
+        let step = if segment == 0 { length } else { segment };
+        for start in (base..base + length).step_by(step) {
+            let end = (start + step).min(base + length);
+            let message = &self.udp[start..end];
+            if let Some((head, _)) = message.split_first_chunk::<HEADER>() {
+                let [a, b, c, d, e, f, g, h, counter @ ..] = *head;
+                if message.len() >= OVERHEAD && u32::from_le_bytes([a, b, c, d]) == TYPE_TRANSPORT {
+                    let index = u32::from_le_bytes([e, f, g, h]);
+                    self.open(start..end, index, u64::from_le_bytes(counter), route, now, shell);
+                    continue;
+                }
+            }
+            self.control_datagram(start..end, route, now);
+        }
+    }
+
+    /// Write what was gathered for the TUN, and send what the batch gave cause to.
+    pub fn flush_inbound(&mut self, now: f64, shell: &mut impl Shell) {
+        let failure = self.coalescer.flush(&mut self.udp, &mut ToTun(shell));
+        self.note_failure(failure);
+        self.flush(now, shell);
+    }
+
+    fn control_datagram(&mut self, range: std::ops::Range<usize>, route: &Route, now: f64) {
+        let data = &self.udp[range];
+        let mut refusal = self.filter.refusal(data, |index| self.indices.contains_key(&index));
+        if refusal.is_none() && self.datagrams.len() >= CONTROL_QUEUE {
+            refusal = Some(Counter::ControlQueueFull);
+        }
+        match refusal {
+            Some(reason) => self.counters.count(reason),
+            None => self.datagrams.push_back(Event::Datagram(data.to_vec(), *route, now)),
+        }
+    }
+
+    #[inline]
+    fn open(
+        &mut self,
+        range: std::ops::Range<usize>,
+        index: u32,
+        counter: u64,
+        route: &Route,
+        now: f64,
+        shell: &mut impl Shell,
+    ) {
+        let peer = self.indices.get(&index).copied().unwrap_or(0);
+        let Some(road) = self.roads.get_mut(&peer) else {
+            self.counters.count(Counter::UnknownIndex);
+            return;
+        };
+        let keys = &mut road.keys;
+        let mut is_next = false;
+        let session = [&mut keys.current, &mut keys.previous, &mut keys.next]
+            .into_iter()
+            .enumerate()
+            .find_map(|(place, session)| {
+                let session = session.as_mut().filter(|session| session.local_index == index)?;
+                is_next = place == 2;
+                Some(session)
+            });
+        let Some(session) = session else {
+            self.counters.count(Counter::UnknownIndex);
+            return;
+        };
+        if now >= session.reject_after || counter >= REJECT_AFTER_MESSAGES {
+            self.counters.count(Counter::ExpiredKey);
+            return;
+        }
+        let (start, size) = (range.start, range.len());
+        if !session.open(&mut self.udp[range], counter) {
+            self.counters.count(Counter::BadTag);
+            return;
+        }
+        if !session.window.accept(counter) {
+            self.counters.count(Counter::Replayed);
+            return;
+        }
+        let mut events = 0;
+        if now >= session.notify_receive_after {
+            session.notify_receive_after = f64::INFINITY;
+            events |= pending::REKEY_RECEIVE;
+        }
+        if road.resting {
+            road.resting = false;
+            events |= pending::ACTIVE;
+        }
+        if road.route.as_ref() != Some(route) {
+            road.route = Some(*route);
+            road.single_until = 0.0;
+            events |= pending::ROAMED;
+        }
+        road.mark_received(now, size as u64);
+        if events != 0 {
+            self.raise(peer, events);
+        }
+        if is_next {
+            self.confirm(peer, now, shell);
+        }
+        if size > OVERHEAD {
+            self.accept(peer, start + HEADER, size - OVERHEAD, now, shell);
+        }
+    }
+
+    /// The initiator used the key we answered with: now we may use it too.
+    fn confirm(&mut self, peer: Handle, now: f64, shell: &mut impl Shell) {
+        let Some(road) = self.roads.get_mut(&peer) else { return };
+        let fallen = road.keys.confirm();
+        self.retire(fallen);
+        self.raise(peer, pending::KEY_CONFIRMED);
+        // What is gathered for the TUN lies in another buffer than what is sent here.
+        self.flush_staged(peer, now, shell);
+    }
+
+    /// Take the authentic packet, `room` bytes long with its padding, on its way to the TUN.
+    #[inline]
+    fn accept(
+        &mut self,
+        peer: Handle,
+        start: usize,
+        room: usize,
+        now: f64,
+        shell: &mut impl Shell,
+    ) {
+        if let Some(road) = self.roads.get_mut(&peer) {
+            road.mark_data_received(now);
+        }
+        let Some((length, source)) = length_and_source(&self.udp[start..start + room]) else {
+            self.counters.count(Counter::BadInner);
+            return;
+        };
+        if self.allowed.lookup(source) != peer {
+            self.counters.count(Counter::WrongSource);
+            return;
+        }
+        let part = Part { start, length };
+        let failure = self.coalescer.add(&mut self.udp, part, &mut ToTun(shell));
+        self.note_failure(failure);
+    }
+
+    fn note_failure(&mut self, failure: Option<Failure>) {
+        let Some(Failure { code, merged }) = failure else { return };
+        let Some(merged) = merged else {
+            self.tun_refused(code);
+            return;
+        };
+        // The packets went one by one; the next ones need not try.
+        self.counters.count(Counter::MergeFallback);
+        let name = match merged {
+            Merged::Tcp => {
+                self.coalescer.merge.tcp = false;
+                "tun_tcp_merge"
+            }
+            Merged::Udp => {
+                self.coalescer.merge.udp = false;
+                "tun_udp_merge"
+            }
+        };
+        self.alarms.push(Event::Offload(name, false, code));
+    }
+
+    /// The TUN refused to give or take a packet: count it, and stop if the link is gone.
+    pub fn tun_refused(&mut self, error: i32) {
+        if error == 0 {
+            return;
+        }
+        self.counters.count(Counter::TunError);
+        if TUN_LOST.contains(&error) && self.up {
+            self.set_up(false);
+            self.alarms.push(Event::TunLost(error));
+        }
+    }
+
+    /// The gathering of packets for the TUN, for tests.
+    pub fn coalescer(&self) -> &Coalescer {
+        &self.coalescer
+    }
+}

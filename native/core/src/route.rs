@@ -1,0 +1,25 @@
+//! Where a datagram goes to, and from which of our addresses.
+
+use std::net::IpAddr;
+
+/// A peer's address and the sticky source that answers it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// The peer's address.
+    pub address: IpAddr,
+    /// Its UDP port.
+    pub port: u16,
+    /// The interface index of a link-local address, else 0.
+    pub scope: u32,
+    /// Our address that its packets hit; None lets the routing table choose.
+    pub source: Option<IpAddr>,
+    /// The interface they came in by, 0 if unknown.
+    pub ifindex: u32,
+}
+
+impl Route {
+    /// The same peer with no sticky source.
+    pub fn without_source(&self) -> Self {
+        Route { source: None, ifindex: 0, ..*self }
+    }
+}

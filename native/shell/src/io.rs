@@ -1,0 +1,226 @@
+//! The batches: trains out, datagrams in, packets to the TUN, and what to do when a call fails.
+
+use std::io::IoSlice;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+
+use wgpy_core::coalesce::{Part, MAX_PARTS};
+use wgpy_core::engine::{Arena, Outcome, Shell, Train, SLOTS};
+use wgpy_core::route::Route;
+use wgpy_core::vnet;
+
+use crate::messages::{Outgoing, Received, Receiver, Sender, MAX_SEND};
+use crate::sys::{self, Errno};
+
+/// A UDP_SEGMENT send that fails so is tried again datagram by datagram, and goes through: no
+/// checksum offload on the way out (EIO), too many segments or an old kernel (EINVAL), a segment
+/// that does not fit the path's MTU (EMSGSIZE).
+const SEGMENT_ERRORS: [Errno; 3] = [libc::EIO, libc::EINVAL, libc::EMSGSIZE];
+/// What a stale source address gives: it left the machine, or the route to it did.
+const SOURCE_ERRORS: [Errno; 4] =
+    [libc::EINVAL, libc::ENETUNREACH, libc::EADDRNOTAVAIL, libc::ENODEV];
+/// A full socket buffer is waited for so long: the TUN then holds its packets back, and TCP slows
+/// down instead of losing them. At 100 Mb/s this is 60 KB.
+const WRITABLE_MILLISECONDS: i32 = 5;
+
+/// The descriptors, and the arrays of the batches.
+pub struct Io {
+    /// The TUN; its owner closes it.
+    pub tun: RawFd,
+    /// Whether its packets carry a vnet header.
+    pub vnet_header: bool,
+    /// The IPv4 socket.
+    pub v4: Option<OwnedFd>,
+    /// The IPv6 socket.
+    pub v6: Option<OwnedFd>,
+    /// Whether UDP_SEGMENT may be used at all.
+    pub segment: bool,
+    receiver: Receiver,
+    sender: Sender,
+    /// What the last receive brought.
+    pub received: [Option<Received>; SLOTS],
+}
+
+impl Io {
+    /// Descriptors to serve.
+    pub fn new(tun: RawFd, vnet_header: bool, segment: bool) -> Self {
+        Io {
+            tun,
+            vnet_header,
+            v4: None,
+            v6: None,
+            segment,
+            receiver: Receiver::default(),
+            sender: Sender::default(),
+            received: [None; SLOTS],
+        }
+    }
+
+    fn socket(&self, route: &Route) -> Option<RawFd> {
+        let socket = if route.address.is_ipv6() { &self.v6 } else { &self.v4 };
+        socket.as_ref().map(AsRawFd::as_raw_fd)
+    }
+
+    /// Receive a batch from a socket.
+    pub fn receive(&mut self, fd: RawFd, buffer: &mut [u8]) -> Result<usize, Errno> {
+        self.receiver.receive(fd, buffer, &mut self.received)
+    }
+
+    /// Send one message, waiting a little for a full socket.
+    fn send_one(&mut self, fd: RawFd, data: &[u8], route: &Route, segment: usize) -> Errno {
+        let mut waited = false;
+        loop {
+            let message = Outgoing { data, route, segment };
+            match self.sender.send(fd, std::iter::once(message)) {
+                Ok(_) => return 0,
+                Err(libc::EINTR) => {}
+                Err(libc::EAGAIN) if !waited => {
+                    sys::wait_writable(fd, WRITABLE_MILLISECONDS);
+                    waited = true;
+                }
+                Err(error) => return error,
+            }
+        }
+    }
+
+    /// Send a datagram; a stale source address is left out.
+    fn send_datagram(&mut self, data: &[u8], route: &Route) -> Outcome {
+        let Some(fd) = self.socket(route) else {
+            return Outcome { error: libc::EAFNOSUPPORT, ..Outcome::default() };
+        };
+        let error = self.send_one(fd, data, route, 0);
+        if route.source.is_some() && SOURCE_ERRORS.contains(&error) {
+            let error = self.send_one(fd, data, &route.without_source(), 0);
+            return Outcome { error, stale_source: true, ..Outcome::default() };
+        }
+        Outcome { error, ..Outcome::default() }
+    }
+
+    /// Send a train datagram by datagram.
+    fn send_apart(&mut self, bytes: &[u8], train: &Train) -> Outcome {
+        let mut route = train.route;
+        let mut outcome = Outcome::default();
+        let Some(fd) = self.socket(&route) else {
+            return Outcome { error: libc::EAFNOSUPPORT, ..outcome };
+        };
+        let mut rest = &bytes[train.start..train.end];
+        while !rest.is_empty() {
+            let messages = rest
+                .chunks(train.segment)
+                .map(|data| Outgoing { data, route: &route, segment: 0 });
+            let taken = match self.sender.send(fd, messages) {
+                Ok(count) => count,
+                // The first of them by itself, with all that can be done for it.
+                Err(_) => {
+                    let first = &rest[..train.segment.min(rest.len())];
+                    let one = self.send_datagram(first, &route);
+                    if one.stale_source {
+                        route = route.without_source();
+                        outcome.stale_source = true;
+                    }
+                    outcome.error = if one.error == 0 { outcome.error } else { one.error };
+                    1
+                }
+            };
+            rest = &rest[(taken * train.segment).min(rest.len())..];
+        }
+        outcome
+    }
+
+    /// What can be done for a train that the kernel refused with `error`.
+    fn recover(&mut self, bytes: &[u8], train: &Train, fd: RawFd, error: Errno) -> Outcome {
+        let data = &bytes[train.start..train.end];
+        let segment = if train.count > 1 { train.segment } else { 0 };
+        let mut error = error;
+        let mut outcome = Outcome::default();
+        let mut train = *train;
+        if error == libc::EAGAIN {
+            error = self.send_one(fd, data, &train.route, segment);
+        }
+        if train.route.source.is_some() && SOURCE_ERRORS.contains(&error) {
+            let route = train.route.without_source();
+            let second = self.send_one(fd, data, &route, segment);
+            // Where it fails in the same way the source was not to blame.
+            if segment == 0 || second == 0 {
+                return Outcome { error: second, stale_source: true, ..outcome };
+            }
+            if second != error {
+                train.route = route;
+                outcome.stale_source = true;
+                error = second;
+            }
+        }
+        if segment != 0 && SEGMENT_ERRORS.contains(&error) {
+            let apart = self.send_apart(bytes, &train);
+            outcome.segment_error = error;
+            outcome.stale_source |= apart.stale_source;
+            error = apart.error;
+        }
+        Outcome { error, ..outcome }
+    }
+}
+
+impl Shell for Io {
+    fn transmit(&mut self, tun: &[u8], out: &[u8], trains: &mut [Train]) {
+        let bytes = |train: &Train| match train.arena {
+            Arena::Tun => tun,
+            Arena::Out => out,
+        };
+        let mut at = 0;
+        while at < trains.len() {
+            let first = trains[at];
+            let Some(fd) = self.socket(&first.route) else {
+                trains[at].outcome.error = libc::EAFNOSUPPORT;
+                at += 1;
+                continue;
+            };
+            let apart = |train: &Train| train.count > 1 && (train.single || !self.segment);
+            if apart(&first) {
+                trains[at].outcome = self.send_apart(bytes(&first), &first);
+                at += 1;
+                continue;
+            }
+            let v6 = first.route.address.is_ipv6();
+            let batch = trains[at..]
+                .iter()
+                .take(MAX_SEND)
+                .take_while(|train| !apart(train) && train.route.address.is_ipv6() == v6)
+                .count();
+            let messages = trains[at..at + batch].iter().map(|train| Outgoing {
+                data: &bytes(train)[train.start..train.end],
+                route: &train.route,
+                segment: if train.count > 1 { train.segment } else { 0 },
+            });
+            match self.sender.send(fd, messages) {
+                Ok(sent) => at += sent,
+                Err(libc::EINTR) => {}
+                Err(error) => {
+                    trains[at].outcome = self.recover(bytes(&first), &first, fd, error);
+                    at += 1;
+                }
+            }
+        }
+    }
+
+    fn transmit_control(&mut self, data: &[u8], route: &Route) -> Outcome {
+        self.send_datagram(data, route)
+    }
+
+    fn deliver(&mut self, head: &[u8], buffer: &[u8], parts: &[Part]) -> Errno {
+        let skip = if self.vnet_header { 0 } else { vnet::LENGTH };
+        let mut pieces = [IoSlice::new(&[]); MAX_PARTS + 1];
+        let mut count = 0;
+        if !head.is_empty() {
+            pieces[0] = IoSlice::new(head);
+            count = 1;
+        }
+        for part in parts {
+            pieces[count] = IoSlice::new(part.of(buffer));
+            count += 1;
+        }
+        pieces[0].advance(skip);
+        match sys::writev(self.tun, &pieces[..count]) {
+            Ok(_) => 0,
+            Err(error) => error,
+        }
+    }
+}
