@@ -36,6 +36,15 @@ pub fn sharpen_sleep() -> io::Result<()> {
     checked(unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, 1u64, 0u64, 0u64, 0u64) }).map(drop)
 }
 
+/// Run this process before all that are not as urgent; whether that was allowed.
+pub fn become_urgent() -> bool {
+    // SAFETY: a plain C structure for which all zeroes are a valid value.
+    let mut parameters: libc::sched_param = unsafe { zeroed() };
+    parameters.sched_priority = 1;
+    // SAFETY: the kernel reads one structure, which outlives the call; 0 is the calling thread.
+    unsafe { libc::sched_setscheduler(0, libc::SCHED_RR, &parameters) == 0 }
+}
+
 /// Size a send buffer; beyond the system's limit for root.
 pub fn set_send_buffer(socket: &UdpSocket, bytes: u32) -> io::Result<()> {
     set(socket, libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, bytes)
