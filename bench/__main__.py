@@ -93,8 +93,9 @@ def measure(arguments: argparse.Namespace) -> int:
     for contender in contenders:
         if (reason := contender.missing()) is not None:
             raise UsageError(f"{contender.name} cannot be measured: {reason}")
-    # Ended from outside, clean up as for Ctrl-C.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # Ended from outside, clean up as for Ctrl-C; a shell has the background ignore the latter.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.default_int_handler)
     remove_leftovers()
     stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H%M%S")
     path = arguments.output or results.DIRECTORY / f"{stamp}.json"

@@ -11,6 +11,8 @@ from bench.stats import spread
 _COLUMNS = 4
 _PANEL = (2.9, 2.6)  # inches
 _WIDE = (4.2, 3.2)
+# The names of five contenders stand side by side above.
+_LEAST_WIDTH = 8.5
 # Figures that say how a number came about are in the tables alone.
 _NOT_DRAWN = ("again", "short", "goodput", "longest")
 # The scale of whole numbers that double from one to the next.
@@ -68,8 +70,7 @@ def _draw(results: Results, panels: Sequence[_Panel], path: Path) -> None:
     picture, axes = pyplot.subplots(
         rows,
         columns,
-        # One panel alone leaves no room for the names of five contenders.
-        figsize=(max(width * columns, 2 * width), height * rows),
+        figsize=(max(width * columns, _LEAST_WIDTH), height * rows),
         squeeze=False,
         layout="constrained",
     )
@@ -78,7 +79,8 @@ def _draw(results: Results, panels: Sequence[_Panel], path: Path) -> None:
         panel.draw(place)
         place.set_title(panel.title, fontsize=8)
         place.tick_params(labelsize=7)
-        place.set_ylim(bottom=0)
+        if place.get_yscale() == "linear":
+            place.set_ylim(bottom=0)
     for place in places[len(panels) :]:
         place.set_visible(False)
     handles = [
@@ -172,9 +174,13 @@ def _curve_drawer(
                 capsize=3,
             )
         place.set_xscale("log", base=_DOUBLES)
+        # The bare link is ten times and more above the tunnels, and a ratio is a distance here.
+        place.set_yscale("log")
         ticks = [each.x for each in measures]
         place.set_xticks(ticks, [f"{x:g}" for x in ticks])
-        place.minorticks_off()
+        place.xaxis.minorticks_off()
+        place.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        place.grid(axis="y", which="major", linewidth=0.4)
 
     return draw
 

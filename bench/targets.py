@@ -76,10 +76,10 @@ def found(results: Results, target: Target) -> Spread | None:
 
 
 def verdict(target: Target, value: float) -> str:
-    """`reached`, `reached, and the aim`, or `NOT reached`, and by how much, as a share."""
+    """Whether the goal is reached, and the aim, and by what share of the goal it is missed."""
     beyond = abs(value / target.goal - 1)
     if not target.reaches(value, target.goal):
-        return f"NOT reached, {beyond:.0%} short"
+        return f"NOT reached, {beyond:.0%} too {'little' if target.higher_is_better else 'much'}"
     if target.aim is not None and target.reaches(value, target.aim):
         return f"reached by {beyond:.0%}, and the aim"
     return f"reached by {beyond:.0%}"

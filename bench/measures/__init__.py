@@ -1,6 +1,6 @@
 """The measures: each takes one sample of one contender, a few figures at a time."""
 
-from bench.measures import aead, cold, commands, crowd, handshakes, peers, rtt, tcp, udp
+from bench.measures import aead, cold, commands, crowd, handshakes, peers, rtt, sealing, tcp, udp
 from bench.measures.measure import Measure
 
 MEASURES: dict[str, Measure] = {
@@ -15,5 +15,6 @@ MEASURES: dict[str, Measure] = {
         commands.MEASURE,
         aead.MEASURE,
         *udp.MEASURES,
+        *sealing.MEASURES,
     )
 }

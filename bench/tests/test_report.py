@@ -55,7 +55,7 @@ def three(
     [
         (6.0, "2 (2 to 2) | reached by 18%, and the aim |"),
         (5.4, "1.8 (1.8 to 1.8) | reached by 6% |"),
-        (4.5, "1.5 (1.5 to 1.5) | NOT reached, 12% short |"),
+        (4.5, "1.5 (1.5 to 1.5) | NOT reached, 12% too little |"),
     ],
 )
 def test_a_target_is_reached_or_not_and_by_how_much(ours: float, text: str) -> None:
@@ -72,7 +72,7 @@ def test_less_is_better_where_it_is() -> None:
 
 def test_ours_with_many_peers_is_compared_with_ours() -> None:
     found = results_of({"crowd": {OURS: [{"share": 0.9}], LATEST.name: [{"share": 1.0}]}})
-    line = "| itself | at least 0.95 | - | 0.9 (0.9 to 0.9) | NOT reached, 5% short |"
+    line = "| itself | at least 0.95 | - | 0.9 (0.9 to 0.9) | NOT reached, 5% too little |"
     assert line in report.table(found)
 
 
@@ -153,7 +153,7 @@ def test_nothing_to_draw_is_one_line(tmp_path: Path) -> None:
 
 def test_verdicts_say_by_how_much() -> None:
     target = targets.Target("x", "rtt", "p50", 0.5, 0.4, higher_is_better=False)
-    assert targets.verdict(target, 0.6) == "NOT reached, 20% short"
+    assert targets.verdict(target, 0.6) == "NOT reached, 20% too much"
     assert targets.verdict(target, 0.45) == "reached by 10%"
     assert targets.verdict(target, 0.4) == "reached by 20%, and the aim"
 

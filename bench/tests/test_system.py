@@ -8,7 +8,8 @@ import pytest
 
 from bench import results, trial
 from bench.contenders import BARE, CONTENDERS
-from bench.lab import road_of
+from bench.lab import road_of, road_through, tunnel_of
+from bench.measures import sealing
 from tests.support.requirements import ROOT
 
 pytestmark = [
@@ -67,6 +68,21 @@ def test_a_tunnel_at_a_low_rate_loses_nothing() -> None:
         done = trial.paced(road, 1000, 1420, 0.5)
     assert done.sent == done.arrived == 500
     assert done.more["duplicates"] == 0
+
+
+@pytest.mark.usefixtures("generator", "clean_machine")
+def test_one_end_alone_counts_what_it_sent() -> None:
+    with tunnel_of(CONTENDERS["wireguard-go"]) as (net, tunnel):
+        road = road_through(net, tunnel)
+        each = sealing.bytes_for_one(road, tunnel, 1420)
+
+        def count() -> float:
+            return sealing.sent_bytes(tunnel) / each
+
+        found = trial.sealed(road, 1000, 1420, 0.3, count, segment=False)
+    # Header and tag of a transport message, 16 bytes each; no padding beyond the MTU.
+    assert each == 1420 + 32
+    assert found.sent == found.arrived == 300
 
 
 def namespaces() -> set[str]:
