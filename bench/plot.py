@@ -179,7 +179,9 @@ def _curve_drawer(
         ticks = [each.x for each in measures]
         place.set_xticks(ticks, [f"{x:g}" for x in ticks])
         place.xaxis.minorticks_off()
-        place.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        for scale in (place.yaxis.set_major_formatter, place.yaxis.set_minor_formatter):
+            scale(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "125" else "")
+        place.tick_params(axis="y", which="minor", labelsize=6)
         place.grid(axis="y", which="major", linewidth=0.4)
 
     return draw

@@ -1,10 +1,12 @@
 """One end alone: packets into a tunnel whose far end stands still, so that the near end has all
 processors for itself."""
 
+import contextlib
 import dataclasses
 import functools
 import os
 import signal
+from collections.abc import Iterator
 
 from bench import search, trial
 from bench.contenders import Contender
@@ -12,6 +14,7 @@ from bench.lab import MTU, Road, pid_of, road_through, tunnel_of
 from bench.measures.measure import Figure, Measure, Sample
 from bench.measures.udp import RATES, SECONDS, SENDERS
 from bench.search import Trial
+from tests.support.programs import Interface
 from tests.support.tunnel import Tunnel
 
 SIZES = (64, MTU)
@@ -37,14 +40,21 @@ def take(contender: Contender, size: int, sender: str) -> Sample:
         def run(rate: float) -> Trial:
             return trial.sealed(road, rate, size, SECONDS, count, sender == "segment")
 
-        os.kill(pid_of(tunnel.right), signal.SIGSTOP)
-        try:
+        with standing_still(tunnel.right):
             found = search.throughput(run, RATES[sender])
-        finally:
-            # A stopped process would not hear that it is to end.
-            os.kill(pid_of(tunnel.right), signal.SIGCONT)
     figures = {"rate": found.best.rate / 1e3 if found.best else 0.0, "short": float(found.short)}
     return Sample(figures, [dataclasses.asdict(each) for each in found.trials])
+
+
+@contextlib.contextmanager
+def standing_still(interface: Interface) -> Iterator[None]:
+    """A daemon that does nothing meanwhile."""
+    os.kill(pid_of(interface), signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        # A stopped process would not hear that it is to end.
+        os.kill(pid_of(interface), signal.SIGCONT)
 
 
 def sent_bytes(tunnel: Tunnel) -> int:
