@@ -5,18 +5,23 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 from bench import plot, report, results, runner
-from bench.contenders import CONTENDERS, OURS, Contender
+from bench.contenders import CONTENDERS, Contender, default_ours
 from bench.measures import MEASURES
 from bench.measures.measure import Measure
 from tests.support.netns import remove_leftovers
 
 # Seven pairs are the least with quartiles that mean something.
 PAIRS = 7
-MINUTES = 20.0
-AGAINST = "wireguard-go"
+# Seven rounds of the usual measures against everyone; `--only tcp,rtt` takes ten minutes.
+MINUTES = 120.0
+AGAINST = "all"
+# Exit codes: a measure of ours failed, and the convention for what Ctrl-C ended.
+FAILED = 1
+INTERRUPTED = 130
 
 
 class UsageError(Exception):
@@ -30,10 +35,10 @@ def main(argv: Sequence[str]) -> int:
         code: int = arguments.do(arguments)
     except (UsageError, results.ResultsError, plot.PlotError, OSError) as error:
         print(f"bench: {error}", file=sys.stderr)
-        return 1
+        return FAILED
     except KeyboardInterrupt:
         print("bench: interrupted; namespaces and daemons were removed", file=sys.stderr)
-        return 130
+        return INTERRUPTED
     return code
 
 
@@ -41,25 +46,36 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench", description="measure wgpy in pairs")
     parser.set_defaults(do=measure)
     parser.add_argument("--pairs", type=int, default=PAIRS, help=f"samples of each ({PAIRS})")
-    parser.add_argument("--only", metavar="NAME,...", help="these measures, or groups of them")
     parser.add_argument(
-        "--ours", default=OURS.name, metavar="NAME", help=f"who is compared ({OURS.name})"
+        "--only",
+        metavar="NAME,...",
+        help="these measures, groups or beginnings of names (`udp-plain`); `all` is everything",
+    )
+    parser.add_argument(
+        "--ours",
+        metavar="NAME",
+        help="who is compared (wgpy-native where it is built, else wgpy-portable)",
     )
     parser.add_argument(
         "--against",
         default=AGAINST,
         metavar="NAME,...",
-        help=f"with whom ({AGAINST}); `all` is everyone who is installed, `none` nobody",
+        help=f"with whom ({AGAINST}); `all` is everyone else who is installed, `none` nobody",
     )
     parser.add_argument(
         "--minutes", type=float, default=MINUTES, help=f"stop after so many ({MINUTES:g})"
     )
     parser.add_argument("--output", type=Path, metavar="FILE", help="where the raw JSON goes")
     commands = parser.add_subparsers(metavar="")
-    again = commands.add_parser("report", help="the table and a plot of a run that was kept")
+    again = commands.add_parser("report", help="the tables and plots of a run that was kept")
     again.set_defaults(do=report_again)
     again.add_argument("file", type=Path, help="the raw JSON of a run")
-    again.add_argument("--plot", type=Path, metavar="FILE", help="where the plot goes (beside it)")
+    again.add_argument(
+        "--plot", type=Path, metavar="FILE", help="where the plots go (beside it, as PNG)"
+    )
+    again.add_argument(
+        "--markdown", type=Path, metavar="FILE", help="where the tables go (standard output)"
+    )
     listing = commands.add_parser("list", help="what can be measured, and who")
     listing.set_defaults(do=list_all)
     return parser
@@ -71,31 +87,43 @@ def measure(arguments: argparse.Namespace) -> int:
         raise UsageError("namespaces need root: run `sudo python -m bench`")
     if arguments.pairs < 1:
         raise UsageError("--pairs is at least 1")
-    contenders = [named(arguments.ours), *select_others(arguments.against)]
+    ours = named(arguments.ours) if arguments.ours else default_ours()
+    contenders = [ours, *select_others(arguments.against)]
     measures = select_measures(arguments.only)
     for contender in contenders:
         if (reason := contender.missing()) is not None:
             raise UsageError(f"{contender.name} cannot be measured: {reason}")
-    # Ended from outside, clean up as for Ctrl-C.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # Ended from outside, clean up as for Ctrl-C; a shell has the background ignore the latter.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.default_int_handler)
     remove_leftovers()
-    found = runner.run(measures, contenders, arguments.pairs, arguments.minutes * 60, _say)
-    stamp = found.started.replace(":", "").partition("+")[0]
+    stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H%M%S")
     path = arguments.output or results.DIRECTORY / f"{stamp}.json"
-    results.save(found, path)
+    found = runner.run(
+        measures,
+        contenders,
+        arguments.pairs,
+        arguments.minutes * 60,
+        _say,
+        lambda part: results.save(part, path),
+    )
     print(report.table(found))
     print(f"The raw numbers are in {path}; `python -m bench report {path}` plots them.")
-    failed = any(arguments.ours in result.failures for result in found.measures.values())
-    return 1 if failed else 0
+    if found.interrupted:
+        return INTERRUPTED
+    failed = any(ours.name in result.failures for result in found.measures.values())
+    return FAILED if failed else 0
 
 
 def report_again(arguments: argparse.Namespace) -> int:
-    """Print the table of a run, and draw it."""
+    """Print or write the tables of a run, and draw it."""
     found = results.load(arguments.file)
-    print(report.table(found))
-    path = arguments.plot or arguments.file.with_suffix(".png")
-    plot.plot(found, path)
-    print(f"The plot is in {path}.")
+    if arguments.markdown:
+        arguments.markdown.write_text(report.table(found))
+    else:
+        print(report.table(found))
+    made = plot.plot(found, arguments.plot or arguments.file.with_suffix(".png"))
+    _say(f"The plots are in {', '.join(map(str, made))}.")
     return 0
 
 
@@ -104,7 +132,8 @@ def list_all(arguments: argparse.Namespace) -> int:
     del arguments
     print("measures:")
     for name, each in MEASURES.items():
-        print(f"  {name:<20} {each.what}")
+        lacking = each.missing()
+        print(f"  {name:<20} {f'NOT HERE: {lacking}' if lacking else each.what}")
     print("contenders:")
     for name, contender in CONTENDERS.items():
         print(f"  {name:<20} {contender.missing() or 'ready'}")
@@ -128,15 +157,14 @@ def select_others(names: str) -> list[Contender]:
 
 
 def select_measures(names: str | None) -> list[Measure]:
-    """What to measure: all, or those of these names and groups. Raises UsageError."""
+    """What to measure: what is usual, or what answers to these names. Raises UsageError."""
     if names is None:
-        return list(MEASURES.values())
+        return [each for each in MEASURES.values() if not each.extra]
     wanted = names.split(",")
-    known = {*MEASURES, *(each.group for each in MEASURES.values() if each.group)}
     for name in wanted:
-        if name not in known:
+        if not any(each.answers_to(name) for each in MEASURES.values()):
             raise UsageError(f"there is no measure {name!r}; there are {', '.join(MEASURES)}")
-    return [each for each in MEASURES.values() if each.name in wanted or each.group in wanted]
+    return [each for each in MEASURES.values() if any(map(each.answers_to, wanted))]
 
 
 def _say(text: str) -> None:

@@ -23,9 +23,16 @@ def describe() -> dict[str, Any]:
         "python": platform.python_version(),
         "cryptography": version("cryptography"),
         "iperf3": _first_line("iperf3", "--version"),
+        "mitigations": _mitigated(),
         "wg": _first_line("wg", "--version"),
         "load_before": os.getloadavg()[0],
     }
+
+
+def _mitigated() -> list[str]:
+    """The flaws of the processor that the kernel works around, at a cost to each system call."""
+    places = sorted(Path("/sys/devices/system/cpu/vulnerabilities").glob("*"))
+    return [place.name for place in places if place.read_text().startswith("Mitigation")]
 
 
 def _cpu_model() -> str:

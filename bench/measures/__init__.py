@@ -1,16 +1,20 @@
 """The measures: each takes one sample of one contender, a few figures at a time."""
 
-from bench.measures import cold, commands, handshakes, peers, rtt, tcp
+from bench.measures import aead, cold, commands, crowd, handshakes, peers, rtt, sealing, tcp, udp
 from bench.measures.measure import Measure
 
 MEASURES: dict[str, Measure] = {
     measure.name: measure
     for measure in (
-        tcp.MEASURE,
+        *tcp.MEASURES,
         rtt.MEASURE,
         cold.MEASURE,
         handshakes.MEASURE,
         *peers.MEASURES,
+        crowd.MEASURE,
         commands.MEASURE,
+        aead.MEASURE,
+        *udp.MEASURES,
+        *sealing.MEASURES,
     )
 }

@@ -32,4 +32,5 @@ MEASURE = Measure(
     "of two daemons, with their timers and sockets",
     figures={"first": Figure("time to first packet", "ms")},
     take=take,
+    section="Latency",
 )

@@ -29,4 +29,5 @@ MEASURE = Measure(
     },
     take=take,
     group="commands",
+    section="Handshakes and commands",
 )

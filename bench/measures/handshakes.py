@@ -35,4 +35,5 @@ MEASURE = Measure(
     },
     take=take,
     ours_only=True,
+    section="Handshakes and commands",
 )

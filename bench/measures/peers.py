@@ -47,6 +47,7 @@ def _measure(count: int) -> Measure:
         },
         take=functools.partial(take, count=count),
         group="peers",
+        section="Many peers",
     )
 
 

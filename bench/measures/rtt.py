@@ -3,7 +3,7 @@
 import re
 
 from bench.contenders import Contender
-from bench.lab import tunnel_of
+from bench.lab import road_of
 from bench.measures.measure import Figure, Measure
 from bench.stats import percentile
 
@@ -19,9 +19,9 @@ def parse(output: str) -> list[float]:
 
 def take(contender: Contender) -> dict[str, float]:
     """So many echoes through a fresh tunnel."""
-    with tunnel_of(contender) as (net, tunnel):
+    with road_of(contender) as road:
         options = ("-n", "-i", f"{INTERVAL:g}", "-c", str(COUNT))
-        times = parse(net.left.run("ping", *options, tunnel.right.address, timeout=30).stdout)
+        times = parse(road.left.run("ping", *options, road.address, timeout=30).stdout)
     return {"p50": percentile(times, 0.50), "p99": percentile(times, 0.99)}
 
 
@@ -33,4 +33,6 @@ MEASURE = Measure(
         "p99": Figure("idle round trip, p99", "ms"),
     },
     take=take,
+    bare=True,
+    section="Latency",
 )

@@ -1,31 +1,50 @@
-"""Single-flow TCP throughput between two namespaces, and what it costs both daemons."""
+"""TCP throughput between two namespaces with some flows, and what it costs both daemons."""
+
+import functools
+import statistics
 
 from bench.contenders import Contender
 from bench.iperf import transfer
-from bench.lab import pid_of, tunnel_of
+from bench.lab import road_of
 from bench.measures.measure import Figure, Measure
-from bench.procstat import cpu_seconds
+from bench.procstat import memory
 
 # Long enough for TCP to find its rate, and for 10 ms steps of processor time to be one percent.
 SECONDS = 3.0
+FLOWS = (1, 4, 16)
 
 
-def take(contender: Contender) -> dict[str, float]:
+def take(contender: Contender, flows: int) -> dict[str, float]:
     """One transfer through a fresh tunnel."""
-    with tunnel_of(contender) as (net, tunnel):
-        pids = (pid_of(tunnel.left), pid_of(tunnel.right))
-        before = sum(map(cpu_seconds, pids))
-        done = transfer(net.left, net.right, tunnel.right.address, SECONDS)
-        used = sum(map(cpu_seconds, pids)) - before
-    return {"throughput": done.gigabits_per_second, "cpu": used / (done.size / 1e9)}
+    with road_of(contender) as road:
+        before = road.cpu_seconds()
+        done = transfer(road.left, road.right, road.address, SECONDS, flows)
+        used = road.cpu_seconds() - before
+        held = [memory(pid).rss for pid in road.pids]
+    sample = {"throughput": done.gigabits_per_second}
+    if road.pids:
+        sample["cpu"] = used / (done.size / 1e9)
+        sample["rss"] = statistics.mean(held) / 1e6
+    return sample
 
 
-MEASURE = Measure(
-    name="tcp",
-    what=f"one TCP flow for {SECONDS:g} s, both ends on this machine, MTU 1420 inside",
-    figures={
-        "throughput": Figure("TCP, one flow", "Gbit/s", higher_is_better=True),
-        "cpu": Figure("CPU of both daemons", "s/GB"),
-    },
-    take=take,
-)
+def _measure(flows: int) -> Measure:
+    title = "1 flow" if flows == 1 else f"{flows} flows"
+    return Measure(
+        name=f"tcp-{flows}",
+        what=f"{title} of TCP by iperf3 for {SECONDS:g} s, both ends on this machine, MTU 1420 "
+        "inside; the processor time is that of both daemons, user and system",
+        figures={
+            "throughput": Figure(f"TCP, {title}", "Gbit/s", higher_is_better=True),
+            "cpu": Figure(f"CPU of both daemons, {title}", "s/GB"),
+            "rss": Figure(f"resident memory of a daemon after it, {title}", "MB"),
+        },
+        take=functools.partial(take, flows=flows),
+        group="tcp",
+        bare=True,
+        section="TCP",
+        x=flows,
+    )
+
+
+MEASURES = tuple(_measure(flows) for flows in FLOWS)

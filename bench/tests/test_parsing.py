@@ -1,12 +1,13 @@
 """What is read from the kernel, from iperf3 and from ping."""
 
+import ipaddress
 import os
 
 import pytest
 
-from bench import command, iperf, procstat
-from bench.lab import config_text
-from bench.measures import rtt
+from bench import command, iperf, procstat, trial
+from bench.lab import config_text, crowd_text
+from bench.measures import aead, rtt
 
 TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -68,6 +69,56 @@ def test_config_has_as_many_peers_with_a_key_and_an_address_each() -> None:
 def test_config_for_nobody_is_refused() -> None:
     with pytest.raises(ValueError, match="0 peers"):
         config_text(0)
+
+
+def test_a_crowd_has_as_many_prefixes_and_none_twice() -> None:
+    lines = crowd_text(10_000, 10).splitlines()
+    allowed = [line.partition(" = ")[2] for line in lines if line.startswith("AllowedIPs")]
+    prefixes = {ipaddress.ip_network(each) for line in allowed for each in line.split(", ")}
+    assert len(allowed) == 10_000
+    assert len(prefixes) == 100_000
+    private = ipaddress.ip_network("172.16.0.0/12")
+    assert all(each.subnet_of(private) for each in prefixes if each.version == 4)  # type: ignore[arg-type]
+
+
+def test_a_crowd_beyond_its_prefixes_is_refused() -> None:
+    with pytest.raises(ValueError, match="2000000 prefixes"):
+        crowd_text(20_000, 100)
+
+
+def test_a_trial_is_read_from_two_reports() -> None:
+    sender = '{"sent": 1000, "refused": 1, "elapsed_ns": 500000000, "calls": 9, "urgent": 1}\n'
+    sink = (
+        'ready\n{"unique": 999, "elapsed_ns": 400000000, "latency_p50_ns": 1000000, '
+        '"latency_p99_ns": 2000000, "latency_max_ns": 3000000, "duplicates": 4, '
+        '"reordered": 5, "strangers": 6, "buffer_drops": 7}\n'
+    )
+    found = trial.read(2000.0, sender, sink)
+    assert (found.wanted, found.sent, found.arrived) == (2000.0, 1000, 999)
+    assert (found.seconds, found.span, found.rate) == (0.5, 0.4, 2000)
+    assert (found.p50, found.p99, found.longest) == (1, 2, 3)
+    assert found.more == {
+        "refused": 1,
+        "calls": 9,
+        "urgent": 1,
+        "duplicates": 4,
+        "reordered": 5,
+        "strangers": 6,
+        "buffer_drops": 7,
+    }
+
+
+@pytest.mark.parametrize("sink", ["", "ready\n", "traffic: Address in use\n", "ready\n{}\n"])
+def test_a_trial_without_a_report_is_one_line(sink: str) -> None:
+    with pytest.raises(trial.TrialError, match="saying: ") as refused:
+        trial.read(1.0, '{"sent": 1}', sink)
+    assert "\n" not in str(refused.value)
+
+
+def test_the_report_of_openssl() -> None:
+    output = "+H:1424\n+F:25:ChaCha20-Poly1305:2848000000.00\n"
+    assert aead.parse_openssl(output, 1424) == pytest.approx(500)
+    assert aead.parse_openssl("no such cipher", 1424) is None
 
 
 def test_command_gives_its_time_and_what_it_printed() -> None:

@@ -1,15 +1,17 @@
 """Turns, results and reports, with measures that measure nothing."""
 
-from collections.abc import Callable
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
 from bench import __main__ as command
-from bench import plot, report, results, runner
-from bench.contenders import CONTENDERS, OURS, Contender
+from bench import plot, report, results, runner, trial
+from bench.contenders import BARE, CONTENDERS, NATIVE, PORTABLE, Contender, default_ours
 from bench.measures import MEASURES
-from bench.measures.measure import Figure, Measure
+from bench.measures.measure import Figure, Measure, Sample
 from bench.stats import Spread
 from tests.support.programs import Implementation
 
@@ -19,17 +21,37 @@ MINUTE = 60.0
 
 
 def measure_of(
-    take: Callable[[Contender], dict[str, float]], *, ours_only: bool = False
+    take: Callable[[Contender], dict[str, float] | Sample],
+    *,
+    ours_only: bool = False,
+    bare: bool = False,
+    missing: str | None = None,
+    name: str = "speed",
 ) -> Measure:
     figures = {"speed": Figure("speed", "m/s", higher_is_better=True, limit=3.0)}
-    return Measure("speed", "nothing", figures, take, group="g", ours_only=ours_only)
+    return Measure(
+        name,
+        "nothing",
+        figures,
+        take,
+        group="g",
+        ours_only=ours_only,
+        bare=bare,
+        missing=lambda: missing,
+    )
 
 
-def run(measure: Measure, pairs: int = 3, seconds: float = MINUTE) -> results.Results:
-    return runner.run([measure], [A, B], pairs, seconds, lambda _: None)
+def run(
+    *measures: Measure,
+    pairs: int = 3,
+    seconds: float = MINUTE,
+    who: Sequence[Contender] = (A, B),
+    keep: runner.Keep = lambda _: None,
+) -> results.Results:
+    return runner.run(measures, who, pairs, seconds, lambda _: None, keep)
 
 
-def test_samples_are_taken_in_turns() -> None:
+def test_samples_are_taken_in_turns_and_in_both_orders() -> None:
     order: list[str] = []
 
     def take(contender: Contender) -> dict[str, float]:
@@ -37,9 +59,24 @@ def test_samples_are_taken_in_turns() -> None:
         return {"speed": float(len(order))}
 
     found = run(measure_of(take))
-    assert order == ["a", "b"] * 3
-    assert found.measures["speed"].values("a", "speed") == [1.0, 3.0, 5.0]
-    assert found.measures["speed"].values("b", "speed") == [2.0, 4.0, 6.0]
+    assert order == ["a", "b", "b", "a", "a", "b"]
+    assert found.measures["speed"].values("a", "speed") == [1.0, 4.0, 5.0]
+    assert found.measures["speed"].values("b", "speed") == [2.0, 3.0, 6.0]
+
+
+def test_each_round_takes_every_measure() -> None:
+    order: list[str] = []
+
+    def take(name: str, contender: Contender) -> dict[str, float]:
+        order.append(f"{name}{contender.name}")
+        return {"speed": 1.0}
+
+    run(
+        measure_of(functools.partial(take, "x"), name="x"),
+        measure_of(functools.partial(take, "y"), name="y"),
+        pairs=2,
+    )
+    assert order == ["xa", "xb", "ya", "yb", "xb", "xa", "yb", "ya"]
 
 
 def test_one_that_fails_is_left_out_and_told() -> None:
@@ -52,9 +89,84 @@ def test_one_that_fails_is_left_out_and_told() -> None:
         return {"speed": 2.0}
 
     found = run(measure_of(take), pairs=4)
-    assert order == ["a", "b", "a", "b", "a", "a"]
+    assert order == ["a", "b", "b", "a", "a", "a"]
     assert found.measures["speed"].failures == {"b": "it did not start"}
     assert "b failed: it did not start" in report.table(found)
+
+
+def test_what_follows_a_failure_stays_beside_its_own_round() -> None:
+    turns = iter(range(100))
+
+    def take(contender: Contender) -> dict[str, float]:
+        turn = next(turns)
+        if contender is B and turn == 1:
+            raise AssertionError("only once")
+        return {"speed": float(turn)}
+
+    speed = run(measure_of(take)).measures["speed"]
+    assert speed.values("b", "speed") == [2.0, 5.0]
+    assert speed.pairs("a", "b", "speed") == ([3.0, 4.0], [2.0, 5.0])
+
+
+def test_no_tunnel_is_measured_where_that_says_something() -> None:
+    asked: list[str] = []
+
+    def take(contender: Contender) -> dict[str, float]:
+        asked.append(contender.name)
+        return {"speed": 1.0}
+
+    found = run(
+        measure_of(take, bare=True, name="x"),
+        measure_of(take, name="y"),
+        pairs=1,
+        who=(A, BARE),
+    )
+    assert asked == ["a", BARE.name, "a"]
+    assert found.bare == BARE.name
+    # Its ratio is a share, and judges nobody.
+    assert "| 1 (1 to 1) | 1 (1 to 1) | 1 (1 to 1) |" in report.table(found)
+
+
+def test_what_cannot_be_measured_here_is_told_once() -> None:
+    def take(contender: Contender) -> dict[str, float]:
+        raise AssertionError(f"{contender.name} was asked")
+
+    lacking = [measure_of(take, missing="no cargo", name=name) for name in ("x", "y")]
+    found = run(*lacking)
+    assert found.measures == {}
+    assert found.notes == ["x, y: no cargo"]
+    assert "- x, y: no cargo" in report.table(found)
+
+
+def test_what_samples_are_made_of_is_kept() -> None:
+    found = run(measure_of(lambda _: Sample({"speed": 1.0}, [{"wanted": 5}])), pairs=2)
+    assert found.measures["speed"].trials["a"] == [[{"wanted": 5}], [{"wanted": 5}]]
+
+
+def test_an_interrupt_keeps_what_was_taken(tmp_path: Path) -> None:
+    turns = iter(range(100))
+    path = tmp_path / "run.json"
+
+    def take(contender: Contender) -> dict[str, float]:
+        if next(turns) == 3:
+            raise KeyboardInterrupt
+        return {"speed": 1.0}
+
+    found = run(measure_of(take), keep=lambda part: results.save(part, path))
+    assert found.interrupted
+    assert found.notes == ["speed: 1 of 3 pairs, the run was interrupted"]
+    assert results.load(path) == found
+    assert [entry.name for entry in tmp_path.iterdir()] == ["run.json"]
+
+
+def test_results_are_kept_after_each_pair() -> None:
+    kept: list[int] = []
+
+    def keep(part: results.Results) -> None:
+        kept.append(len(part.measures["speed"].samples.get("a", [])))
+
+    run(measure_of(lambda _: {"speed": 1.0}), keep=keep)
+    assert kept == [1, 2, 3, 3]
 
 
 def test_what_says_something_of_us_alone_asks_nobody_else() -> None:
@@ -81,7 +193,7 @@ def test_results_survive_the_disk(tmp_path: Path) -> None:
     assert results.load(tmp_path / "deep" / "run.json") == found
 
 
-@pytest.mark.parametrize("text", ["", "{}", "[]", '{"format": 2}', '{"format": 1, "x": 1}'])
+@pytest.mark.parametrize("text", ["", "{}", "[]", '{"format": 1}', '{"format": 2, "x": 1}'])
 def test_what_is_no_result_is_refused_in_one_line(tmp_path: Path, text: str) -> None:
     (tmp_path / "x.json").write_text(text)
     with pytest.raises(results.ResultsError, match=r"x\.json: no results") as refused:
@@ -125,14 +237,20 @@ def test_three_significant_digits(value: float, text: str) -> None:
 def test_plot_is_a_picture(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     found = run(measure_of(lambda _: {"speed": 1.0}))
-    plot.plot(found, tmp_path / "run.png")
+    assert plot.plot(found, tmp_path / "run.png") == [tmp_path / "run.png"]
     assert (tmp_path / "run.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_measures_are_chosen_by_name_and_by_group() -> None:
-    assert command.select_measures(None) == list(MEASURES.values())
-    assert [each.name for each in command.select_measures("rtt,tcp")] == ["tcp", "rtt"]
+    usual = {each.name for each in command.select_measures(None)}
+    assert {"tcp-1", "rtt", "udp-plain-64", "crowd"} <= usual
+    assert not {"udp-plain-128", "loss-plain-64"} & usual
+    assert command.select_measures("all") == list(MEASURES.values())
+    flows = ["tcp-1", "tcp-4", "tcp-16"]
+    assert [each.name for each in command.select_measures("rtt,tcp")] == [*flows, "rtt"]
     assert len(command.select_measures("peers")) == 3
+    assert len(command.select_measures("udp-plain")) == 7
+    assert len(command.select_measures("udp,loss,burst")) == 42
     with pytest.raises(command.UsageError, match="no measure 'tpc'"):
         command.select_measures("tpc")
 
@@ -140,10 +258,30 @@ def test_measures_are_chosen_by_name_and_by_group() -> None:
 def test_contenders_are_chosen_by_name() -> None:
     assert command.select_others("none") == []
     assert [each.name for each in command.select_others("wireguard-go")] == ["wireguard-go"]
-    assert OURS not in command.select_others("all")
+    assert not any(each.is_ours for each in command.select_others("all"))
     with pytest.raises(command.UsageError, match="no contender 'x'"):
         command.select_others("x")
-    assert [name for name, each in CONTENDERS.items() if each.is_ours] == [OURS.name]
+    ours = [name for name, each in CONTENDERS.items() if each.is_ours]
+    assert ours == ["wgpy-native", "wgpy-portable"]
+
+
+def test_the_native_one_is_ours_where_it_is_built() -> None:
+    missing = NATIVE.missing()
+    assert default_ours() == (PORTABLE if missing else NATIVE)
+    if missing:
+        assert "no native data path" in missing
+
+
+def test_one_that_needs_a_module_that_is_not_there_says_so() -> None:
+    absent = dataclasses.replace(PORTABLE, modules=("wgpy.no_such_module",))
+    told = absent.missing()
+    assert told is not None
+    assert "wgpy.no_such_module" in told
+
+
+def test_without_cargo_the_reason_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert "cargo is not installed" in str(trial.missing.__wrapped__())
 
 
 def test_unknown_names_are_one_line_on_standard_error(

@@ -1,0 +1,5 @@
+"""Fixtures and markers of the tests: see tests/support/plugin.py."""
+
+from tests.support.plugin import clean_machine, net, pytest_configure, pytest_runtest_setup
+
+__all__ = ["clean_machine", "net", "pytest_configure", "pytest_runtest_setup"]
