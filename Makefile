@@ -5,7 +5,7 @@ PYTHON := $(VENV)/bin/python
 READY := $(VENV)/.ready
 PACKAGES := .ci/packages
 
-.PHONY: demo test check interop bench man clean
+.PHONY: demo test check native fuzz interop bench man clean
 
 # Two machines on this one: a tunnel between them, a ping, a measurement. Needs root.
 demo: $(READY)
@@ -14,6 +14,7 @@ demo: $(READY)
 # Everything that is tested, with the peers that Debian packages. Needs root.
 test: check
 	$(PACKAGES) test
+	if command -v cargo >/dev/null; then $(MAKE) native; fi
 	$(PYTHON) -m pytest
 
 # Style, types, manual pages and the rules of the house.
@@ -23,6 +24,18 @@ check: $(READY)
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(PYTHON) -m pytest -q tests/unit/test_imports.py tests/unit/test_house.py tests/unit/test_man.py
+
+# The Rust crates: their tests, and no warning. Fuzzing takes FUZZ_SECONDS a target.
+FUZZ_SECONDS := 20
+native:
+	cd native && cargo fmt --all --check
+	cd native && cargo clippy --all-targets --locked -- -D warnings
+	cd native && cargo test --locked
+
+fuzz:
+	cd native && for target in segment coalesce parse; do \
+		RUSTC_BOOTSTRAP=1 cargo fuzz run "$$target" -- -max_total_time=$(FUZZ_SECONDS) || exit 1; \
+	done
 
 # The peers built from their own registries as well, and the tests that wait for real timers.
 interop: $(READY)
@@ -40,7 +53,7 @@ man:
 	$(PACKAGES) check
 	for page in man/*.[1-8]; do mandoc -Tutf8 "$$page" | col -b > "$$page.txt"; done
 
-$(READY): pyproject.toml
+$(READY): pyproject.toml setup.py
 	$(PACKAGES) python
 	python3 -m venv $(VENV)
 	$(PYTHON) -m pip install --quiet --upgrade pip

@@ -21,6 +21,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "protocol": ("wgpy.keys",),
     # It knows key pairs, endpoints and prefixes; it has never heard of a handshake.
     "datapath": (
+        "wgpy._native",
         "wgpy.ip",
         "wgpy.protocol.activity",
         "wgpy.protocol.constants",
@@ -225,7 +226,7 @@ def test_the_protocol_makes_no_keys() -> None:
 
 def test_only_the_shell_of_the_data_path_touches_the_machine() -> None:
     """The rest is packets and times in, packets and events out."""
-    shell = ("wgpy.datapath.portable", "wgpy.datapath.choose")
+    shell = ("wgpy.datapath.portable", "wgpy.datapath.choose", "wgpy.datapath.native")
     allowed = PURE | HASHES | {"wgpy", "cryptography", "errno"}
     wrong = [
         str(x)

@@ -105,7 +105,11 @@ macro_rules! bits {
                 (self ^ other).leading_zeros() as u8
             }
             fn leading(self, length: u8) -> Self {
-                if length == 0 { 0 } else { self & (<$type>::MAX << (<Self as Bits>::BITS - length)) }
+                if length == 0 {
+                    0
+                } else {
+                    self & (<$type>::MAX << (<Self as Bits>::BITS - length))
+                }
             }
             #[inline]
             fn slot(self) -> usize {

@@ -5,7 +5,7 @@
 //! packets again: its own rules (tcp_gro_receive, udp_gro_receive), and a checksum that was
 //! verified.
 
-use crate::packet::{put_u16, pseudo_sum, u16_at, u32_at, IPV4, IPV6, TCP, UDP};
+use crate::packet::{pseudo_sum, put_u16, u16_at, u32_at, IPV4, IPV6, TCP, UDP};
 use crate::sum::{checksum, is_whole, sum};
 use crate::vnet::{self, Vnet, GSO_TCPV4, GSO_TCPV6, GSO_UDP_L4, NEEDS_CSUM};
 
@@ -91,12 +91,23 @@ pub struct Coalescer {
 impl Coalescer {
     /// One that has nothing gathered.
     pub fn new(merge: Merge) -> Self {
-        Coalescer { merge, parts: Vec::with_capacity(MAX_PARTS), length: 0, push: false, flow: None }
+        Coalescer {
+            merge,
+            parts: Vec::with_capacity(MAX_PARTS),
+            length: 0,
+            push: false,
+            flow: None,
+        }
     }
 
     /// Take the inner packet at `part`. Returns what `write` said last, if it was called.
     #[inline]
-    pub fn add(&mut self, buffer: &mut [u8], part: Part, write: &mut impl Write) -> Option<Failure> {
+    pub fn add(
+        &mut self,
+        buffer: &mut [u8],
+        part: Part,
+        write: &mut impl Write,
+    ) -> Option<Failure> {
         if self.append(buffer, part) {
             return None;
         }

@@ -230,7 +230,13 @@ impl Engine {
 
     /// Put a sealed message at `start..end` of an arena on the open train, or begin another.
     #[inline]
-    pub(crate) fn enqueue(&mut self, arena: Arena, start: usize, end: usize, to: (Handle, Route, bool)) {
+    pub(crate) fn enqueue(
+        &mut self,
+        arena: Arena,
+        start: usize,
+        end: usize,
+        to: (Handle, Route, bool),
+    ) {
         let (peer, route, single) = to;
         let size = end - start;
         if let Some(open) = self.trains.last_mut() {

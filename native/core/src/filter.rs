@@ -29,8 +29,12 @@ impl Rule {
     /// Whether all that it looks at lies within the least length.
     pub fn fits(&self) -> bool {
         self.length >= 4
-            && self.index_offset.is_none_or(|at| at.checked_add(4).is_some_and(|e| e <= self.length))
-            && self.mac1_offset.is_none_or(|at| at.checked_add(MAC).is_some_and(|e| e <= self.length))
+            && self
+                .index_offset
+                .is_none_or(|at| at.checked_add(4).is_some_and(|e| e <= self.length))
+            && self
+                .mac1_offset
+                .is_none_or(|at| at.checked_add(MAC).is_some_and(|e| e <= self.length))
     }
 }
 
@@ -69,8 +73,8 @@ impl Filter {
             return Some(Counter::UnknownIndex);
         }
         let at = rule.mac1_offset?;
-        let mut mac = <Blake2sMac<U16> as KeyInit>::new_from_slice(&self.key)
-            .expect("a key of 32 bytes");
+        let mut mac =
+            <Blake2sMac<U16> as KeyInit>::new_from_slice(&self.key).expect("a key of 32 bytes");
         mac.update(&data[..at]);
         let good = mac.verify_slice(&data[at..at + MAC]).is_ok();
         (!good).then_some(Counter::BadMac1)

@@ -38,7 +38,8 @@ fn unreachable4(packet: &[u8], out: &mut [u8]) -> Option<usize> {
     if later_fragment || target[0] >= 224 || source[0] >= 224 || source == [0; 4] {
         return None;
     }
-    if packet[9] == ICMP && packet.get(header).is_some_and(|kind| matches!(kind, 3 | 4 | 5 | 11 | 12))
+    if packet[9] == ICMP
+        && packet.get(header).is_some_and(|kind| matches!(kind, 3 | 4 | 5 | 11 | 12))
     {
         return None;
     }

@@ -2,7 +2,7 @@
 //!
 //! A TUN with offloads hands over up to 64 KiB of one flow at once, checksums left to us.
 
-use crate::packet::{put_u16, pseudo_sum, u16_at, u32_at, IPV4, IPV6, TCP, UDP};
+use crate::packet::{pseudo_sum, put_u16, u16_at, u32_at, IPV4, IPV6, TCP, UDP};
 use crate::sum::{checksum, sum};
 use crate::vnet::{Vnet, GSO_ECN, GSO_TCPV4, GSO_TCPV6, GSO_UDP_L4};
 
@@ -66,7 +66,8 @@ impl Segments {
     pub fn new(packet: &[u8], vnet: &Vnet, udp: bool) -> Result<Self, BadOffload> {
         let kind = vnet.gso_type & !GSO_ECN;
         let tcp = matches!(kind, GSO_TCPV4 | GSO_TCPV6);
-        if !tcp && !(udp && vnet.gso_type == GSO_UDP_L4) || vnet.size == 0 {
+        let wanted = tcp || udp && vnet.gso_type == GSO_UDP_L4;
+        if !wanted || vnet.size == 0 {
             return Err(BadOffload);
         }
         let v4 = match packet.first().map(|first| first >> 4) {
@@ -129,8 +130,9 @@ impl Segments {
             header[transport + 4..transport + 8].fill(0);
         }
         let protocol = if tcp { TCP } else { UDP };
-        segments.transport_base = pseudo_sum(&header[..end], protocol, if v4 { IPV4 } else { IPV6 })
-            + sum(&header[transport..end]);
+        segments.transport_base =
+            pseudo_sum(&header[..end], protocol, if v4 { IPV4 } else { IPV6 })
+                + sum(&header[transport..end]);
         if v4 {
             header[2..6].fill(0);
             header[10..12].fill(0);
@@ -143,7 +145,8 @@ impl Segments {
     #[inline]
     pub fn next_length(&self) -> Option<usize> {
         let first = self.next == self.end;
-        (first || self.next < self.length).then(|| self.end + self.size.min(self.length - self.next))
+        (first || self.next < self.length)
+            .then(|| self.end + self.size.min(self.length - self.next))
     }
 
     /// Write the next packet, of `next_length` bytes, to the beginning of `out`.
@@ -177,10 +180,8 @@ impl Segments {
             let sequence = self.sequence;
             out[transport + 4..transport + 8].copy_from_slice(&sequence.to_be_bytes());
             out[transport + TCP_FLAGS] = flags;
-            let sums = sums
-                + u64::from(sequence >> 16)
-                + u64::from(sequence & 0xFFFF)
-                + u64::from(flags);
+            let sums =
+                sums + u64::from(sequence >> 16) + u64::from(sequence & 0xFFFF) + u64::from(flags);
             put_u16(out, transport + TCP_CHECKSUM, checksum(sums));
             self.sequence = sequence.wrapping_add(self.size as u32);
         } else {

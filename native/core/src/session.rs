@@ -161,7 +161,8 @@ mod tests {
         assert!(session.open(&mut copy[..size], 0));
         assert!(copy[16..116].iter().all(|&byte| byte == 9));
         assert!(copy[116..128].iter().all(|&byte| byte == 0));
-        assert!(!session.open(&mut buffer.clone()[..size], 1));
+        copy = buffer;
+        assert!(!session.open(&mut copy[..size], 1));
         buffer[20] ^= 1;
         assert!(!session.open(&mut buffer[..size], 0));
         assert!(buffer[16..128].iter().all(|&byte| byte == 0));

@@ -18,17 +18,18 @@ pub fn sum(data: &[u8]) -> u64 {
 #[inline(always)]
 fn plain(data: &[u8]) -> u64 {
     let mut lanes = [0u64; 8];
-    let (blocks, rest) = data.as_chunks::<32>();
+    let blocks = data.chunks_exact(32);
+    let rest = blocks.remainder();
     for block in blocks {
-        let (words, _) = block.as_chunks::<4>();
-        for (lane, word) in lanes.iter_mut().zip(words) {
-            *lane += u64::from(u32::from_ne_bytes(*word));
+        for (lane, word) in lanes.iter_mut().zip(block.chunks_exact(4)) {
+            *lane += u64::from(u32::from_ne_bytes([word[0], word[1], word[2], word[3]]));
         }
     }
     let mut total: u64 = lanes.iter().sum();
-    let (pairs, odd) = rest.as_chunks::<2>();
+    let pairs = rest.chunks_exact(2);
+    let odd = pairs.remainder();
     for pair in pairs {
-        total += u64::from(u16::from_ne_bytes(*pair));
+        total += u64::from(u16::from_ne_bytes([pair[0], pair[1]]));
     }
     if let [last] = odd {
         total += u64::from(u16::from_ne_bytes([*last, 0]));
@@ -50,7 +51,7 @@ fn fold(mut total: u64) -> u16 {
 #[allow(unsafe_code)]
 mod wide {
     #[target_feature(enable = "avx2")]
-    fn sum_avx2(data: &[u8]) -> u64 {
+    unsafe fn sum_avx2(data: &[u8]) -> u64 {
         super::plain(data)
     }
 
@@ -75,7 +76,7 @@ pub fn checksum(total: u64) -> u16 {
 /// Whether data with its checksum inside, whose words sum up to `total`, is whole.
 #[inline]
 pub fn is_whole(total: u64) -> bool {
-    total.is_multiple_of(0xFFFF)
+    total % 0xFFFF == 0
 }
 
 #[cfg(test)]
@@ -84,9 +85,9 @@ mod tests {
     use proptest::prelude::*;
 
     fn by_words(data: &[u8]) -> u64 {
-        let words = data.chunks(2).map(|pair| {
-            u64::from(pair[0]) << 8 | u64::from(pair.get(1).copied().unwrap_or(0))
-        });
+        let words = data
+            .chunks(2)
+            .map(|pair| u64::from(pair[0]) << 8 | u64::from(pair.get(1).copied().unwrap_or(0)));
         words.sum()
     }
 

@@ -104,9 +104,8 @@ impl Io {
         };
         let mut rest = &bytes[train.start..train.end];
         while !rest.is_empty() {
-            let messages = rest
-                .chunks(train.segment)
-                .map(|data| Outgoing { data, route: &route, segment: 0 });
+            let messages =
+                rest.chunks(train.segment).map(|data| Outgoing { data, route: &route, segment: 0 });
             let taken = match self.sender.send(fd, messages) {
                 Ok(count) => count,
                 // The first of them by itself, with all that can be done for it.
@@ -207,20 +206,16 @@ impl Shell for Io {
 
     fn deliver(&mut self, head: &[u8], buffer: &[u8], parts: &[Part]) -> Errno {
         let skip = if self.vnet_header { 0 } else { vnet::LENGTH };
+        // Most packets are a single piece, for which no long array need be made.
+        if let ([only], true) = (parts, head.is_empty()) {
+            let piece = IoSlice::new(&only.of(buffer)[skip..]);
+            return sys::writev(self.tun, &[piece]).err().unwrap_or(0);
+        }
         let mut pieces = [IoSlice::new(&[]); MAX_PARTS + 1];
-        let mut count = 0;
-        if !head.is_empty() {
-            pieces[0] = IoSlice::new(head);
-            count = 1;
+        pieces[0] = IoSlice::new(&head[skip.min(head.len())..]);
+        for (piece, part) in pieces[1..].iter_mut().zip(parts) {
+            *piece = IoSlice::new(part.of(buffer));
         }
-        for part in parts {
-            pieces[count] = IoSlice::new(part.of(buffer));
-            count += 1;
-        }
-        pieces[0].advance(skip);
-        match sys::writev(self.tun, &pieces[..count]) {
-            Ok(_) => 0,
-            Err(error) => error,
-        }
+        sys::writev(self.tun, &pieces[..=parts.len()]).err().unwrap_or(0)
     }
 }

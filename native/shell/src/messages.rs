@@ -34,15 +34,10 @@ fn empty() -> libc::mmsghdr {
 }
 
 /// The arrays of a receive.
+#[derive(Default)]
 pub struct Receiver {
     names: Box<[Name; SLOTS]>,
     controls: Box<[Control; SLOTS]>,
-}
-
-impl Default for Receiver {
-    fn default() -> Self {
-        Receiver { names: Box::default(), controls: Box::default() }
-    }
 }
 
 impl Receiver {
@@ -82,7 +77,7 @@ impl Receiver {
         let count = usize::try_from(result).map_err(|_| errno())?;
         for (number, header) in headers.iter().enumerate().take(count) {
             let message = &header.msg_hdr;
-            let control = &self.controls[number].0[..(message.msg_controllen as usize).min(96)];
+            let control = &self.controls[number].0[..message.msg_controllen.min(96)];
             let told = read(&self.names[number], message.msg_namelen as usize, control);
             received[number] = Some(Received {
                 length: header.msg_len as usize,
@@ -133,8 +128,7 @@ impl Sender {
         let mut count = 0;
         for (number, outgoing) in messages.take(MAX_SEND).enumerate() {
             let name = put_name(&mut self.names[number], outgoing.route);
-            let control =
-                put_control(&mut self.controls[number], outgoing.route, outgoing.segment);
+            let control = put_control(&mut self.controls[number], outgoing.route, outgoing.segment);
             pieces[number] = libc::iovec {
                 iov_base: outgoing.data.as_ptr().cast_mut().cast(),
                 iov_len: outgoing.data.len(),

@@ -102,7 +102,12 @@ fn probe_tun(tun: RawFd, vnet_header: bool, wanted: Wanted) -> (bool, bool) {
 impl Path {
     /// Serve a TUN, whose descriptor stays its owner's. The worker starts when it is first up:
     /// a daemon may fork, and give up privileges, until then.
-    pub fn open(tun: RawFd, vnet_header: bool, mtu: usize, wanted: Wanted) -> Result<Self, Refused> {
+    pub fn open(
+        tun: RawFd,
+        vnet_header: bool,
+        mtu: usize,
+        wanted: Wanted,
+    ) -> Result<Self, Refused> {
         let refused = |error: Errno| {
             Refused(format!("no epoll: {}", std::io::Error::from_raw_os_error(error)))
         };

@@ -130,15 +130,7 @@ pub fn knows_udp_segment(fd: RawFd) -> bool {
     let mut value = 0i32;
     let mut length = std::mem::size_of::<i32>() as libc::socklen_t;
     // SAFETY: both are writable and of the size that is said.
-    unsafe {
-        libc::getsockopt(
-            fd,
-            SOL_UDP,
-            UDP_SEGMENT,
-            (&raw mut value).cast(),
-            &mut length,
-        ) == 0
-    }
+    unsafe { libc::getsockopt(fd, SOL_UDP, UDP_SEGMENT, (&raw mut value).cast(), &mut length) == 0 }
 }
 
 /// Leave every signal of the process to its other threads.

@@ -1,0 +1,61 @@
+//! Any bytes from the TUN, the socket and the kernel's control messages, through an engine whose
+//! peers have keys: nothing panics, and nothing that was not sealed comes through.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use wgpy_core::allowedips::Operation;
+use wgpy_core::coalesce::{Merge, Part};
+use wgpy_core::engine::{Engine, Offloads, Outcome, Shell, Train};
+use wgpy_core::filter::Rule;
+use wgpy_core::packet::Address;
+use wgpy_core::route::Route;
+use wgpy_shell::wire::{read, Name};
+
+struct Nowhere;
+
+impl Shell for Nowhere {
+    fn transmit(&mut self, _tun: &[u8], _out: &[u8], _trains: &mut [Train]) {}
+    fn transmit_control(&mut self, _data: &[u8], _route: &Route) -> Outcome {
+        Outcome::default()
+    }
+    fn deliver(&mut self, head: &[u8], _buffer: &[u8], _parts: &[Part]) -> i32 {
+        assert!(head.is_empty(), "an ICMP error at the most");
+        0
+    }
+}
+
+fuzz_target!(|data: &[u8]| {
+    let Some((&cut, data)) = data.split_first() else { return };
+    let (name, control) = data.split_at(data.len().min(usize::from(cut & 31)));
+    let mut place = Name::default();
+    place.0[..name.len()].copy_from_slice(name);
+    let _ = read(&place, 28, control);
+
+    let merge = Merge { tcp: true, udp: true };
+    let offloads = Offloads { vnet_header: cut & 1 != 0, uso: true, merge, segment: true };
+    let mut engine = Engine::new(offloads, 1420).expect("an engine");
+    engine.set_up(true);
+    let peer = engine.add_peer();
+    engine.set_allowed_ips(&[Operation::Add(peer, (Address::V4(0), 1))]);
+    let rule = |kind, length, mac1_offset, index_offset| Rule {
+        kind,
+        length,
+        exact: kind != 3,
+        mac1_offset,
+        index_offset,
+    };
+    let rules = vec![rule(1, 148, Some(116), None), rule(3, 64, None, Some(4))];
+    engine.set_filter(rules, [0; 32]).expect("rules that fit");
+    let route =
+        Route { address: [192, 0, 2, 1].into(), port: 1, scope: 0, source: None, ifindex: 0 };
+    engine.set_endpoint(peer, Some(route));
+    let space = engine.tun_space(1.0, &mut Nowhere);
+    let size = data.len().min(space.len());
+    space[..size].copy_from_slice(&data[..size]);
+    engine.outbound(size, 1.0, &mut Nowhere);
+    engine.flush(1.0, &mut Nowhere);
+    let size = data.len().min(60_000);
+    engine.udp_space()[..size].copy_from_slice(&data[..size]);
+    engine.inbound(0, size, usize::from(cut) * 8, &route, 1.0, &mut Nowhere);
+    engine.flush_inbound(1.0, &mut Nowhere);
+});
