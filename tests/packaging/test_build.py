@@ -1,0 +1,148 @@
+"""What `pip install .` makes, with cargo and without: never a data path that is missing in silence.
+
+Each test builds a copy of the sources; the crates' dependencies are built once, in native/target.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+# Building every crate from nothing takes two minutes on two processors.
+TIMEOUT = 600
+
+needs_cargo = pytest.mark.skipif(
+    shutil.which("cargo") is None, reason="cargo is not installed: the native path is not built"
+)
+
+
+@pytest.fixture
+def sources(tmp_path: Path) -> Path:
+    """The files that git knows, as they are now."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+    )
+    copy = tmp_path / "sources"
+    for name in listed.stdout.decode().split("\0"):
+        if name and (ROOT / name).is_file():
+            (copy / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, copy / name)
+    return copy
+
+
+def build(
+    sources: Path, *, path: str | None = None, **env: str
+) -> subprocess.CompletedProcess[str]:
+    """Run `pip wheel` on the sources, into their folder `dist`."""
+    return subprocess.run(
+        [sys.executable, "-m", "pip", "wheel", "--no-deps", "-w", "dist", "."],
+        cwd=sources,
+        env={
+            **os.environ,
+            "CARGO_TARGET_DIR": str(ROOT / "native" / "target"),
+            **({} if path is None else {"PATH": path}),
+            **env,
+        },
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT,
+        check=False,
+    )
+
+
+def wheel(sources: Path) -> Path:
+    (made,) = (sources / "dist").glob("*.whl")
+    return made
+
+
+def installed_path(made: Path, folder: Path) -> str:
+    """Unpack a wheel and ask what data path it has, with nothing of this checkout in the way."""
+    with zipfile.ZipFile(made) as archive:
+        archive.extractall(folder)
+    # An editable installation finds modules by itself: here it is out of the way.
+    code = (
+        "import sys; "
+        "sys.meta_path = [f for f in sys.meta_path if '__editable__' not in f.__module__]; "
+        "import wgpy.datapath.choose as c; print(c.__file__, c.chosen_name())"
+    )
+    env = {**os.environ, "PYTHONPATH": str(folder), "PYTHONSAFEPATH": "1"}
+    env.pop("WGPY_DATAPATH", None)
+    said = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=folder,
+        env=env,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split()
+    assert said[0].startswith(str(folder))
+    return said[1]
+
+
+@needs_cargo
+def test_with_cargo_one_wheel_serves_every_python(sources: Path, tmp_path: Path) -> None:
+    # What an earlier build left in the tree must not get into the wheel.
+    (sources / "wgpy" / "_native.stale.so").write_bytes(b"stale")
+    done = build(sources)
+    assert done.returncode == 0, done.stderr[-3000:]
+    made = wheel(sources)
+    assert "-cp311-abi3-" in made.name
+    with zipfile.ZipFile(made) as archive:
+        modules = [name for name in archive.namelist() if name.endswith(".so")]
+    assert modules == ["wgpy/_native.abi3.so"]
+    assert installed_path(made, tmp_path / "site") == "native"
+
+
+@needs_cargo
+def test_with_cargo_a_build_error_is_an_error(sources: Path) -> None:
+    with (sources / "native" / "python" / "src" / "lib.rs").open("a") as file:
+        file.write('\ncompile_error!("spoilt on purpose");\n')
+    done = build(sources)
+    assert done.returncode != 0
+    assert "spoilt on purpose" in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("how", ["no cargo", "left out"])
+def test_without_the_native_path(sources: Path, tmp_path: Path, how: str) -> None:
+    empty = tmp_path / "nothing"
+    empty.mkdir()
+    done = build(sources, path=str(empty)) if how == "no cargo" else build(sources, WGPY_NATIVE="0")
+    assert done.returncode == 0, done.stderr[-3000:]
+    made = wheel(sources)
+    assert made.name.endswith("-py3-none-any.whl")
+    assert installed_path(made, tmp_path / "site") == "portable"
+
+
+def test_insisting_without_cargo_says_what_is_missing(sources: Path, tmp_path: Path) -> None:
+    empty = tmp_path / "nothing"
+    empty.mkdir()
+    done = build(sources, path=str(empty), WGPY_NATIVE="1")
+    assert done.returncode != 0
+    assert "WGPY_NATIVE=1: no cargo was found" in done.stdout + done.stderr
+
+
+def test_the_source_distribution_has_the_crates(sources: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "build", "--sdist", "--outdir", "dist", "."],
+        cwd=sources,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    (made,) = (sources / "dist").glob("*.tar.gz")
+    with tarfile.open(made) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    wanted = {"native/Cargo.toml", "native/Cargo.lock", "native/core/src/engine.rs", "setup.py"}
+    assert wanted <= names
+    assert not [name for name in names if name.startswith("native/target")]
