@@ -266,7 +266,13 @@ impl Shared {
         sys::block_signals();
         while !self.stop.load(Ordering::Acquire) {
             let mut ready = match sys::wait(&self.epoll) {
-                Ok(ready) => ready & !WAKE,
+                Ok(ready) => {
+                    if ready & WAKE != 0 {
+                        // A process that forked shares the descriptor: it may not be us who stops.
+                        sys::hush(&self.wake);
+                    }
+                    ready & !WAKE
+                }
                 Err(libc::EINTR) => continue,
                 Err(error) => {
                     let reason = std::io::Error::from_raw_os_error(error);
