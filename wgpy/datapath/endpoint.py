@@ -11,7 +11,8 @@ IP_PKTINFO = 8
 UDP_SEGMENT = 103
 UDP_GRO = 104
 
-# struct in_pktinfo: interface index, our address, the address in the header (unused when sending).
+# struct in_pktinfo: interface index, our address, the address in the header. The last is not used
+# when sending; it is written as it is received, so that routes to one place compare equal.
 _PKTINFO4 = struct.Struct("@i4s4s")
 # struct in6_pktinfo: our address, interface index.
 _PKTINFO6 = struct.Struct("@16si")
@@ -45,7 +46,7 @@ def to_route(endpoint: Endpoint) -> Route:
     if ":" in endpoint.address:
         pktinfo = _PKTINFO6.pack(source, endpoint.ifindex) if source else b""
         return Route((endpoint.address, endpoint.port, 0, endpoint.scope), pktinfo)
-    pktinfo = _PKTINFO4.pack(endpoint.ifindex, source, bytes(4)) if source else b""
+    pktinfo = _PKTINFO4.pack(endpoint.ifindex, source, source) if source else b""
     return Route((endpoint.address, endpoint.port), pktinfo)
 
 

@@ -26,6 +26,12 @@ _QUOTE6 = 1280 - IPV6_HEADER - 8
 _HOP_LIMIT = 64
 
 _ICMP4_ERRORS = frozenset((3, 4, 5, 11, 12))
+_ICMP6_REDIRECT = 137
+# Hop-by-hop, routing, fragment and destination options (RFC 8200 4.1): each says what follows it.
+_EXTENSIONS = frozenset((0, 43, 44, 60))
+_FRAGMENT = 44
+# Each kind comes once, destination options twice; what has more is no packet of an honest sender.
+_MOST_EXTENSIONS = 6
 
 _IPV4 = struct.Struct("!BBHHHBBH4s4s")
 _IPV6 = struct.Struct("!IHBB16s16s")
@@ -65,11 +71,30 @@ def _unreachable6(packet: memoryview) -> bytes | None:
     source, target = bytes(packet[8:24]), bytes(packet[24:40])
     if target[0] == 0xFF or source[0] == 0xFF or source == bytes(16):
         return None
-    # Types below 128 are errors (RFC 4443 2.1), which are never answered with errors.
-    if packet[6] == PROTOCOL_ICMPV6 and (len(packet) == IPV6_HEADER or packet[IPV6_HEADER] < 128):
+    if not _may_answer6(packet):
         return None
     body = bytearray(_ICMP.pack(*_ADDRESS_UNREACHABLE, 0, 0) + bytes(packet[:_QUOTE6]))
     head = _IPV6.pack(6 << 28, len(body), PROTOCOL_ICMPV6, _HOP_LIMIT, target, source)
     total = transport_sum(memoryview(head), PROTOCOL_ICMPV6, IPV6_HEADER, len(body))
     struct.pack_into("!H", body, 2, checksum(total + word_sum(body)))
     return head + bytes(body)
+
+
+def _may_answer6(packet: memoryview) -> bool:
+    """Whether it is surely no error, redirect or later fragment (RFC 4443 2.4(e))."""
+    kind, at = packet[6], IPV6_HEADER
+    for _ in range(_MOST_EXTENSIONS):
+        if kind not in _EXTENSIONS:
+            break
+        if at + 8 > len(packet):
+            return False
+        if kind == _FRAGMENT and (packet[at + 2] or packet[at + 3] & 0xF8):
+            return False
+        length = 8 if kind == _FRAGMENT else packet[at + 1] * 8 + 8
+        kind, at = packet[at], at + length
+    else:
+        return False
+    # Types below 128 are errors (RFC 4443 2.1).
+    return kind != PROTOCOL_ICMPV6 or (
+        at < len(packet) and packet[at] >= 128 and packet[at] != _ICMP6_REDIRECT
+    )

@@ -88,10 +88,11 @@ class Portable(Engine):
 
     def set_up(self, up: bool) -> None:
         if up != self._up:
-            if up:
-                self._epoll.register(self._tun, select.EPOLLIN)
-            else:
-                self._unregister(self._tun)
+            for fd in (self._tun, *self._sockets):
+                if up:
+                    self._epoll.register(fd, select.EPOLLIN)
+                else:
+                    self._unregister(fd)
         super().set_up(up)
 
     def _unregister(self, fd: int) -> None:
@@ -107,8 +108,9 @@ class Portable(Engine):
         self._v4 = None if v4 is None else socket.socket(fileno=v4)
         self._v6 = None if v6 is None else socket.socket(fileno=v6)
         self._sockets = {s.fileno(): s for s in (self._v4, self._v6) if s is not None}
-        for fd in self._sockets:
-            self._epoll.register(fd, select.EPOLLIN)
+        if self._up:
+            for fd in self._sockets:
+                self._epoll.register(fd, select.EPOLLIN)
         for fd, old in former.items():
             # What arrived on the old port is still good: key pairs do not belong to a port.
             if self._up:
@@ -227,9 +229,9 @@ class Portable(Engine):
             else:
                 sock.sendto(data, route.address)
         except OSError as error:
-            if route.pktinfo and not segment and error.errno in _SOURCE_ERRORS:
+            if route.pktinfo and error.errno in _SOURCE_ERRORS:
                 self._forget_source(route)
-                return self._send(data, Route(route.address))
+                return self._send(data, Route(route.address), segment)
             return error.errno or errno.EIO
         return None
 

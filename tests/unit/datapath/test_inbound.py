@@ -225,6 +225,7 @@ def write_raw(path, packet):
         inner(first=0x60, length=0xFFFF, total_at=4),
         inner(first=0x60, length=0, total_at=4)[:32],
     ],
+    ids=lambda packet: packet[:8].hex(),
 )
 def test_inner_packets_whose_length_is_not_theirs(joined, packet):
     here, there, peers = joined
@@ -359,14 +360,14 @@ def test_dropped_keys_open_nothing_and_their_indices_are_free(joined):
 
 def test_a_removed_peer_is_gone_with_its_keys_prefixes_and_events(joined):
     here, there, peers = joined
-    (data,) = sealed(here, PACKET)
-    there.send_keepalive(peers.there)
-    there.drop_keys(peers.there)
-    there.send_keepalive(peers.there)
+    moving, data = sealed(here, PACKET, PACKET)
+    there.take(moving)
     there.remove_peer(peers.there)
+    assert there._indices == {}
     assert there.drain(9) == []
     there.take(data)
     assert there.counters() == {"unknown_index": 1}
+    assert len(there.packets()) == 1
     there.write(ip_packet(UDP, b"", source=bytes((10, 0, 0, 2)), target=bytes((10, 0, 0, 1))))
     assert there.counters()["no_peer"] == 1
     assert there.add_peer() != peers.there, "a handle is never used twice"

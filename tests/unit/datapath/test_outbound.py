@@ -8,7 +8,7 @@ import pytest
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 from tests.support.memory_path import HERE, STALE, THERE, MemoryPath, join, share_keys
-from tests.support.packets import V6, Segment, ip_packet
+from tests.support.packets import TCP, V6, Segment, checksum, ip_packet, pseudo_header
 from wgpy.datapath.contract import DataPathError, Endpoint, HandshakeNeeded, RekeySend, Slot
 from wgpy.datapath.endpoint import to_route
 from wgpy.protocol.constants import (
@@ -270,16 +270,16 @@ def test_a_keepalive_does_not_pass_the_last_counter_either(joined):
     assert here.drain(9) == [HandshakeNeeded(peers.here)]
 
 
-def test_a_train_near_the_end_goes_as_far_as_the_key(joined):
+def test_a_train_ends_with_the_last_counter(joined):
     here, _there, peers = joined
-    current(here, peers.here).counter = REJECT_AFTER_MESSAGES - 1
-    # The most segments that one read of the TUN can hold: a byte each.
-    large = Segment(payload=b"s" * 8000)
-    here.write(bytes(large), large.vnet(1))
+    current(here, peers.here).counter = REJECT_AFTER_MESSAGES - 2
+    large = Segment(payload=b"s" * 100)
+    here.write(bytes(large), large.vnet(10))
     counters = [unseal(data, peers.key_out)[2] for data, _ in here.sent]
-    assert counters == [REJECT_AFTER_MESSAGES - 1]
-    # The rest waits for the next key, as much of it as there is room for.
-    assert here.activity(peers.here).staged == MAX_STAGED_PACKETS
+    assert counters == [REJECT_AFTER_MESSAGES - 2, REJECT_AFTER_MESSAGES - 1]
+    # The other eight of its segments wait for the next key.
+    assert here.activity(peers.here).staged == 8
+    assert here.drain(9) == [RekeySend(peers.here), HandshakeNeeded(peers.here)]
 
 
 def test_an_expired_key_seals_no_more(joined):
@@ -359,8 +359,6 @@ def test_a_checksum_left_to_us_is_finished(joined, addresses):
     packet = bytes(segment)
     start = segment.header - 20
     partial = bytearray(packet)
-    from tests.support.packets import TCP, checksum, pseudo_header
-
     pseudo = pseudo_header(segment.source, segment.target, TCP, len(packet) - start)
     struct.pack_into("!H", partial, start + 16, ~checksum(pseudo) & 0xFFFF)
     here.write(bytes(partial), struct.pack("=BBHHHH", 1, 0, 0, 0, start, 16))

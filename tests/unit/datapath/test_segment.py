@@ -42,6 +42,8 @@ def test_the_header_length_is_read_from_the_packet():
         vnet(offset=0xFFFF),
         vnet(start=0),
         vnet(start=19),
+        # The bytes there read as a TCP header of 36 bytes.
+        vnet(start=8),
         vnet(start=3052),
         vnet(start=3033),
         vnet(start=0xFFFF),
