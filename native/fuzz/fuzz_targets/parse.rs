@@ -7,11 +7,15 @@ use std::cell::RefCell;
 use libfuzzer_sys::fuzz_target;
 use wgpy_core::allowedips::Operation;
 use wgpy_core::coalesce::{Merge, Part};
+use wgpy_core::control::Slot;
 use wgpy_core::engine::{Engine, Offloads, Outcome, Shell, Train};
 use wgpy_core::filter::Rule;
-use wgpy_core::packet::Address;
+use wgpy_core::packet::{Address, ICMP, ICMPV6};
 use wgpy_core::route::Route;
+use wgpy_core::session::NewKeyPair;
+use wgpy_core::vnet;
 use wgpy_shell::wire::{read, Name};
+use zeroize::Zeroizing;
 
 struct Nowhere;
 
@@ -20,8 +24,10 @@ impl Shell for Nowhere {
     fn transmit_control(&mut self, _data: &[u8], _route: &Route) -> Outcome {
         Outcome::default()
     }
-    fn deliver(&mut self, head: &[u8], _buffer: &[u8], _parts: &[Part]) -> i32 {
-        assert!(head.is_empty(), "an ICMP error at the most");
+    fn deliver(&mut self, head: &[u8], buffer: &[u8], parts: &[Part]) -> i32 {
+        let packet = &parts[0].of(buffer)[vnet::LENGTH..];
+        let protocol = if packet[0] >> 4 == 4 { packet[9] } else { packet[6] };
+        assert!(head.is_empty() && [ICMP, ICMPV6].contains(&protocol), "an ICMP error at the most");
         0
     }
 }
@@ -52,6 +58,16 @@ fn engine() -> Engine {
     let rules = vec![rule(1, 148, Some(116), None), rule(3, 64, None, Some(4))];
     engine.set_filter(rules, [0; 32]).expect("rules that fit");
     engine.set_endpoint(peer, Some(route()));
+    let pair = NewKeyPair {
+        send_key: Zeroizing::new(vec![1; 32]),
+        receive_key: Zeroizing::new(vec![2; 32]),
+        local_index: 0,
+        remote_index: 1,
+        reject_after: f64::INFINITY,
+        notify_send_after: f64::INFINITY,
+        notify_receive_after: f64::INFINITY,
+    };
+    engine.install(peer, Slot::Current, pair, false, 1.0, &mut Nowhere);
     engine
 }
 

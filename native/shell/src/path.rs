@@ -280,8 +280,8 @@ impl Shared {
                 }
             };
             while ready != 0 && !self.stop.load(Ordering::Acquire) {
-                match self.with(|state| (state.turn(ready), state.panics)) {
-                    Ok((more, _)) => ready = more,
+                match self.with(|state| state.turn(ready)) {
+                    Ok(more) => ready = more,
                     Err(_) => {
                         ready = 0;
                         if self.lock().panics >= MAX_PANICS {
