@@ -108,7 +108,7 @@ def packets(draw: st.DrawFn) -> bytes:
     v6 = draw(st.booleans())
     some = st.sampled_from(ADDRESSES6 if v6 else ADDRESSES4)
     return ip_packet(
-        draw(st.sampled_from([UDP, ICMP, 58, 253])),
+        draw(st.sampled_from([UDP, ICMP, 58, 253, *((0, 43, 44, 60) if v6 else ())])),
         draw(payloads),
         source=draw(some),
         target=draw(some),
@@ -455,3 +455,22 @@ def drop_ident(packet: bytes) -> bytes:
     if packet[0] >> 4 == 6:
         return packet
     return packet[:4] + b"\0\0" + packet[6:10] + b"\0\0" + packet[12:]
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    kinds=st.lists(st.sampled_from([0, 43, 44, 60, 58, 253]), min_size=1, max_size=7),
+    body=st.binary(min_size=0, max_size=24),
+    cut=st.integers(0, 60),
+)
+def test_both_answer_the_same_unreachable_packets(kinds: list[int], body: bytes, cut: int) -> None:
+    """Chains of IPv6 extension headers, cut anywhere: what may be answered with an ICMP error."""
+    chain = b"".join(
+        bytes((following, 0, 0, len(body) & 7)) + bytes(4) for following in [*kinds[1:], 58]
+    )
+    packet = ip_packet(kinds[0], (chain + body)[: cut or None], source=V6[0], target=V6[1])
+    answers = []
+    for path in (MemoryPath(), NativeMemoryPath()):
+        path.write(packet)
+        answers.append((path.delivered, path.counters()))
+    assert answers[0] == answers[1]

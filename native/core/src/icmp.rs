@@ -13,6 +13,12 @@ const LONGEST4: usize = 576;
 const LONGEST6: usize = 1280;
 const HOP_LIMIT: u8 = 64;
 const ICMP_HEADER: usize = 8;
+const ICMPV6_REDIRECT: u8 = 137;
+/// Hop-by-hop, routing, fragment and destination options (RFC 8200 4.1): each says what follows.
+const EXTENSIONS: [u8; 4] = [0, 43, FRAGMENT, 60];
+const FRAGMENT: u8 = 44;
+/// Each kind comes once, destination options twice; what has more is of no honest sender.
+const MOST_EXTENSIONS: usize = 6;
 
 /// Room for the longest answer after a vnet header.
 pub type Answer = [u8; vnet::LENGTH + LONGEST6];
@@ -68,8 +74,7 @@ fn unreachable6(packet: &[u8], out: &mut [u8]) -> Option<usize> {
     if target[0] == 0xFF || source[0] == 0xFF || source == [0; 16] {
         return None;
     }
-    // Types below 128 are errors (RFC 4443 2.1), which are never answered with errors.
-    if packet[6] == ICMPV6 && packet.get(IPV6).is_none_or(|&kind| kind < 128) {
+    if !may_answer6(packet) {
         return None;
     }
     let quote = &packet[..packet.len().min(LONGEST6 - IPV6 - ICMP_HEADER)];
@@ -87,4 +92,26 @@ fn unreachable6(packet: &[u8], out: &mut [u8]) -> Option<usize> {
     let total = pseudo_sum(out, ICMPV6, IPV6) + body as u64 + sum(&out[IPV6..IPV6 + body]);
     put_u16(out, IPV6 + 2, checksum(total));
     Some(IPV6 + body)
+}
+
+/// Whether it is surely no error, redirect or later fragment (RFC 4443 2.4(e)).
+fn may_answer6(packet: &[u8]) -> bool {
+    let (mut kind, mut at) = (packet[6], IPV6);
+    for _ in 0..MOST_EXTENSIONS {
+        if !EXTENSIONS.contains(&kind) {
+            // Types below 128 are errors (RFC 4443 2.1).
+            return kind != ICMPV6
+                || packet.get(at).is_some_and(|&kind| kind >= 128 && kind != ICMPV6_REDIRECT);
+        }
+        if at + 8 > packet.len() {
+            return false;
+        }
+        if kind == FRAGMENT && (packet[at + 2] != 0 || packet[at + 3] & 0xF8 != 0) {
+            return false;
+        }
+        let length = if kind == FRAGMENT { 8 } else { usize::from(packet[at + 1]) * 8 + 8 };
+        kind = packet[at];
+        at += length;
+    }
+    false
 }

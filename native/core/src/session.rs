@@ -11,11 +11,13 @@ use crate::constants::{
 use crate::replay::Window;
 
 /// A key pair to install, as `contract.NewKeyPair` has it.
+///
+/// The keys, 32 bytes each, lie on the heap: moving an array would leave copies behind.
 pub struct NewKeyPair {
     /// Seals what we send.
-    pub send_key: Zeroizing<[u8; 32]>,
+    pub send_key: Zeroizing<Vec<u8>>,
     /// Opens what we receive.
-    pub receive_key: Zeroizing<[u8; 32]>,
+    pub receive_key: Zeroizing<Vec<u8>>,
     /// Our index, by which the peer addresses us.
     pub local_index: u32,
     /// The peer's.
@@ -49,7 +51,7 @@ pub struct Session {
     pub window: Window,
 }
 
-fn cipher(key: &[u8; 32]) -> LessSafeKey {
+fn cipher(key: &[u8]) -> LessSafeKey {
     // It refuses keys of another length only.
     LessSafeKey::new(UnboundKey::new(&CHACHA20_POLY1305, key).expect("a key of 32 bytes"))
 }
@@ -138,8 +140,8 @@ mod tests {
 
     fn pair() -> NewKeyPair {
         NewKeyPair {
-            send_key: Zeroizing::new([7; 32]),
-            receive_key: Zeroizing::new([7; 32]),
+            send_key: Zeroizing::new(vec![7; 32]),
+            receive_key: Zeroizing::new(vec![7; 32]),
             local_index: 1,
             remote_index: 0x0403_0201,
             reject_after: 180.0,

@@ -77,7 +77,7 @@ fn engine(own: u32, other: u32, wire: &mut Wire) -> Engine {
     let address: IpAddr = "192.0.2.1".parse().unwrap();
     let route = Route { address, port: 1, scope: 0, source: None, ifindex: 0 };
     engine.set_endpoint(peer, Some(route));
-    let key = |byte: u32| zeroize::Zeroizing::new([byte as u8; 32]);
+    let key = |byte: u32| zeroize::Zeroizing::new(vec![byte as u8; 32]);
     let pair = NewKeyPair {
         send_key: key(own),
         receive_key: key(other),

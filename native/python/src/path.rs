@@ -22,14 +22,12 @@ pub trait Host {
 }
 
 /// The 32 bytes of a key. Whoever calls wipes the bytearray.
-pub fn take_key(key: &Bound<'_, PyByteArray>) -> PyResult<Zeroizing<[u8; 32]>> {
+pub fn take_key(key: &Bound<'_, PyByteArray>) -> PyResult<Zeroizing<Vec<u8>>> {
     let bytes = Zeroizing::new(key.to_vec());
-    let mut taken = Zeroizing::new([0; 32]);
-    if bytes.len() != taken.len() {
+    if bytes.len() != 32 {
         return Err(PyValueError::new_err("a key has 32 bytes"));
     }
-    taken.copy_from_slice(&bytes);
-    Ok(taken)
+    Ok(bytes)
 }
 
 fn panicked(Panicked(text): Panicked) -> PyErr {

@@ -21,6 +21,8 @@ const SOURCE_ERRORS: [Errno; 4] =
 /// A full socket buffer is waited for so long: the TUN then holds its packets back, and TCP slows
 /// down instead of losing them. At 100 Mb/s this is 60 KB.
 const WRITABLE_MILLISECONDS: i32 = 5;
+/// And so often in one batch, for the lock is held meanwhile; what is left then is dropped.
+const WAITS: u32 = 4;
 
 /// The descriptors, and the arrays of the batches.
 pub struct Io {
@@ -34,6 +36,7 @@ pub struct Io {
     pub v6: Option<OwnedFd>,
     /// Whether UDP_SEGMENT may be used at all.
     pub segment: bool,
+    waits: u32,
     receiver: Receiver,
     sender: Sender,
     /// What the last receive brought.
@@ -49,6 +52,7 @@ impl Io {
             v4: None,
             v6: None,
             segment,
+            waits: 0,
             receiver: Receiver::default(),
             sender: Sender::default(),
             received: [None; SLOTS],
@@ -67,15 +71,14 @@ impl Io {
 
     /// Send one message, waiting a little for a full socket.
     fn send_one(&mut self, fd: RawFd, data: &[u8], route: &Route, segment: usize) -> Errno {
-        let mut waited = false;
         loop {
             let message = Outgoing { data, route, segment };
             match self.sender.send(fd, std::iter::once(message)) {
                 Ok(_) => return 0,
                 Err(libc::EINTR) => {}
-                Err(libc::EAGAIN) if !waited => {
+                Err(libc::EAGAIN) if self.waits > 0 => {
+                    self.waits -= 1;
                     sys::wait_writable(fd, WRITABLE_MILLISECONDS);
-                    waited = true;
                 }
                 Err(error) => return error,
             }
@@ -164,6 +167,7 @@ impl Shell for Io {
             Arena::Tun => tun,
             Arena::Out => out,
         };
+        self.waits = WAITS;
         let mut at = 0;
         while at < trains.len() {
             let first = trains[at];
@@ -201,6 +205,7 @@ impl Shell for Io {
     }
 
     fn transmit_control(&mut self, data: &[u8], route: &Route) -> Outcome {
+        self.waits = WAITS;
         self.send_datagram(data, route)
     }
 

@@ -266,7 +266,13 @@ impl Shared {
         sys::block_signals();
         while !self.stop.load(Ordering::Acquire) {
             let mut ready = match sys::wait(&self.epoll) {
-                Ok(ready) => ready & !WAKE,
+                Ok(ready) => {
+                    if ready & WAKE != 0 {
+                        // A process that forked shares the descriptor: it may not be us who stops.
+                        sys::hush(&self.wake);
+                    }
+                    ready & !WAKE
+                }
                 Err(libc::EINTR) => continue,
                 Err(error) => {
                     let reason = std::io::Error::from_raw_os_error(error);
@@ -274,8 +280,8 @@ impl Shared {
                 }
             };
             while ready != 0 && !self.stop.load(Ordering::Acquire) {
-                match self.with(|state| (state.turn(ready), state.panics)) {
-                    Ok((more, _)) => ready = more,
+                match self.with(|state| state.turn(ready)) {
+                    Ok(more) => ready = more,
                     Err(_) => {
                         ready = 0;
                         if self.lock().panics >= MAX_PANICS {
