@@ -11,6 +11,7 @@ import pytest
 from tests.support.native_path import needs_native
 from tests.support.netns import Pair, pair
 from tests.support.programs import WGPY, WIREGUARD_GO, Implementation
+from tests.support.requirements import program
 from tests.support.tunnel import transfer, tunnel
 from wgpy.datapath.contract import Failed, NewKeyPair, Slot
 from wgpy.linux.tun import open_tun
@@ -36,7 +37,7 @@ GO = pytest.param(WIREGUARD_GO, marks=pytest.mark.tool("wireguard-go"))
 @pytest.mark.parametrize("other", [NATIVE, PORTABLE, PLAIN, GO], ids=str)
 def test_both_ways_with_others(net: Pair, other: Implementation, family: int) -> None:
     with tunnel(net, NATIVE, other, family=family) as made:
-        assert "data path: native" in net.left.run("wgpy", "show", made.left.name).stdout
+        assert "data path: native" in net.left.run(program("wgpy"), "show", made.left.name).stdout
         made.ping_both_ways()
         transfer(net.left, net.right, made.right.address)
         transfer(net.right, net.left, made.left.address6)
@@ -53,7 +54,7 @@ def test_a_narrow_underlay_slows_and_does_not_stop(net: Pair, family: int) -> No
     net.set_mtu(1400)
     with tunnel(net, NATIVE, NATIVE, family=family) as made:
         transfer(net.left, net.right, made.right.address)
-        shown = net.left.run("wgpy", "show", made.left.name, "--json").stdout
+        shown = net.left.run(program("wgpy"), "show", made.left.name, "--json").stdout
         assert '"segment_fallback"' in shown
         # Back to normal, the peer is tried again in a minute; until then it works all the same.
         net.set_mtu(1500)
