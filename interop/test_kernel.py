@@ -151,6 +151,8 @@ def _receive_from_guest(ends: Ends) -> None:
     guest = ends.kernel.guest
     with ends.ours.namespace.socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
         listener.settimeout(30)
+        # Every test listens here: the connection of the one before may be in TIME_WAIT.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((ends.ours.address, TCP_PORT))
         listener.listen(1)
         guest.run(f"head -c {SIZE} /dev/urandom > /tmp/sent")
