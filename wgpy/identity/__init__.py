@@ -1,0 +1,1 @@
+"""Who may come in: X.509 certificates, JSON Web Tokens, and the authority that decides."""
