@@ -63,6 +63,7 @@ OUTSIDERS: dict[str, tuple[str, ...]] = {
     "asyncio": ("wgpy.device.daemon", "wgpy.device.service", "wgpy.device.server"),
     "tomli": ("wgpy.config.toml",),
     "sqlite3": ("wgpy.identity",),
+    "jwt": ("wgpy.identity.token", "wgpy.identity.signer"),
 }
 
 

@@ -1,0 +1,91 @@
+"""What an authority has read from its files: issuers of tokens and certificates, revocations."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from wgpy.identity import checks, token
+from wgpy.identity.admissions import Admissions
+from wgpy.identity.claims import Claims, CredentialError, Kind
+from wgpy.identity.jwks import Issuers
+from wgpy.identity.settings import AuthoritySettings
+from wgpy.keys import PublicKey
+
+
+class Certificates(Protocol):
+    """The certification authorities that are trusted."""
+
+    def verify(
+        self, leaf: bytes, intermediate: bytes | None, wall: float, key: PublicKey
+    ) -> Claims:
+        """What a certificate says of `key`. Raises CredentialError."""
+
+    def trusts(self, claims: Claims) -> bool:
+        """Whether the authority at the top of what was verified once is one of these."""
+
+
+class Revocations(Protocol):
+    """Who is no longer let in."""
+
+    def check(self, claims: Claims, wall: float) -> None:
+        """Raise CredentialError for what is revoked, by serial, key or name."""
+
+    def check_key(self, key: PublicKey) -> None:
+        """Raise CredentialError for a key that is denied whatever it shows."""
+
+    def stale_at(self, wall: float) -> float | None:
+        """When a list that refuses by being stale will be so; None for never."""
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """What was read, and stays as it is until all is read again."""
+
+    issuers: Issuers
+    certificates: Certificates | None = None
+    revocations: Revocations | None = None
+
+    def verify(
+        self,
+        key: PublicKey,
+        kind: Kind,
+        body: bytes,
+        intermediate: bytes | None,
+        network: bytes,
+        wall: float,
+    ) -> Claims:
+        """Verify a credential of either kind. Raises CredentialError."""
+        if kind is Kind.TOKEN:
+            if intermediate is not None:
+                raise CredentialError("malformed", "a token comes with no intermediate")
+            return token.verify(body, self.issuers, network, wall, key)
+        if self.certificates is None:
+            raise CredentialError("no-authority", "no certification authority is trusted here")
+        return self.certificates.verify(body, intermediate, wall, key)
+
+    def check(self, claims: Claims, wall: float) -> None:
+        """Raise CredentialError if who issued it is not trusted any more, or took it back."""
+        if claims.kind is Kind.TOKEN:
+            issuer = self.issuers.by_fingerprint(claims.issuer)
+            if issuer is None:
+                raise CredentialError("issuer-gone", "its issuer is not trusted any more")
+            checks.check_limits(
+                issuer.limits, claims.name, claims.addresses, claims.prefixes, claims.groups
+            )
+        elif self.certificates is None or not self.certificates.trusts(claims):
+            raise CredentialError("issuer-gone", "its authority is not trusted any more")
+        if self.revocations is not None:
+            self.revocations.check(claims, wall)
+
+    def check_key(self, key: PublicKey) -> None:
+        """Raise CredentialError for a key that is denied whatever it shows."""
+        if self.revocations is not None:
+            self.revocations.check_key(key)
+
+    def stale_at(self, wall: float) -> float | None:
+        """When a list that refuses by being stale will be so; None for never."""
+        return None if self.revocations is None else self.revocations.stale_at(wall)
+
+
+def load_material(settings: AuthoritySettings, ledger: Admissions) -> Material:
+    """Read the files that the settings name. Raises MaterialError, OSError."""
+    return Material(Issuers.load(settings.issuers))
