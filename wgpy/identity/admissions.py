@@ -8,10 +8,10 @@ addresses stay its own, whether it is here or not.
 import sqlite3
 from collections.abc import Iterator, MutableMapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from wgpy.identity.claims import Claims, CredentialError
-from wgpy.identity.ledger import Schema, open_ledger, transaction
+from wgpy.identity.ledger import LedgerError, Schema, open_ledger, transaction
 from wgpy.ip import Prefix, address_text
 from wgpy.keys import PublicKey, StrPath
 
@@ -33,8 +33,8 @@ _SCHEMA: Final = Schema(
     (
         # `until` is the last second of any credential that the name was confirmed with.
         """CREATE TABLE name (
-            name TEXT PRIMARY KEY, issuer BLOB NOT NULL, generation INTEGER NOT NULL,
-            key BLOB NOT NULL, until REAL NOT NULL
+            name TEXT PRIMARY KEY, issuer BLOB NOT NULL, root BLOB NOT NULL,
+            generation INTEGER NOT NULL, key BLOB NOT NULL, until REAL NOT NULL
         ) STRICT, WITHOUT ROWID""",
         "CREATE INDEX name_until ON name (until)",
         """CREATE TABLE address (
@@ -52,7 +52,7 @@ _SCHEMA: Final = Schema(
     ),
 )
 
-# (old, new): a name may move from the first issuer to the second. SHA-256 of SPKI each.
+# (old, new): a name may move from the first issuer, or anchor, to the second. SHA-256 of SPKI each.
 Rotations = frozenset[tuple[bytes, bytes]]
 
 
@@ -61,6 +61,8 @@ class Holder:
     """Who a name is now: the key of its latest confirmed credential."""
 
     issuer: bytes
+    # The anchor above the issuer, or the issuer itself.
+    root: bytes
     generation: int
     key: PublicKey
     until: float
@@ -81,7 +83,7 @@ class Confirmation:
 class Admissions:
     """One interface's ledger. Not for two threads at once.
 
-    Reading methods raise LedgerError where the file cannot be read; see ledger.py.
+    Every method raises LedgerError where the file cannot be read or written; see ledger.py.
     """
 
     def __init__(self, path: StrPath) -> None:
@@ -98,19 +100,25 @@ class Admissions:
         """Close the file."""
         self._connection.close()
 
+    def _row(self, query: str, values: tuple[object, ...]) -> Any:
+        try:
+            return self._connection.execute(query, values).fetchone()
+        except sqlite3.Error as error:
+            raise LedgerError(str(error)) from None
+
     def holder(self, name: str, wall: float) -> Holder | None:
         """Who `name` is at `wall`; None for a name that nobody holds."""
-        row = self._connection.execute(
-            "SELECT issuer, generation, key, until FROM name WHERE name = ? AND until > ?",
+        row = self._row(
+            "SELECT issuer, root, generation, key, until FROM name WHERE name = ? AND until > ?",
             (name, wall),
-        ).fetchone()
-        return None if row is None else Holder(row[0], row[1], PublicKey(row[2]), row[3])
+        )
+        return None if row is None else Holder(row[0], row[1], row[2], PublicKey(row[3]), row[4])
 
     def reserved(self, address: Prefix, wall: float) -> str | None:
         """The name that a whole address is reserved for at `wall`."""
-        row = self._connection.execute(
+        row = self._row(
             "SELECT name FROM address WHERE address = ? AND until > ?", (address.address, wall)
-        ).fetchone()
+        )
         return None if row is None else str(row[0])
 
     def check(
@@ -167,9 +175,7 @@ class Admissions:
         return not reserve or all(self._holds(claims, x) for x in claims.addresses)
 
     def _holds(self, claims: Claims, address: Prefix) -> bool:
-        row = self._connection.execute(
-            "SELECT name, until FROM address WHERE address = ?", (address.address,)
-        ).fetchone()
+        row = self._row("SELECT name, until FROM address WHERE address = ?", (address.address,))
         return row is not None and row[0] == claims.name and row[1] >= claims.not_after
 
     def _write(self, claims: Claims, former: Holder | None, reserve: bool) -> None:
@@ -180,8 +186,15 @@ class Admissions:
         # An older credential with a later end must not come back when the newer one is over.
         until = max(claims.not_after, former.until if former is not None else 0.0)
         self._connection.execute(
-            "INSERT OR REPLACE INTO name VALUES (?, ?, ?, ?, ?)",
-            (claims.name, claims.issuer, claims.generation, bytes(claims.key), until),
+            "INSERT OR REPLACE INTO name VALUES (?, ?, ?, ?, ?, ?)",
+            (
+                claims.name,
+                claims.issuer,
+                root(claims),
+                claims.generation,
+                bytes(claims.key),
+                until,
+            ),
         )
         if not reserve:
             return
@@ -221,9 +234,7 @@ class Admissions:
         self._spent(issuer, jti, key)
 
     def _spent(self, issuer: bytes, jti: str, key: PublicKey) -> bool:
-        row = self._connection.execute(
-            "SELECT key FROM spent WHERE issuer = ? AND jti = ?", (issuer, jti)
-        ).fetchone()
+        row = self._row("SELECT key FROM spent WHERE issuer = ? AND jti = ?", (issuer, jti))
         if row is None:
             return False
         if row[0] != bytes(key):
@@ -257,11 +268,17 @@ class Admissions:
         self._counts[table] += more
 
 
+def root(claims: Claims) -> bytes:
+    """SHA-256 of the SPKI of the anchor that the claims go back to; of a token, of its issuer."""
+    return claims.chain[-1][0] if claims.chain else claims.issuer
+
+
 def _check_holder(holder: Holder, claims: Claims, rotations: Rotations) -> None:
     """Whether `claims` may follow on the holder of their name."""
     if holder.issuer != claims.issuer:
         # Generations of two issuers do not compare: only a rotation lets a name move, and one way.
-        if (holder.issuer, claims.issuer) not in rotations:
+        pairs = {(holder.issuer, claims.issuer), (holder.root, root(claims))}
+        if not pairs & rotations:
             raise CredentialError("other-issuer", f"another issuer's {claims.name} is known here")
     elif claims.generation < holder.generation:
         raise CredentialError(

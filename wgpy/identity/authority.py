@@ -10,15 +10,18 @@ has counted since, ends a session whichever of the two says so.
 
 import hashlib
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
 from wgpy.identity import checks
 from wgpy.identity.admissions import Admissions, Confirmation, Rotations
 from wgpy.identity.claims import Claims, CredentialError, Kind
+from wgpy.identity.ledger import LedgerError
 from wgpy.identity.material import Material, load_material
-from wgpy.identity.settings import AuthoritySettings, MaterialError
+from wgpy.identity.profile import within
+from wgpy.identity.settings import AuthoritySettings
 from wgpy.identity.watch import stamp
 from wgpy.ip import Prefix
 from wgpy.keys import PublicKey
@@ -72,7 +75,7 @@ class Authority:
         ledger: Admissions,
         load: Callable[[AuthoritySettings, Admissions], Material] = load_material,
     ) -> None:
-        """Read the files that the settings name. Raises MaterialError."""
+        """Read the files that the settings name. Raises CredentialError."""
         self.settings = settings
         self._ledger = ledger
         self._load = load
@@ -108,7 +111,7 @@ class Authority:
         return (self._trust_stamp, self._revocation_stamp) != self._stamps()
 
     def reload(self) -> None:
-        """Read every file again. Raises MaterialError, and then what was read before stays."""
+        """Read every file again. Raises CredentialError, and then what was read before stays."""
         trust, revocation = self._stamps()
         trust_changed = trust != self._trust_stamp
         # Also when reading fails: the same broken file is told of once.
@@ -132,7 +135,7 @@ class Authority:
         try:
             return self._load(self.settings, self._ledger)
         except OSError as error:
-            raise MaterialError(f"{error.filename}: {error.strerror}") from None
+            raise CredentialError("unreadable", f"{error.filename}: {error.strerror}") from None
 
     # --- Who comes in ---
 
@@ -158,7 +161,7 @@ class Authority:
         configuration. Raises CredentialError.
         """
         self.counts["examined"] += 1
-        try:
+        with self._counting():
             verdict = self._verdict(key, kind, body, intermediate, wall)
             claims = verdict.claims
             self._check_standing(claims, wall)
@@ -171,33 +174,36 @@ class Authority:
                 raise CredentialError(
                     "wrong-name", f"it is {claims.name}, and not whom we asked for"
                 )
-        except CredentialError as error:
-            self.refused[error.reason] += 1
-            raise
         return claims
 
     def confirm(self, claims: Claims, wall: float) -> Confirmation:
         """Let claims that were examined take effect: on disk when this returns.
 
         Everything that may have changed since is looked at again. Raises CredentialError when
-        another peer was faster, and LedgerError when the disk does not take it.
+        another peer was faster, or when the disk does not take it.
         """
-        try:
+        with self._counting():
             self._check_standing(claims, wall)
             self._check_place(claims)
             done = self._ledger.confirm(
                 claims, wall, self._rotations, reserve=self._reserves(claims)
             )
-        except CredentialError as error:
-            self.refused[error.reason] += 1
-            raise
         self.counts["confirmed"] += 1
         return done
 
     def check_configured(self, key: PublicKey) -> None:
         """Raise CredentialError for a configured key that is denied; it needs no credential."""
-        try:
+        with self._counting():
             self._material.check_key(key)
+
+    @contextmanager
+    def _counting(self) -> Iterator[None]:
+        """Count what is refused. Who cannot be looked up is not let in."""
+        try:
+            yield
+        except LedgerError as error:
+            self.refused["ledger"] += 1
+            raise CredentialError("ledger", f"the ledger fails: {error}") from None
         except CredentialError as error:
             self.refused[error.reason] += 1
             raise
@@ -236,7 +242,7 @@ class Authority:
         if not claims.addresses:
             raise CredentialError("no-address", "it gives no address")
         for address in claims.addresses:
-            if not any(checks.contains(network, address) for network in self.settings.accept):
+            if not within(address, self.settings.accept):
                 raise CredentialError("not-accepted", f"{address} is in no `accept` network")
             if (own := self._own.overlapping(address)) is not None:
                 raise CredentialError("own-address", f"{address} meets our own {own}")

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ec import (
     SECP256R1,
     EllipticCurvePublicKey,
@@ -14,8 +13,10 @@ from cryptography.hazmat.primitives.asymmetric.ec import (
 )
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from wgpy.identity.claims import CredentialError
 from wgpy.identity.jose import JsonError, b64decode, b64encode, load_object
-from wgpy.identity.settings import Limits, MaterialError, TokenIssuer
+from wgpy.identity.settings import Limits, TokenIssuer
+from wgpy.identity.x509der import hash_of_key
 from wgpy.keys import StrPath
 
 VerifyingKey = Ed25519PublicKey | EllipticCurvePublicKey
@@ -54,19 +55,21 @@ class Issuers:
 
     @classmethod
     def load(cls, issuers: Iterable[TokenIssuer]) -> "Issuers":
-        """Read the files. Raises MaterialError, also for a `kid` that two keys have."""
+        """Read the files. Raises CredentialError, also for a `kid` that two keys have."""
         found: dict[str, IssuerKey] = {}
         for issuer in issuers:
             for key in read_jwks(issuer.jwks, issuer.limits):
                 if key.kid in found:
-                    raise MaterialError(
+                    raise CredentialError(
+                        "jwks",
                         f"{issuer.jwks}: another key has the kid {key.kid!r} already; "
-                        "a kid must name one key"
+                        "a kid must name one key",
                     )
                 if any(key.fingerprint == other.fingerprint for other in found.values()):
-                    raise MaterialError(
+                    raise CredentialError(
+                        "jwks",
                         f"{issuer.jwks}: the key {key.kid!r} is there under another kid already; "
-                        "it would be unclear what it may sign for"
+                        "it would be unclear what it may sign for",
                     )
                 found[key.kid] = key
         return cls(found.values())
@@ -84,7 +87,7 @@ class Issuers:
 
 
 def read_jwks(path: StrPath, limits: Limits) -> list[IssuerKey]:
-    """The keys of one file that can sign a token of ours. Raises MaterialError, OSError.
+    """The keys of one file that can sign a token of ours. Raises CredentialError, OSError.
 
     Keys of other kinds and uses are left out, for a provider's set may have them; there must be one
     of ours at least.
@@ -92,11 +95,13 @@ def read_jwks(path: StrPath, limits: Limits) -> list[IssuerKey]:
     with open(path, "rb") as file:
         raw = file.read(MAX_FILE_LENGTH + 1)
     if len(raw) > MAX_FILE_LENGTH:
-        raise MaterialError(f"{path}: a JWKS has at most {MAX_FILE_LENGTH} bytes; this has more")
+        raise CredentialError(
+            "jwks", f"{path}: a JWKS has at most {MAX_FILE_LENGTH} bytes; this has more"
+        )
     try:
         return parse_jwks(raw, limits)
     except JsonError as error:
-        raise MaterialError(f"{path}: {error}") from None
+        raise CredentialError("jwks", f"{path}: {error}") from None
 
 
 def parse_jwks(raw: bytes, limits: Limits) -> list[IssuerKey]:
@@ -154,10 +159,7 @@ def _public_key(algorithm: str, jwk: dict[str, Any]) -> VerifyingKey:
 
 def fingerprint(key: VerifyingKey) -> bytes:
     """SHA-256 of the SubjectPublicKeyInfo: what tells issuers apart (32 bytes)."""
-    der = key.public_bytes(
-        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
-    )
-    return hashlib.sha256(der).digest()
+    return hash_of_key(key)
 
 
 def members(key: VerifyingKey) -> dict[str, str]:

@@ -3,24 +3,13 @@
 from dataclasses import dataclass
 from typing import Protocol
 
-from wgpy.identity import checks, token
-from wgpy.identity.admissions import Admissions
+from wgpy.identity import certificate, checks, token
+from wgpy.identity.admissions import Admissions, root
+from wgpy.identity.anchors import Anchors
 from wgpy.identity.claims import Claims, CredentialError, Kind
 from wgpy.identity.jwks import Issuers
 from wgpy.identity.settings import AuthoritySettings
 from wgpy.keys import PublicKey
-
-
-class Certificates(Protocol):
-    """The certification authorities that are trusted."""
-
-    def verify(
-        self, leaf: bytes, intermediate: bytes | None, wall: float, key: PublicKey
-    ) -> Claims:
-        """What a certificate says of `key`. Raises CredentialError."""
-
-    def trusts(self, claims: Claims) -> bool:
-        """Whether the authority at the top of what was verified once is one of these."""
 
 
 class Revocations(Protocol):
@@ -41,7 +30,7 @@ class Material:
     """What was read, and stays as it is until all is read again."""
 
     issuers: Issuers
-    certificates: Certificates | None = None
+    anchors: Anchors
     revocations: Revocations | None = None
 
     def verify(
@@ -58,9 +47,7 @@ class Material:
             if intermediate is not None:
                 raise CredentialError("malformed", "a token comes with no intermediate")
             return token.verify(body, self.issuers, network, wall, key)
-        if self.certificates is None:
-            raise CredentialError("no-authority", "no certification authority is trusted here")
-        return self.certificates.verify(body, intermediate, wall, key)
+        return certificate.verify(body, intermediate, self.anchors, wall, key)
 
     def check(self, claims: Claims, wall: float) -> None:
         """Raise CredentialError if who issued it is not trusted any more, or took it back."""
@@ -71,7 +58,7 @@ class Material:
             checks.check_limits(
                 issuer.limits, claims.name, claims.addresses, claims.prefixes, claims.groups
             )
-        elif self.certificates is None or not self.certificates.trusts(claims):
+        elif not any(anchor.spki == root(claims) for anchor in self.anchors.anchors):
             raise CredentialError("issuer-gone", "its authority is not trusted any more")
         if self.revocations is not None:
             self.revocations.check(claims, wall)
@@ -87,5 +74,5 @@ class Material:
 
 
 def load_material(settings: AuthoritySettings, ledger: Admissions) -> Material:
-    """Read the files that the settings name. Raises MaterialError, OSError."""
-    return Material(Issuers.load(settings.issuers))
+    """Read the files that the settings name. Raises CredentialError, OSError."""
+    return Material(Issuers.load(settings.issuers), Anchors.load(settings))

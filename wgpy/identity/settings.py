@@ -71,7 +71,3 @@ class Expectation:
     name: str | None
     # The key in the configuration suffices: an empty answer is accepted.
     key_suffices: bool = False
-
-
-class MaterialError(Exception):
-    """A file that the operator named cannot be used: one line with its path and what to do."""

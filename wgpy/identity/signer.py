@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import (
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from wgpy.identity import token
-from wgpy.identity.claims import Claims
+from wgpy.identity.claims import Claims, CredentialError
 from wgpy.identity.jose import b64encode
 from wgpy.identity.jwks import (
     EDDSA,
@@ -26,7 +26,7 @@ from wgpy.identity.jwks import (
     fingerprint,
     thumbprint,
 )
-from wgpy.identity.settings import Limits, MaterialError
+from wgpy.identity.settings import Limits
 from wgpy.ip import Prefix
 from wgpy.keys import PublicKey, StrPath, write_secret
 
@@ -51,7 +51,7 @@ class Signer:
     def load(
         cls, path: StrPath, passphrase: bytes | None = None, kid: str | None = None
     ) -> "Signer":
-        """Read a PKCS #8 PEM file of an Ed25519 or P-256 key. Raises MaterialError, OSError.
+        """Read a PKCS #8 PEM file of an Ed25519 or P-256 key. Raises CredentialError, OSError.
 
         Without `kid` it is the key's thumbprint (RFC 7638).
         """
@@ -62,18 +62,18 @@ class Signer:
         except TypeError:
             # The library's two words for it: a passphrase for a plain key, or none for the other.
             hint = "is not encrypted; give no passphrase" if passphrase else "is encrypted"
-            raise MaterialError(f"{path}: the key {hint}") from None
+            raise CredentialError("signing-key", f"{path}: the key {hint}") from None
         except (ValueError, UnsupportedAlgorithm):
             wrong = (
                 "no private key in PEM, or another passphrase"
                 if passphrase
                 else ("no private key in PEM; `wgpy token genkey` makes one")
             )
-            raise MaterialError(f"{path}: {wrong}") from None
+            raise CredentialError("signing-key", f"{path}: {wrong}") from None
         if not isinstance(key, Ed25519PrivateKey) and not (
             isinstance(key, EllipticCurvePrivateKey) and isinstance(key.curve, SECP256R1)
         ):
-            raise MaterialError(f"{path}: the key is neither Ed25519 nor P-256")
+            raise CredentialError("signing-key", f"{path}: the key is neither Ed25519 nor P-256")
         return cls(key, kid or thumbprint(key.public_key()))
 
     @property

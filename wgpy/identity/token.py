@@ -20,18 +20,17 @@ from typing import Any, Final
 
 import jwt
 
-from wgpy.identity import checks
+from wgpy.identity import checks, profile
 from wgpy.identity.claims import Claims, CredentialError, Kind
 from wgpy.identity.jose import JsonError, b64decode, load_object
 from wgpy.identity.jwks import EDDSA, ES256, IssuerKey, Issuers
 from wgpy.ip import Prefix, parse_prefix
-from wgpy.keys import PublicKey
+from wgpy.keys import KeyFormatError, PublicKey
 
 TYPE: Final = "wgpy+jwt"
 # What fits into the one datagram of a credential initiation, with room for what is beside it.
 MAX_LENGTH: Final = 700
 MAX_JTI_LENGTH: Final = 64
-NETWORK_LENGTH: Final = 16
 # 9999-12-31T23:59:59Z, the last second that certificates can say too (RFC 5280 section 4.1.2.5).
 MAX_TIME: Final = 253402300799
 
@@ -251,12 +250,10 @@ def _bound_key(payload: dict[str, Any], key: PublicKey | None) -> PublicKey | No
     if (jwk["kty"], jwk["crv"]) != ("OKP", "X25519"):
         raise CredentialError("wrong-cnf", "its cnf is no X25519 key")
     try:
-        raw = b64decode(jwk["x"])
-    except JsonError:
-        raw = b""
-    if not checks.is_sound_key(raw):
-        raise CredentialError("wrong-cnf", "its cnf is no sound X25519 key in its one spelling")
-    bound = PublicKey(raw)
+        bound = PublicKey(b64decode(jwk["x"]))
+    except (JsonError, KeyFormatError):
+        raise CredentialError("wrong-cnf", "its cnf is no X25519 key of 32 bytes") from None
+    profile.check_key(bound)
     if key is not None and bound != key:
         raise CredentialError("wrong-cnf", "it is bound to another key")
     return bound
@@ -264,7 +261,7 @@ def _bound_key(payload: dict[str, Any], key: PublicKey | None) -> PublicKey | No
 
 def _name(payload: dict[str, Any]) -> str:
     name = payload.get("sub")
-    if not isinstance(name, str) or not checks.is_name(name):
+    if not isinstance(name, str) or not profile.is_name(name):
         raise CredentialError("bad-name", "its sub is no host name in lower case")
     return name
 
@@ -274,7 +271,7 @@ def _generation(own: dict[str, Any]) -> int:
     if (
         isinstance(value, bool)
         or not isinstance(value, int)
-        or not 1 <= value <= checks.MAX_GENERATION
+        or not 1 <= value <= profile.MAX_GENERATION
     ):
         raise CredentialError("bad-generation", "its gen is no number of 1 to 2^63 - 1")
     return value
@@ -284,13 +281,13 @@ def _rights(
     own: dict[str, Any],
 ) -> tuple[tuple[Prefix, ...], frozenset[str], tuple[Prefix, ...]]:
     """Addresses, groups and routed prefixes. What is absent is none."""
-    addresses = tuple(_prefix(x, "addr") for x in _texts(own, "addr", checks.MAX_ADDRESSES))
+    addresses = tuple(_prefix(x, "addr") for x in _texts(own, "addr", profile.MAX_ADDRESSES))
     if not all(map(checks.is_host, addresses)):
         raise CredentialError("bad-address", "its addr is not whole unicast addresses")
-    groups = _texts(own, "groups", checks.MAX_GROUPS)
-    if not all(map(checks.is_group, groups)):
+    groups = _texts(own, "groups", profile.MAX_GROUPS)
+    if not all(map(profile.is_group, groups)):
         raise CredentialError("bad-group", "a group is not 1 to 32 of a-z, 0-9 and hyphen")
-    prefixes = tuple(_prefix(x, "routes") for x in _texts(own, "routes", checks.MAX_PREFIXES))
+    prefixes = tuple(_prefix(x, "routes") for x in _texts(own, "routes", profile.MAX_PREFIXES))
     if len(set(addresses)) < len(addresses) or len(set(prefixes)) < len(prefixes):
         raise CredentialError("bad-address", "an address or a prefix stands twice")
     return addresses, frozenset(groups), prefixes

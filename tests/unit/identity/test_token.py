@@ -275,7 +275,7 @@ def test_a_key_that_is_not_sound_is_refused_even_as_its_own(raw: bytes) -> None:
     key = PublicKey(raw)
     with pytest.raises(CredentialError) as caught:
         verify(made(cnf=cnf(key)), key=key)
-    assert caught.value.reason == "wrong-cnf"
+    assert caught.value.reason in ("key-encoding", "key-order")
 
 
 ENROL_REFUSED: list[tuple[str, bytes, str]] = [
