@@ -270,6 +270,9 @@ class Authority:
             except CredentialError as error:
                 self.counts[f"ended-{error.reason}"] += 1
                 found.append(Ended(claims, error))
+            except LedgerError:
+                # A disk that fails lets nobody in, and throws nobody out.
+                self.counts["ledger-failures"] += 1
         return found
 
     def next_deadline(self, live: Iterable[Claims], wall: float) -> float | None:

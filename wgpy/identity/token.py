@@ -99,22 +99,41 @@ def verify(
     Raises CredentialError, and nothing else whatever `text` is.
     """
     issuer, payload = _verified(text, issuers)
-    not_before, not_after, own = _common(payload, network, wall)
-    _check_use(own, "peer")
+    _check_network(payload, network)
+    claims = _peer_claims(payload, key, issuer.fingerprint)
+    checks.check_times(claims.not_before, claims.not_after, wall)
+    checks.check_limits(
+        issuer.limits, claims.name, claims.addresses, claims.prefixes, claims.groups
+    )
+    return claims
+
+
+def unverified(text: bytes) -> Claims:
+    """What a token for a peer says, whoever signed it: only for the bearer, and to look at.
+
+    `issuer` is empty. Raises CredentialError for what no issuer's signature would make right.
+    """
+    parts = read(text)
+    _check_header(parts.header)
+    return _peer_claims(parts.payload, None, b"")
+
+
+def _peer_claims(payload: dict[str, Any], key: PublicKey | None, issuer: bytes) -> Claims:
+    network = _network(payload)
+    not_before, not_after = _times(payload)
+    own = _own(payload, "peer")
     if "jti" in payload:
         raise CredentialError("unexpected-jti", "a token for a peer has no jti")
     bound = _bound_key(payload, key)
     if bound is None:
         raise CredentialError("no-cnf", "a token for a peer names its static key in cnf.jwk")
-    name = _name(payload)
     addresses, groups, prefixes = _rights(own)
     if not addresses:
         raise CredentialError("no-address", "a token for a peer gives it one address or two")
-    checks.check_limits(issuer.limits, name, addresses, prefixes, groups)
     return Claims(
         kind=Kind.TOKEN,
         key=bound,
-        name=name,
+        name=_name(payload),
         network=network,
         addresses=addresses,
         groups=groups,
@@ -122,7 +141,7 @@ def verify(
         generation=_generation(own),
         not_before=not_before,
         not_after=not_after,
-        issuer=issuer.fingerprint,
+        issuer=issuer,
         serial="",
     )
 
@@ -135,8 +154,10 @@ def verify_enrolment(
     Raises CredentialError, and nothing else whatever `text` is.
     """
     issuer, payload = _verified(text, issuers)
-    not_before, not_after, own = _common(payload, network, wall)
-    _check_use(own, "enrol")
+    _check_network(payload, network)
+    not_before, not_after = _times(payload)
+    checks.check_times(not_before, not_after, wall)
+    own = _own(payload, "enrol")
     jti = payload.get("jti")
     if not isinstance(jti, str) or not 0 < len(jti) <= MAX_JTI_LENGTH or not jti.isascii():
         raise CredentialError(
@@ -175,8 +196,8 @@ def _verified(text: bytes, issuers: Issuers) -> tuple[IssuerKey, dict[str, Any]]
     return issuer, parts.payload
 
 
-def _issuer(header: dict[str, Any], issuers: Issuers) -> IssuerKey:
-    """The key that the header names, if the header is what it has to be."""
+def _check_header(header: dict[str, Any]) -> None:
+    """Whether a header is what it has to be, whoever signed."""
     algorithm = header.get("alg")
     if not isinstance(algorithm, str) or algorithm.lower() == "none":
         raise CredentialError("alg-none", "it is not signed")
@@ -189,40 +210,57 @@ def _issuer(header: dict[str, Any], issuers: Issuers) -> IssuerKey:
     if unknown := header.keys() - {"alg", "kid", "typ"}:
         # crit, b64, and keys that a token brings along (jwk, jku, x5c).
         raise CredentialError("wrong-header", f"its header has {min(unknown)!r}")
+
+
+def _issuer(header: dict[str, Any], issuers: Issuers) -> IssuerKey:
+    """The key that the header names, if the header is what it has to be."""
+    _check_header(header)
     kid = header.get("kid")
     issuer = issuers.get(kid) if isinstance(kid, str) else None
     if issuer is None:
         raise CredentialError("unknown-kid", "no issuer that is trusted here has its kid")
-    if issuer.algorithm != algorithm:
+    if issuer.algorithm != header["alg"]:
         raise CredentialError(
             "wrong-alg", f"its key signs by {issuer.algorithm}, and it says otherwise"
         )
     return issuer
 
 
-def _common(
-    payload: dict[str, Any], network: bytes, wall: float
-) -> tuple[float, float, dict[str, Any]]:
-    """Its first and last second, and our own claims: what both uses have."""
+def _check_network(payload: dict[str, Any], network: bytes) -> None:
     if payload.get("aud") != network.hex():
         raise CredentialError("wrong-aud", "it is for another network")
+
+
+def _network(payload: dict[str, Any]) -> bytes:
+    """The 16 bytes of its network."""
+    text = payload.get("aud")
+    if not isinstance(text, str) or not _NETWORK.fullmatch(text):
+        raise CredentialError("wrong-aud", "its aud is no network: 32 hexadecimal digits")
+    return bytes.fromhex(text)
+
+
+def _times(payload: dict[str, Any]) -> tuple[float, float]:
+    """Its first and last second. Without nbf it begins when it was issued (iat)."""
     not_after = _time(payload, "exp")
     if not_after is None:
         raise CredentialError("no-exp", "it has no end (exp)")
-    issued = _time(payload, "iat")
-    not_before = _time(payload, "nbf")
-    if not_before is None:
-        not_before = issued
-    checks.check_times(not_before or 0.0, not_after, wall)
+    issued, not_before = _time(payload, "iat"), _time(payload, "nbf")
+    return (issued if not_before is None else not_before) or 0.0, not_after
+
+
+def _own(payload: dict[str, Any], use: str) -> dict[str, Any]:
+    """The claims that are wgpy's, of a token for this use."""
     own = payload.get("wgpy")
     if not isinstance(own, dict):
         raise CredentialError("no-claims", "it has no claims for wgpy")
     if unknown := own.keys() - _CLAIMS:
         # What we do not know may be a restriction.
         raise CredentialError("unknown-claim", f"its claims for wgpy have {min(unknown)!r}")
-    if "net" in own and own["net"] != network.hex():
+    if "net" in own and own["net"] != payload["aud"]:
         raise CredentialError("wrong-network", "its net is another network than its aud")
-    return not_before or 0.0, not_after, own
+    if own.get("use") != use:
+        raise CredentialError("wrong-use", f"its use is not {use!r}")
+    return own
 
 
 def _time(payload: dict[str, Any], name: str) -> float | None:
@@ -232,11 +270,6 @@ def _time(payload: dict[str, Any], name: str) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_TIME:
         raise CredentialError("bad-time", f"its {name} is no whole number of seconds since 1970")
     return float(value)
-
-
-def _check_use(own: dict[str, Any], use: str) -> None:
-    if own.get("use") != use:
-        raise CredentialError("wrong-use", f"its use is not {use!r}")
 
 
 def _bound_key(payload: dict[str, Any], key: PublicKey | None) -> PublicKey | None:
