@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.requirements import ROOT
-from tests.unit.identity.tokens import NOW, OTHER, PEER
+from tests.support.tokens import NOW, OTHER, PEER
 from wgpy.identity import admissions
 from wgpy.identity.admissions import Admissions, Confirmation, Rotations
 from wgpy.identity.claims import Claims, CredentialError, Kind

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.identity.tokens import (
+from tests.support.tokens import (
     HEADER,
     ISSUERS,
     LIMITS,

@@ -1,6 +1,7 @@
 """Tokens for tests: an issuer's keys, a good token, and the same with something changed."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import jwt
@@ -8,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from wgpy.identity.jose import b64encode
-from wgpy.identity.jwks import EDDSA, ES256, IssuerKey, Issuers, fingerprint
+from wgpy.identity.jwks import EDDSA, ES256, IssuerKey, Issuers, fingerprint, make_jwks
 from wgpy.identity.settings import Limits
 from wgpy.identity.signer import Signer
 from wgpy.ip import parse_prefix
@@ -97,3 +98,9 @@ def made(
         claims["wgpy"] = {**claims["wgpy"], **own}
         claims["wgpy"] = {k: v for k, v in claims["wgpy"].items() if v is not None}
     return compact(HEADER, {k: v for k, v in claims.items() if v is not None})
+
+
+def jwks_file(path: Path, *signers: Signer) -> str:
+    """A JWKS of these signers' keys, in a new file of this name."""
+    path.write_text(json.dumps(make_jwks((x.kid, x.public) for x in signers)))
+    return str(path)
