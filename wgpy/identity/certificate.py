@@ -66,6 +66,41 @@ class Leaf:
     not_after: float
 
 
+@dataclass(frozen=True, slots=True)
+class Certificates:
+    """The same question asked of one set of anchors, and whether an old answer still holds."""
+
+    anchors: Anchors
+
+    def verify(
+        self, leaf: bytes, intermediate: bytes | None, wall: float, key: PublicKey
+    ) -> Claims:
+        """As the function `verify`."""
+        return verify(leaf, intermediate, self.anchors, wall, key)
+
+    def trusts(self, claims: Claims) -> bool:
+        """Whether the CA at the top of what was verified once is an anchor here, and may still
+        give such a name, addresses, groups and prefixes: its limits may have changed.
+        """
+        top = claims.chain[-1][0] if claims.chain else claims.issuer
+        for anchor in self.anchors.anchors:
+            if anchor.spki == top:
+                try:
+                    _check_names(claims.name, claims.addresses, anchor)
+                    _check_level(
+                        Rights(
+                            claims.network, claims.generation, tuple(claims.groups), claims.prefixes
+                        ),
+                        anchor,
+                        self.anchors.network,
+                        claims.groups,
+                    )
+                except CredentialError:
+                    continue
+                return True
+        return False
+
+
 def verify(
     leaf: bytes, intermediate: bytes | None, anchors: Anchors, wall: float, key: PublicKey
 ) -> Claims:
@@ -240,16 +275,20 @@ def _check_times(leaf: Leaf, chain: tuple[CertificateAuthority, ...], moment: fl
 
 def _check_constraints(leaf: Leaf, chain: tuple[CertificateAuthority, ...]) -> None:
     for authority in chain:
-        limits = authority.limits
-        if not authority.constraints.permits_name(leaf.name) or (
-            limits is not None and not under(leaf.name, limits.names)
+        _check_names(leaf.name, leaf.addresses, authority)
+
+
+def _check_names(name: str, addresses: tuple[Prefix, ...], authority: CertificateAuthority) -> None:
+    limits = authority.limits
+    if not authority.constraints.permits_name(name) or (
+        limits is not None and not under(name, limits.names)
+    ):
+        raise CredentialError("constraints", "its name is not one that its CA may give")
+    for address in addresses:
+        if not authority.constraints.permits_address(address) or (
+            limits is not None and not within(address, limits.networks)
         ):
-            raise CredentialError("constraints", "its name is not one that its CA may give")
-        for address in leaf.addresses:
-            if not authority.constraints.permits_address(address) or (
-                limits is not None and not within(address, limits.networks)
-            ):
-                raise CredentialError("constraints", "an address is not one that its CA may give")
+            raise CredentialError("constraints", "an address is not one that its CA may give")
 
 
 def _check_signatures(leaf: Leaf, chain: tuple[CertificateAuthority, ...], moment: float) -> None:
@@ -274,25 +313,36 @@ def _check_signatures(leaf: Leaf, chain: tuple[CertificateAuthority, ...], momen
 
 
 def _check_rights(leaf: Leaf, chain: tuple[CertificateAuthority, ...], network: bytes) -> None:
-    """Each level is a subset of the one above; an anchor with stated limits may lack the rest."""
+    """Each level is a subset of the one above."""
     below = leaf.rights
     for authority in chain:
-        limits, above = authority.limits, authority.rights
-        if above is None:
-            if limits is None:
-                raise CredentialError("ca-no-rights", "a CA above it may grant nothing")
-            above = Rights(network, 0, limits.groups)
-        if below.network != above.network:
-            raise CredentialError("network", "its network is not that of its CA")
-        if not set(below.groups) <= set(above.groups):
-            raise CredentialError("groups", "it has a group that its CA may not give")
-        if not all(within(prefix, above.prefixes) for prefix in below.prefixes):
-            raise CredentialError("prefixes", "it has a prefix that its CA may not give")
-        if limits is not None and not set(leaf.rights.groups) <= set(limits.groups):
-            raise CredentialError("groups", "it has a group outside the limits of its CA")
-        below = above
+        below = _check_level(below, authority, network, frozenset(leaf.rights.groups))
     if leaf.rights.network != network:
         raise CredentialError("network", "it is for another network")
+
+
+def _check_level(
+    below: Rights, authority: CertificateAuthority, network: bytes, groups: frozenset[str]
+) -> Rights:
+    """What `authority` may grant, if it grants all that is below it.
+
+    An anchor with stated limits may lack our extension, and has no prefixes then. Limits bind the
+    leaf, whose `groups` these are, and not what stands between.
+    """
+    limits, above = authority.limits, authority.rights
+    if above is None:
+        if limits is None:
+            raise CredentialError("ca-no-rights", "a CA above it may grant nothing")
+        above = Rights(network, 0, below.groups)
+    if below.network != above.network:
+        raise CredentialError("network", "its network is not that of its CA")
+    if not set(below.groups) <= set(above.groups):
+        raise CredentialError("groups", "it has a group that its CA may not give")
+    if not all(within(prefix, above.prefixes) for prefix in below.prefixes):
+        raise CredentialError("prefixes", "it has a prefix that its CA may not give")
+    if limits is not None and not groups <= set(limits.groups):
+        raise CredentialError("groups", "it has a group outside the limits of its CA")
+    return above
 
 
 def _time_text(seconds: float) -> str:

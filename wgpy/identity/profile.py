@@ -39,11 +39,11 @@ MAX_ADDRESSES: Final = 2
 MAX_GENERATION: Final = 2**63 - 1
 MAX_NAME: Final = 253  # RFC 1035 section 2.3.4, without the length bytes
 
-# A message of 1,200 bytes has 136 of its own, and names whom it wants (3 and up to 253); what is
-# left for a leaf is 808, and 8 stay for what the message may learn to say.
-MAX_LEAF: Final = 800
-# Beside a leaf, in a message that names nobody longer than a leaf does; see docs/protocol.md.
-MAX_BOTH: Final = 1_061
+# The payload of a handshake message has 1,035 bytes for fields (docs/protocol.md). A leaf stands
+# there beside the hash of its issuer's key (35) and the name that is wanted (256 at the most).
+MAX_LEAF: Final = 1_035 - 35 - 256 - 3
+# Both certificates, where the name that is wanted has up to 63 characters: no hash is needed then.
+MAX_BOTH: Final = 1_035 - 66 - 3 - 3
 
 _GROUP: Final = re.compile(r"[a-z0-9-]{1,32}")
 _LABEL: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")

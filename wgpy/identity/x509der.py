@@ -57,9 +57,16 @@ def load(der: bytes) -> x509.Certificate:
         certificate = x509.load_der_x509_certificate(der)
         if certificate.version is not x509.Version.v3:
             raise CredentialError("malformed", "the certificate is not of version 3")
-        # Both are read lazily: now is when to find out.
-        certificate.extensions  # noqa: B018
-        certificate.public_key()
+        # The library reads each of these when it is asked for. Now is when to find out.
+        _ = (
+            certificate.issuer,
+            certificate.subject,
+            certificate.public_key(),
+            certificate.extensions,
+            certificate.not_valid_before_utc,
+            certificate.not_valid_after_utc,
+            certificate.signature_algorithm_oid,
+        )
         if not 0 < certificate.serial_number < 2**159:
             raise CredentialError("serial", "its serial number is not of 1 to 20 bytes")
     return certificate
