@@ -22,7 +22,7 @@ from wgpy.identity.ledger import LedgerError
 from wgpy.identity.material import Material, load_material
 from wgpy.identity.profile import within
 from wgpy.identity.settings import AuthoritySettings
-from wgpy.identity.watch import stamp
+from wgpy.identity.watch import Stamp, stamp
 from wgpy.ip import Prefix
 from wgpy.keys import PublicKey
 
@@ -90,8 +90,10 @@ class Authority:
         # By reason. Reasons are words of the code, so there is a fixed number of counters.
         self.refused: Counter[str] = Counter()
         self.counts: Counter[str] = Counter()
-        self._trust_stamp, self._revocation_stamp = self._stamps()
+        self._stamps = self._look()
         self._material = self._read()
+        # Of the trust that the verdicts were made with.
+        self._trusted = self._stamps[0]
 
     # --- What is around ---
 
@@ -108,21 +110,21 @@ class Authority:
 
     def changed(self) -> bool:
         """Whether a file was written since it was read; costs a `stat` of each."""
-        return (self._trust_stamp, self._revocation_stamp) != self._stamps()
+        return self._stamps != self._look()
 
     def reload(self) -> None:
         """Read every file again. Raises CredentialError, and then what was read before stays."""
-        trust, revocation = self._stamps()
-        trust_changed = trust != self._trust_stamp
-        # Also when reading fails: the same broken file is told of once.
-        self._trust_stamp, self._revocation_stamp = trust, revocation
+        # Before the files are read, and kept when that fails: a broken file is told of once.
+        self._stamps = self._look()
         self._material = self._read()
         self.counts["reloads"] += 1
-        if trust_changed:
-            # Revocation is looked at every time; signatures only of what is new.
+        if self._stamps[0] != self._trusted:
+            # Revocation is looked at every time, so it leaves verdicts as they are.
+            self._trusted = self._stamps[0]
             self._verdicts.clear()
 
-    def _stamps(self) -> tuple[object, object]:
+    def _look(self) -> tuple[Stamp, Stamp]:
+        """The state of the files that say who is trusted, and of those that take it back."""
         settings = self.settings
         trust = (
             *(anchor.path for anchor in settings.anchors),
@@ -134,6 +136,8 @@ class Authority:
     def _read(self) -> Material:
         try:
             return self._load(self.settings, self._ledger)
+        except LedgerError as error:
+            raise CredentialError("ledger", f"the ledger fails: {error}") from None
         except OSError as error:
             raise CredentialError("unreadable", f"{error.filename}: {error.strerror}") from None
 
@@ -274,6 +278,10 @@ class Authority:
                 # A disk that fails lets nobody in, and throws nobody out.
                 self.counts["ledger-failures"] += 1
         return found
+
+    def remarks(self, wall: float) -> tuple[str, ...]:
+        """What an operator should know of the files, one line each: a CRL that is out of date."""
+        return (*self._material.revocations.remarks, *self._material.revocations.stale(wall))
 
     def next_deadline(self, live: Iterable[Claims], wall: float) -> float | None:
         """The wall time at which `ended` may next say something new by time alone; None for never.

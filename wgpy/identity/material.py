@@ -1,28 +1,16 @@
 """What an authority has read from its files: issuers of tokens and certificates, revocations."""
 
 from dataclasses import dataclass
-from typing import Protocol
 
-from wgpy.identity import certificate, checks, token
-from wgpy.identity.admissions import Admissions, root
+from wgpy.identity import checks, token
+from wgpy.identity.admissions import Admissions
 from wgpy.identity.anchors import Anchors
+from wgpy.identity.certificate import Certificates
 from wgpy.identity.claims import Claims, CredentialError, Kind
 from wgpy.identity.jwks import Issuers
+from wgpy.identity.revocation import Revocations
 from wgpy.identity.settings import AuthoritySettings
 from wgpy.keys import PublicKey
-
-
-class Revocations(Protocol):
-    """Who is no longer let in."""
-
-    def check(self, claims: Claims, wall: float) -> None:
-        """Raise CredentialError for what is revoked, by serial, key or name."""
-
-    def check_key(self, key: PublicKey) -> None:
-        """Raise CredentialError for a key that is denied whatever it shows."""
-
-    def stale_at(self, wall: float) -> float | None:
-        """When a list that refuses by being stale will be so; None for never."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +18,8 @@ class Material:
     """What was read, and stays as it is until all is read again."""
 
     issuers: Issuers
-    anchors: Anchors
-    revocations: Revocations | None = None
+    certificates: Certificates
+    revocations: Revocations
 
     def verify(
         self,
@@ -47,7 +35,7 @@ class Material:
             if intermediate is not None:
                 raise CredentialError("malformed", "a token comes with no intermediate")
             return token.verify(body, self.issuers, network, wall, key)
-        return certificate.verify(body, intermediate, self.anchors, wall, key)
+        return self.certificates.verify(body, intermediate, wall, key)
 
     def check(self, claims: Claims, wall: float) -> None:
         """Raise CredentialError if who issued it is not trusted any more, or took it back."""
@@ -58,21 +46,23 @@ class Material:
             checks.check_limits(
                 issuer.limits, claims.name, claims.addresses, claims.prefixes, claims.groups
             )
-        elif not any(anchor.spki == root(claims) for anchor in self.anchors.anchors):
+        elif not self.certificates.trusts(claims):
             raise CredentialError("issuer-gone", "its authority is not trusted any more")
-        if self.revocations is not None:
-            self.revocations.check(claims, wall)
+        self.revocations.check(claims, wall)
 
     def check_key(self, key: PublicKey) -> None:
         """Raise CredentialError for a key that is denied whatever it shows."""
-        if self.revocations is not None:
-            self.revocations.check_key(key)
+        self.revocations.check_key(key)
 
     def stale_at(self, wall: float) -> float | None:
         """When a list that refuses by being stale will be so; None for never."""
-        return None if self.revocations is None else self.revocations.stale_at(wall)
+        return self.revocations.stale_at(wall)
 
 
 def load_material(settings: AuthoritySettings, ledger: Admissions) -> Material:
     """Read the files that the settings name. Raises CredentialError, OSError."""
-    return Material(Issuers.load(settings.issuers), Anchors.load(settings))
+    issuers, anchors = Issuers.load(settings.issuers), Anchors.load(settings)
+    revocations = Revocations.load(
+        settings.revocations, anchors.known(), ledger.crl_numbers, strict=settings.strict
+    )
+    return Material(issuers, Certificates(anchors), revocations)

@@ -25,6 +25,7 @@ from tests.support.tokens import (
     made,
     peer_payload,
 )
+from tests.unit.identity.test_revocation import crl
 from wgpy.identity import authority as module
 from wgpy.identity.admissions import Admissions
 from wgpy.identity.authority import Authority, Surroundings
@@ -339,7 +340,84 @@ def test_a_root_that_goes_takes_its_sessions_along(house: House) -> None:
     assert caught.value.reason == "unknown-issuer"
 
 
+def test_a_failed_reload_does_not_keep_old_verdicts_alive(house: House) -> None:
+    """Trust and revocations change at once, and the second is broken at first."""
+    lists = house.directory / "lists"
+    lists.mkdir()
+    house.anew(revocations=(str(lists),))
+    house.examine(made())
+    rewrite(house.jwks, lambda: jwks_file(house.jwks, SIGNER, P256))
+    (lists / "a.deny").write_text("key\n")
+    with pytest.raises(CredentialError, match=r"a\.deny: line 1"):
+        house.authority.reload()
+    assert house.authority.knows(PEER, Kind.TOKEN, made())
+    (lists / "a.deny").write_text("")
+    house.authority.reload()
+    assert not house.authority.knows(PEER, Kind.TOKEN, made())
+
+
 # --- Who has to go ---
+
+
+def test_revocation_ends_live_sessions_and_keeps_verdicts(house: House) -> None:
+    lists = house.directory / "lists"
+    lists.mkdir()
+    authority = house.anew(revocations=(str(lists),))
+    by_token = house.examine(made())
+    leaf = Peer(names=certificates.names("server.mesh", "10.7.0.3")).der()
+    by_certificate = authority.examine(KEY, Kind.CERTIFICATE, leaf, None, NOW)
+    live = [by_token, by_certificate]
+    assert authority.ended(live, NOW) == []
+    (lists / "a.deny").write_text(f"key {PEER}\n")
+    assert authority.changed()
+    authority.reload()
+    assert [(x.claims, x.error.reason) for x in authority.ended(live, NOW)] == [
+        (by_token, "denied-key")
+    ]
+    assert authority.knows(PEER, Kind.TOKEN, made())
+    assert house.refused(made()) == "denied-key"
+    # The deny list holds for configured keys as well, which show nothing.
+    with pytest.raises(CredentialError):
+        authority.check_configured(PEER)
+    authority.check_configured(KEY)
+    (lists / "root.crl").write_bytes(crl(0x1234, number=5))
+    (lists / "a.deny").write_text("name laptop.mesh 2\n")
+    authority.reload()
+    assert [(x.claims, x.error.reason) for x in authority.ended(live, NOW)] == [
+        (by_certificate, "revoked")
+    ]
+    (lists / "a.deny").write_text("name laptop.mesh 3\n")
+    authority.reload()
+    assert [x.error.reason for x in authority.ended(live, NOW)] == ["denied-name", "revoked"]
+
+
+def test_an_older_crl_is_refused_after_a_restart(house: House) -> None:
+    path = house.directory / "root.crl"
+    path.write_bytes(crl(0x1234, number=5))
+    house.anew(revocations=(str(path),))
+    path.write_bytes(crl(number=4))
+    with pytest.raises(CredentialError, match="5 was seen before"):
+        house.authority.reload()
+    with pytest.raises(CredentialError) as caught:
+        house.authority.examine(KEY, Kind.CERTIFICATE, Peer().der(), None, NOW)
+    assert caught.value.reason == "revoked", "what was read before stays"
+    with pytest.raises(CredentialError, match="5 was seen before"):
+        house.anew()
+
+
+def test_a_stale_crl_warns_or_refuses_and_is_a_deadline(house: House) -> None:
+    path = house.directory / "root.crl"
+    path.write_bytes(crl(number=1, until=NOW + 60))
+    authority = house.anew(revocations=(str(path),))
+    claims = authority.examine(KEY, Kind.CERTIFICATE, Peer().der(), None, NOW)
+    assert authority.remarks(NOW) == ()
+    assert len(authority.remarks(NOW + 61)) == 1
+    assert authority.next_deadline([claims], NOW) == claims.not_after
+    assert authority.ended([claims], NOW + 61) == []
+    authority = house.anew(strict=True)
+    assert authority.next_deadline([claims], NOW) == NOW + 60
+    (ended,) = authority.ended([claims], NOW + 61)
+    assert ended.error.reason == "crl-stale"
 
 
 def test_sessions_end_when_the_credential_does(house: House) -> None:
@@ -405,7 +483,9 @@ def test_routed_prefixes_never_meet_what_is_here(house: House) -> None:
         "192.168.0.0/23",
         "192.168.7.0/24",
     ]
-    found = house.authority.routes(house.examine(made(own={"routes": routes, "net": None, "groups": None})))
+    found = house.authority.routes(
+        house.examine(made(own={"routes": routes, "net": None, "groups": None}))
+    )
     assert found.possible == (parse_prefix("192.168.7.0/24"),)
     assert {str(prefix): why.split(" 1")[0].split(" f")[0] for prefix, why in found.withheld} == {
         "0.0.0.0/0": "it meets an accept network",
