@@ -62,6 +62,8 @@ OUTSIDERS: dict[str, tuple[str, ...]] = {
     "pyroute2": ("wgpy.linux", "wgpy.demo.cable"),
     "asyncio": ("wgpy.device.daemon", "wgpy.device.service", "wgpy.device.server"),
     "tomli": ("wgpy.config.toml",),
+    "sqlite3": ("wgpy.identity",),
+    "jwt": ("wgpy.identity.token", "wgpy.identity.signer"),
 }
 
 

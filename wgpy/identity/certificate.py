@@ -1,0 +1,350 @@
+"""Whether a certificate is accepted: our own checks, the standard verifier, then our extension.
+
+The standard verifier (cryptography.x509.verification) is made for the web. It takes any kind of
+leaf key, empty and wildcard names, a leaf that outlives its CA, and knows nothing of our extension.
+So the order is:
+
+1. the leaf alone, against the profile: no signature is computed for what could never pass;
+2. the whole chain's times and name constraints, for a reason of its own each;
+3. the standard verifier, with the one anchor and the one intermediate that the leaf names;
+4. network, groups and prefixes, at every level a subset of the level above; absent grants nothing.
+
+Every refusal is a CredentialError whose `reason` is one word; docs/credentials.md lists them.
+"""
+
+import datetime
+import itertools
+from dataclasses import dataclass
+from typing import Final
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
+from cryptography.x509.oid import ExtendedKeyUsageOID
+from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
+
+from wgpy.identity.anchors import MAX_BETWEEN, Anchors, CertificateAuthority, read_authority
+from wgpy.identity.claims import Claims, CredentialError, Kind
+from wgpy.identity.profile import (
+    MAX_ADDRESSES,
+    PEER_PURPOSE,
+    X25519,
+    Rights,
+    check_key,
+    is_name,
+    is_unicast,
+    serial_text,
+    under,
+    within,
+)
+from wgpy.identity.x509der import check_critical, extension, load, parsing, rights
+from wgpy.ip import Prefix
+from wgpy.keys import PublicKey
+
+# How far the clocks of an issuer and a verifier may be apart: a certificate that is valid so soon
+# is verified as of its first second. At its end there is no such grace.
+EARLY_SECONDS: Final = 300
+
+_CRITICAL_IN_LEAF: Final = (
+    x509.BasicConstraints,
+    x509.KeyUsage,
+    x509.SubjectAlternativeName,
+)
+_PURPOSES: Final = {ExtendedKeyUsageOID.CLIENT_AUTH, PEER_PURPOSE}
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """A peer's certificate that fits the profile by itself; nobody's signature was looked at."""
+
+    certificate: x509.Certificate
+    key: PublicKey
+    name: str
+    addresses: tuple[Prefix, ...]
+    rights: Rights
+    issuer_id: bytes
+    not_before: float
+    not_after: float
+
+
+@dataclass(frozen=True, slots=True)
+class Certificates:
+    """The same question asked of one set of anchors, and whether an old answer still holds."""
+
+    anchors: Anchors
+
+    def verify(
+        self, leaf: bytes, intermediate: bytes | None, wall: float, key: PublicKey
+    ) -> Claims:
+        """As the function `verify`."""
+        return verify(leaf, intermediate, self.anchors, wall, key)
+
+    def trusts(self, claims: Claims) -> bool:
+        """Whether the CA at the top of what was verified once is an anchor here, and may still
+        give such a name, addresses, groups and prefixes: its limits may have changed.
+        """
+        top = claims.chain[-1][0] if claims.chain else claims.issuer
+        for anchor in self.anchors.anchors:
+            if anchor.spki == top:
+                try:
+                    _check_names(claims.name, claims.addresses, anchor)
+                    _check_level(
+                        Rights(
+                            claims.network, claims.generation, tuple(claims.groups), claims.prefixes
+                        ),
+                        anchor,
+                        self.anchors.network,
+                        claims.groups,
+                    )
+                except CredentialError:
+                    continue
+                return True
+        return False
+
+
+def verify(
+    leaf: bytes, intermediate: bytes | None, anchors: Anchors, wall: float, key: PublicKey
+) -> Claims:
+    """What a certificate claims, if it is good at the time `wall` for the static key `key`.
+
+    `leaf` and `intermediate` are DER; the intermediate is needed where `anchors` does not know it.
+    Revocation, generations and what this interface accepts are asked elsewhere. Raises
+    CredentialError and nothing else.
+    """
+    found = read_leaf(leaf)
+    if found.key != key:
+        raise CredentialError("key-mismatch", "it was issued for another key than the handshake's")
+    moment = _moment(found, wall)
+    carried = read_authority(intermediate) if intermediate is not None else None
+    refusal = None
+    for chain in anchors.chains(found.issuer_id, found.certificate.issuer, carried):
+        try:
+            return _verify_chain(found, chain, anchors.network, moment)
+        except CredentialError as error:
+            # Two certificates of one CA may stand side by side while one replaces the other.
+            refusal = refusal or error
+    raise refusal or _no_chain(found, anchors, carried)
+
+
+def read_leaf(der: bytes) -> Leaf:
+    """Read a peer's certificate and hold it against the profile. Raises CredentialError."""
+    certificate = load(der)
+    if certificate.public_key_algorithm_oid != X25519:
+        raise CredentialError("key-kind", "its key is not an X25519 key")
+    public = certificate.public_key()
+    assert isinstance(public, X25519PublicKey)
+    key = PublicKey(public.public_bytes_raw())
+    check_key(key)
+    check_critical(certificate, _CRITICAL_IN_LEAF)
+    basic = extension(certificate, x509.BasicConstraints)
+    if basic is not None and basic.value.ca:
+        raise CredentialError("is-a-ca", "it is a CA's and not a peer's")
+    _check_usage(certificate)
+    name, addresses = _subject(certificate)
+    granted = rights(certificate)
+    if granted is None:
+        raise CredentialError("no-rights", "it lacks the extension with network and groups")
+    if granted.generation == 0:
+        raise CredentialError("generation", "its generation is 0; a peer's is 1 or more")
+    authority = extension(certificate, x509.AuthorityKeyIdentifier)
+    if authority is None or authority.value.key_identifier is None:
+        raise CredentialError("no-key-id", "it has no authorityKeyIdentifier with a key's id")
+    return Leaf(
+        certificate=certificate,
+        key=key,
+        name=name,
+        addresses=addresses,
+        rights=granted,
+        issuer_id=authority.value.key_identifier,
+        not_before=certificate.not_valid_before_utc.timestamp(),
+        not_after=certificate.not_valid_after_utc.timestamp(),
+    )
+
+
+def _check_usage(certificate: x509.Certificate) -> None:
+    usage = extension(certificate, x509.KeyUsage)
+    exact = x509.KeyUsage(
+        digital_signature=False,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=True,
+        key_cert_sign=False,
+        crl_sign=False,
+        encipher_only=False,
+        decipher_only=False,
+    )
+    if usage is None or not usage.critical or usage.value != exact:
+        raise CredentialError("usage", "its keyUsage is not critical, keyAgreement and no more")
+    purpose = extension(certificate, x509.ExtendedKeyUsage)
+    if purpose is None or len(purpose.value) != 2 or set(purpose.value) != _PURPOSES:
+        raise CredentialError(
+            "purpose", "its extendedKeyUsage is not clientAuth and wgpy's, and no more"
+        )
+    if purpose.critical:
+        raise CredentialError("critical", "its extendedKeyUsage is critical, and must not be")
+
+
+def _subject(certificate: x509.Certificate) -> tuple[str, tuple[Prefix, ...]]:
+    """The one name and the addresses of its subjectAltName."""
+    found = extension(certificate, x509.SubjectAlternativeName)
+    if found is None:
+        raise CredentialError("name", "it has no subjectAltName")
+    names, addresses = [], []
+    for entry in found.value:
+        if isinstance(entry, x509.DNSName):
+            names.append(entry.value)
+        elif isinstance(entry, x509.IPAddress):
+            packed = entry.value.packed if hasattr(entry.value, "packed") else b""
+            addresses.append(packed)
+        else:
+            raise CredentialError("name-kind", "it has a name that is no DNS name and no address")
+    if len(names) != 1:
+        raise CredentialError("name-count", f"it has {len(names)} DNS names, and must have one")
+    if not is_name(names[0]):
+        raise CredentialError("name", "its DNS name is not lower-case labels of a-z, 0-9 and -")
+    if not 1 <= len(addresses) <= MAX_ADDRESSES or len(set(addresses)) != len(addresses):
+        raise CredentialError("address-count", "it must have one address, or two that differ")
+    if not all(address and is_unicast(address) for address in addresses):
+        raise CredentialError("address", "one of its addresses cannot be one machine's")
+    if found.critical != (not list(certificate.subject)):
+        raise CredentialError(
+            "name-critical", "its subjectAltName must be critical if its subject is empty, else not"
+        )
+    return names[0], tuple(Prefix(x, 8 * len(x)) for x in addresses)
+
+
+def _moment(leaf: Leaf, wall: float) -> float:
+    """The time as of which the chain is verified."""
+    if leaf.not_after < leaf.not_before:
+        raise CredentialError("validity", "it ends before it begins")
+    if wall > leaf.not_after:
+        raise CredentialError("expired", f"it expired at {_time_text(leaf.not_after)}")
+    if wall < leaf.not_before - EARLY_SECONDS:
+        raise CredentialError(
+            "not-yet-valid", f"it is not valid before {_time_text(leaf.not_before)}"
+        )
+    return max(wall, leaf.not_before)
+
+
+def _no_chain(
+    leaf: Leaf, anchors: Anchors, carried: CertificateAuthority | None
+) -> CredentialError:
+    """Why there is no way up: an unknown CA, or one that is too far below an anchor."""
+    for found in (*anchors.intermediates, *([carried] if carried is not None else [])):
+        if leaf.issuer_id in (found.key_id, found.spki):
+            if any(found.parent_id in (x.key_id, x.spki) for x in anchors.intermediates):
+                return CredentialError(
+                    "chain-length", f"more than {MAX_BETWEEN} intermediate is above it"
+                )
+            return CredentialError("unknown-issuer", "the root of its CA is no trust anchor here")
+    return CredentialError("unknown-issuer", "its CA is not known here")
+
+
+def _verify_chain(
+    leaf: Leaf, chain: tuple[CertificateAuthority, ...], network: bytes, moment: float
+) -> Claims:
+    """The claims, if the leaf and every CA of the chain are in order."""
+    _check_times(leaf, chain, moment)
+    _check_constraints(leaf, chain)
+    _check_signatures(leaf, chain, moment)
+    _check_rights(leaf, chain, network)
+    return Claims(
+        kind=Kind.CERTIFICATE,
+        key=leaf.key,
+        name=leaf.name,
+        network=leaf.rights.network,
+        addresses=leaf.addresses,
+        groups=frozenset(leaf.rights.groups),
+        prefixes=leaf.rights.prefixes,
+        generation=leaf.rights.generation,
+        not_before=leaf.not_before,
+        not_after=leaf.not_after,
+        issuer=chain[0].spki,
+        serial=serial_text(leaf.certificate.serial_number),
+        chain=tuple((above.spki, below.serial) for below, above in itertools.pairwise(chain)),
+    )
+
+
+def _check_times(leaf: Leaf, chain: tuple[CertificateAuthority, ...], moment: float) -> None:
+    for authority in chain:
+        if not authority.not_before <= moment <= authority.not_after:
+            raise CredentialError("ca-expired", "a CA above it is expired, or not yet valid")
+        if leaf.not_before < authority.not_before or leaf.not_after > authority.not_after:
+            raise CredentialError("outlives-ca", "it is valid when a CA above it is not")
+
+
+def _check_constraints(leaf: Leaf, chain: tuple[CertificateAuthority, ...]) -> None:
+    for authority in chain:
+        _check_names(leaf.name, leaf.addresses, authority)
+
+
+def _check_names(name: str, addresses: tuple[Prefix, ...], authority: CertificateAuthority) -> None:
+    limits = authority.limits
+    if not authority.constraints.permits_name(name) or (
+        limits is not None and not under(name, limits.names)
+    ):
+        raise CredentialError("constraints", "its name is not one that its CA may give")
+    for address in addresses:
+        if not authority.constraints.permits_address(address) or (
+            limits is not None and not within(address, limits.networks)
+        ):
+            raise CredentialError("constraints", "an address is not one that its CA may give")
+
+
+def _check_signatures(leaf: Leaf, chain: tuple[CertificateAuthority, ...], moment: float) -> None:
+    """Ask the standard verifier, which must come to the very chain that we looked at."""
+    verifier = (
+        PolicyBuilder()
+        .store(Store([chain[-1].certificate]))
+        .time(datetime.datetime.fromtimestamp(moment, datetime.UTC))
+        .max_chain_depth(MAX_BETWEEN)
+        .build_client_verifier()
+    )
+    try:
+        with parsing():
+            found = verifier.verify(leaf.certificate, [x.certificate for x in chain[:-1]])
+    except VerificationError as error:
+        # What it says may quote the certificate; the signature is what is left to be wrong.
+        if "signature" in str(error):
+            raise CredentialError("signature", "a signature in its chain is wrong") from None
+        raise CredentialError("chain", "the standard verifier refuses its chain") from None
+    if found.chain != [leaf.certificate, *(x.certificate for x in chain)]:
+        raise CredentialError("chain", "the standard verifier found another chain")
+
+
+def _check_rights(leaf: Leaf, chain: tuple[CertificateAuthority, ...], network: bytes) -> None:
+    """Each level is a subset of the one above."""
+    below = leaf.rights
+    for authority in chain:
+        below = _check_level(below, authority, network, frozenset(leaf.rights.groups))
+    if leaf.rights.network != network:
+        raise CredentialError("network", "it is for another network")
+
+
+def _check_level(
+    below: Rights, authority: CertificateAuthority, network: bytes, groups: frozenset[str]
+) -> Rights:
+    """What `authority` may grant, if it grants all that is below it.
+
+    An anchor with stated limits may lack our extension, and has no prefixes then. Limits bind the
+    leaf, whose `groups` these are, and not what stands between.
+    """
+    limits, above = authority.limits, authority.rights
+    if above is None:
+        if limits is None:
+            raise CredentialError("ca-no-rights", "a CA above it may grant nothing")
+        above = Rights(network, 0, below.groups)
+    if below.network != above.network:
+        raise CredentialError("network", "its network is not that of its CA")
+    if not set(below.groups) <= set(above.groups):
+        raise CredentialError("groups", "it has a group that its CA may not give")
+    if not all(within(prefix, above.prefixes) for prefix in below.prefixes):
+        raise CredentialError("prefixes", "it has a prefix that its CA may not give")
+    if limits is not None and not groups <= set(limits.groups):
+        raise CredentialError("groups", "it has a group outside the limits of its CA")
+    return above
+
+
+def _time_text(seconds: float) -> str:
+    """A time in UTC as a person reads it."""
+    return datetime.datetime.fromtimestamp(seconds, datetime.UTC).strftime("%Y-%m-%d %H:%M:%SZ")
