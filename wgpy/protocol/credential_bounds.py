@@ -107,6 +107,8 @@ class RefusedLately:
 
     def has(self, key: PublicKey, address: bytes, now: float) -> bool:
         """Whether this key was refused at this address lately."""
+        if not self._until:
+            return False
         until = self._until.get((key, source_of(address)))
         if until is None or until <= now:
             return False

@@ -10,7 +10,7 @@ whole. Parsers raise ParseError and nothing else; `reason` in it is `malformed` 
 
 import struct
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import Enum, IntEnum
 from typing import Final
 
 from wgpy.protocol.constants import (
@@ -34,11 +34,13 @@ MAX_NAME_LENGTH: Final = 253
 MAX_LABEL_LENGTH: Final = 63
 MAX_TOKEN_LENGTH: Final = 700
 
-_LETTERS_DIGITS: Final = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789")
-_BASE64URL: Final = _LETTERS_DIGITS | frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ-_")
+_LETTERS_DIGITS: Final = b"abcdefghijklmnopqrstuvwxyz0123456789"
+_HYPHEN: Final = ord("-")
+_LDH: Final = _LETTERS_DIGITS + b"-."
+_BASE64URL: Final = _LETTERS_DIGITS + b"ABCDEFGHIJKLMNOPQRSTUVWXYZ-_"
 
 
-class FieldType(Enum):
+class FieldType(IntEnum):
     """The fields of version 1. ISSUER is a hint, which may be ignored; the rest may not."""
 
     ISSUER = 0x01
@@ -48,6 +50,7 @@ class FieldType(Enum):
     TOKEN = 0x84
 
 
+_KNOWN: Final = frozenset(int(each) for each in FieldType)
 # From here on, who does not know a field must refuse the message.
 MUST_UNDERSTAND: Final = 0x80
 
@@ -148,27 +151,30 @@ def parse_response_payload(data: bytes) -> ResponsePayload | None:
 def _pack(network: bytes, wanted: str | None, offer: Offer | None) -> bytes:
     if len(network) != NETWORK_LENGTH:
         raise ValueError(f"a network is {NETWORK_LENGTH} bytes; this has {len(network)}")
-    fields: list[tuple[FieldType, bytes | None]] = []
+    packed = bytes([VERSION]) + network
+    # In ascending order of types.
+    if offer is not None:
+        if fault := _offer_fault(offer):
+            raise ValueError(fault)
+        packed += _field(FieldType.ISSUER, offer.issuer)
     if wanted is not None:
         name = wanted.encode("ascii", "replace")
         if fault := _name_fault(name):
             raise ValueError(fault)
-        fields.append((FieldType.NAME, name))
+        packed += _field(FieldType.NAME, name)
     if offer is not None:
-        if fault := _offer_fault(offer):
-            raise ValueError(fault)
         certificate = offer.kind is OfferKind.CERTIFICATE
-        kind = FieldType.CERTIFICATE if certificate else FieldType.TOKEN
-        fields += [
-            (kind, offer.body),
-            (FieldType.ISSUER, offer.issuer),
-            (FieldType.INTERMEDIATE, offer.intermediate),
-        ]
-    fields.sort(key=lambda each: each[0].value)
-    packed = (
-        _FIELD.pack(kind.value, len(value)) + value for kind, value in fields if value is not None
-    )
-    return bytes([VERSION]) + network + b"".join(packed)
+        packed += _field(FieldType.CERTIFICATE if certificate else FieldType.TOKEN, offer.body)
+        packed += _field(FieldType.INTERMEDIATE, offer.intermediate)
+    return packed
+
+
+def _field(kind: FieldType, value: bytes | None) -> bytes:
+    if value is None:
+        return b""
+    if len(value) > CREDENTIAL_INITIATION_LENGTH:
+        raise ValueError(f"a credential of {len(value)} bytes is too long to be sent")
+    return _FIELD.pack(kind, len(value)) + value
 
 
 def _pad(packed: bytes, length: int) -> bytes:
@@ -177,7 +183,7 @@ def _pad(packed: bytes, length: int) -> bytes:
     return packed.ljust(length, b"\0")
 
 
-def _parse(data: bytes) -> tuple[bytes, dict[FieldType, bytes]]:
+def _parse(data: bytes) -> tuple[bytes, dict[int, bytes]]:
     """From the version on: the network, and the fields that are known."""
     start = 1 + NETWORK_LENGTH
     if len(data) < start:
@@ -187,14 +193,13 @@ def _parse(data: bytes) -> tuple[bytes, dict[FieldType, bytes]]:
     return data[1:start], _fields(data, start)
 
 
-def _fields(data: bytes, position: int) -> dict[FieldType, bytes]:
-    known = {each.value: each for each in FieldType}
-    found: dict[FieldType, bytes] = {}
+def _fields(data: bytes, position: int) -> dict[int, bytes]:
+    found: dict[int, bytes] = {}
     last = 0
     while position < len(data):
         number = data[position]
         if number == 0:
-            if any(data[position:]):
+            if data.count(0, position) != len(data) - position:
                 raise ParseError("the padding is not zeros")
             break
         if number <= last:
@@ -207,14 +212,14 @@ def _fields(data: bytes, position: int) -> dict[FieldType, bytes]:
         position = start + length
         if position > len(data):
             raise ParseError(f"field {number:#04x} is longer than what is left")
-        if number in known:
-            found[known[number]] = data[start:position]
+        if number in _KNOWN:
+            found[number] = data[start:position]
         elif number >= MUST_UNDERSTAND:
             raise ParseError(f"field {number:#04x} must be understood and is not known")
     return found
 
 
-def _offer(fields: dict[FieldType, bytes]) -> Offer | None:
+def _offer(fields: dict[int, bytes]) -> Offer | None:
     certificate, token = fields.get(FieldType.CERTIFICATE), fields.get(FieldType.TOKEN)
     intermediate, issuer = fields.get(FieldType.INTERMEDIATE), fields.get(FieldType.ISSUER)
     if certificate is not None and token is not None:
@@ -244,7 +249,7 @@ def _offer_fault(offer: Offer) -> str | None:
     if len(offer.body) > MAX_TOKEN_LENGTH:
         return f"a token is at most {MAX_TOKEN_LENGTH} bytes; this has {len(offer.body)}"
     parts = offer.body.split(b".")
-    if len(parts) != 3 or not all(part and _BASE64URL.issuperset(part) for part in parts):
+    if len(parts) != 3 or not all(parts) or b"".join(parts).translate(None, _BASE64URL):
         return "a token is three parts of base64url with dots between"
     return None
 
@@ -253,11 +258,11 @@ def _name_fault(name: bytes) -> str | None:
     """Lower-case letters, digits and hyphens in labels (RFC 5890 section 2.3.1), no final dot."""
     if not 0 < len(name) <= MAX_NAME_LENGTH:
         return f"a name is 1 to {MAX_NAME_LENGTH} bytes; this has {len(name)}"
+    if name.translate(None, _LDH):
+        return "a name has lower-case letters, digits, hyphens and dots only"
     for label in name.split(b"."):
         if not 0 < len(label) <= MAX_LABEL_LENGTH:
             return f"a label of a name is 1 to {MAX_LABEL_LENGTH} bytes; this has {len(label)}"
-        if not (_LETTERS_DIGITS | {0x2D}).issuperset(label):
-            return "a name has lower-case letters, digits, hyphens and dots only"
-        if not {label[0], label[-1]} <= _LETTERS_DIGITS:
+        if label[0] == _HYPHEN or label[-1] == _HYPHEN:
             return "a label of a name begins and ends with a letter or a digit"
     return None

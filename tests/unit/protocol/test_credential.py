@@ -174,6 +174,7 @@ def test_a_response_need_not_be_padded():
         ({"offer": Offer(OfferKind.CERTIFICATE, b"x", None, bytes(31))}, "issuer"),
         ({"offer": Offer(OfferKind.CERTIFICATE, bytes(1033))}, "1 bytes too long"),
         ({"offer": Offer(OfferKind.CERTIFICATE, bytes(600), bytes(430))}, "1 bytes too long"),
+        ({"offer": Offer(OfferKind.CERTIFICATE, bytes(70_000))}, "70000 bytes is too long"),
         ({"offer": Offer(OfferKind.TOKEN, b"a.b." + b"c" * 697)}, "700"),
         ({"offer": Offer(OfferKind.TOKEN, b"a.b.c", b"x")}, "issuer's certificate"),
         ({"offer": Offer(OfferKind.TOKEN, b"a..c")}, "base64url"),
