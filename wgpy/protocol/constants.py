@@ -9,6 +9,8 @@ from typing import Final
 
 CONSTRUCTION: Final = b"Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s"
 IDENTIFIER: Final = b"WireGuard v1 zx2c4 Jason@zx2c4.com"
+# The prologue of wgpy's own handshake, in the place of IDENTIFIER (docs/protocol.md).
+CREDENTIAL_PROLOGUE: Final = b"wgpy v1 credential handshake"
 LABEL_MAC1: Final = b"mac1----"
 LABEL_COOKIE: Final = b"cookie--"
 
@@ -19,6 +21,10 @@ TYPE_RESPONSE: Final = 2
 TYPE_COOKIE_REPLY: Final = 3
 TYPE_TRANSPORT: Final = 4
 
+# wgpy's own (docs/protocol.md).
+TYPE_CREDENTIAL_INITIATION: Final = 0x10
+TYPE_CREDENTIAL_RESPONSE: Final = 0x11
+
 KEY_LENGTH: Final = 32
 TAG_LENGTH: Final = 16
 MAC_LENGTH: Final = 16
@@ -28,6 +34,12 @@ COOKIE_NONCE_LENGTH: Final = 24
 INITIATION_LENGTH: Final = 148
 RESPONSE_LENGTH: Final = 92
 COOKIE_REPLY_LENGTH: Final = 64
+# One length for every credential, so that sizes tell nothing; IPv6 carries it unfragmented
+# everywhere, with a relay's header too.
+CREDENTIAL_INITIATION_LENGTH: Final = 1200
+# Without a payload, and never longer than what it answers.
+CREDENTIAL_RESPONSE_MIN_LENGTH: Final = 92
+CREDENTIAL_RESPONSE_MAX_LENGTH: Final = CREDENTIAL_INITIATION_LENGTH
 TRANSPORT_HEADER_LENGTH: Final = 16
 TRANSPORT_OVERHEAD: Final = TRANSPORT_HEADER_LENGTH + TAG_LENGTH
 KEEPALIVE_LENGTH: Final = TRANSPORT_OVERHEAD

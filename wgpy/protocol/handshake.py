@@ -6,7 +6,8 @@
     .finish(response)         ◄── response  ──    .respond()
       TransportKeys                                 TransportKeys
 
-Everything that does not authenticate raises HandshakeError, and nothing else.
+Everything that does not authenticate raises HandshakeError, and nothing else. `Begun` and `Read`
+are what both handshakes share, this one and that with credentials (credential_handshake.py).
 """
 
 import struct
@@ -18,6 +19,7 @@ from noise.exceptions import NoiseMaxNonceError, NoiseValueError
 from wgpy.keys import PresharedKey, PrivateKey, PublicKey
 from wgpy.protocol import noise
 from wgpy.protocol.constants import (
+    CREDENTIAL_PROLOGUE,
     KEY_LENGTH,
     TIMESTAMP_LENGTH,
     TYPE_INITIATION,
@@ -68,7 +70,7 @@ class Local:
     """Our side: the interface's key pair and what follows from it. The private key goes into a key
     object; the one given stays its owner's. Raises ValueError for zeros, which mean no key."""
 
-    __slots__ = ("initial_hash", "key_pair", "mac1_key", "public")
+    __slots__ = ("credential_hash", "initial_hash", "key_pair", "mac1_key", "public")
 
     def __init__(self, private: PrivateKey) -> None:
         if private.is_zero():
@@ -77,6 +79,7 @@ class Local:
         self.public = PublicKey(self.key_pair.public_bytes)
         self.mac1_key = mac1_key(self.public)
         self.initial_hash = noise.initial_hash(bytes(self.public))
+        self.credential_hash = noise.initial_hash(bytes(self.public), CREDENTIAL_PROLOGUE)
 
     def wipe(self) -> None:
         """Let the key object go, which OpenSSL wipes as it frees it.
@@ -120,30 +123,45 @@ class Remote:
         return _NO_PSK if self.psk is None else bytes(self.psk)
 
 
-class Initiator:
-    """A handshake that we began. `message` is the initiation without its macs, 116 bytes."""
+class Begun:
+    """A handshake that we began, of either kind. `message` is what was sent, without its macs."""
 
     __slots__ = ("_ephemeral", "_finished", "_remote", "_snapshot", "message", "sender")
 
     def __init__(
         self,
         remote: Remote,
+        head: bytes,
         sender: int,
-        message: bytes,
-        ephemeral: noise.KeyPair25519,
-        snapshot: tuple[bytes, bytes],
+        payload: bytes,
+        ephemeral: bytes,
+        initial_hash: bytes,
     ) -> None:
-        self.message = message
+        """Write message 1 behind `head`. Raises HandshakeError for a peer's key of low order."""
+        handshake = noise.Handshake(
+            initiator=True, static=remote.local.key_pair, handshake_hash=initial_hash
+        )
+        self._ephemeral = noise.KeyPair25519.from_private_bytes(ephemeral)
+        handshake.rs = remote.key_pair()
+        handshake.e = self._ephemeral
+        message = bytearray(head)
+        try:
+            handshake.write_message(payload, message)
+        except _REFUSALS as error:
+            raise _refused("the peer's public key cannot be used", error) from None
+        self.message = bytes(message)
         self.sender = sender
         self._remote = remote
-        self._ephemeral = ephemeral
-        self._snapshot = snapshot
+        self._snapshot = handshake.snapshot()
         self._finished = False
 
-    def finish(self, response: Response) -> TransportKeys:
-        """Read the response (whitepaper 5.4.3). Raises HandshakeError, after which the right
-        response is still accepted: a forged one must not end a handshake in progress."""
-        if self._finished or response.receiver != self.sender:
+    def _read_answer(self, receiver: int, sealed: bytes) -> tuple[bytes, TransportKeys]:
+        """Message 2 from its ephemeral key on: its payload and the session's keys.
+
+        Raises HandshakeError, after which the right answer is still accepted: a forged one must
+        not end a handshake in progress.
+        """
+        if self._finished or receiver != self.sender:
             raise HandshakeError("a response to no handshake of ours")
         remote = self._remote
         handshake = noise.Handshake.resume(
@@ -153,15 +171,27 @@ class Initiator:
         handshake.set_psk(remote.psk_bytes())
         payload = bytearray()
         try:
-            first, second = handshake.read_message(
-                response.ephemeral + response.sealed_empty, payload
-            )
+            first, second = handshake.read_message(sealed, payload)
         except _REFUSALS as error:
             raise _refused("a response does not authenticate", error) from None
+        return bytes(payload), TransportKeys(send=bytearray(first.k), receive=bytearray(second.k))
+
+
+class Initiator(Begun):
+    """A handshake that we began. `message` is the initiation without its macs, 116 bytes."""
+
+    __slots__ = ()
+
+    def finish(self, response: Response) -> TransportKeys:
+        """Read the response (whitepaper 5.4.3). Raises HandshakeError, after which the right
+        response is still accepted."""
+        payload, keys = self._read_answer(
+            response.receiver, response.ephemeral + response.sealed_empty
+        )
         if payload:
             raise HandshakeError("a response carries a payload")
         self._finished = True
-        return TransportKeys(send=bytearray(first.k), receive=bytearray(second.k))
+        return keys
 
 
 def initiate(remote: Remote, *, sender: int, timestamp: bytes, ephemeral: bytes) -> Initiator:
@@ -169,37 +199,41 @@ def initiate(remote: Remote, *, sender: int, timestamp: bytes, ephemeral: bytes)
     private key of 32 random bytes. Raises HandshakeError if the peer's key is of low order."""
     if len(timestamp) != TIMESTAMP_LENGTH:
         raise ValueError(f"a timestamp is {TIMESTAMP_LENGTH} bytes; this has {len(timestamp)}")
-    handshake = noise.Handshake(
-        initiator=True,
-        static=remote.local.key_pair,
-        handshake_hash=noise.initial_hash(bytes(remote.public_key)),
-    )
-    key_pair = noise.KeyPair25519.from_private_bytes(ephemeral)
-    handshake.rs = remote.key_pair()
-    handshake.e = key_pair
-    message = bytearray(_INITIATION_HEAD.pack(TYPE_INITIATION, sender))
-    try:
-        handshake.write_message(timestamp, message)
-    except _REFUSALS as error:
-        raise _refused("the peer's public key cannot be used", error) from None
-    return Initiator(remote, sender, bytes(message), key_pair, handshake.snapshot())
+    head = _INITIATION_HEAD.pack(TYPE_INITIATION, sender)
+    initial_hash = noise.initial_hash(bytes(remote.public_key))
+    return Initiator(remote, head, sender, timestamp, ephemeral, initial_hash)
 
 
-class Responder:
-    """An initiation that we read as far as its sender's static key. `sender` is their index."""
+class Read:
+    """Message 1 of either kind, read as far as its sender's static key. `sender` is their index."""
 
-    __slots__ = ("_handshake", "_local", "_message", "_remote", "sender", "static")
+    __slots__ = ("_handshake", "_local", "_remote", "_sealed", "sender", "static")
 
-    def __init__(self, local: Local, message: Initiation, handshake: noise.Handshake) -> None:
-        self.sender = message.sender
+    def __init__(
+        self, local: Local, initial_hash: bytes, sender: int, keys: bytes, sealed: bytes
+    ) -> None:
+        """`keys` are the ephemeral and the sealed static key, 80 bytes; `sealed` is the payload.
+
+        Raises HandshakeError.
+        """
+        handshake = noise.Handshake(
+            initiator=False, static=local.key_pair, handshake_hash=initial_hash
+        )
+        # The library wants a pre-shared key from the start; whose it is shows after message 1.
+        handshake.set_psk(_NO_PSK)
+        try:
+            handshake.read_first_part(keys)
+        except _REFUSALS as error:
+            raise _refused("an initiation does not authenticate", error) from None
+        self.sender = sender
         self.static = PublicKey(handshake.rs.public_bytes)
         self._local = local
-        self._message = message
+        self._sealed = sealed
         self._handshake: noise.Handshake | None = handshake
         self._remote: Remote | None = None
 
-    def authenticate(self, remote: Remote) -> bytes:
-        """Prove that the sender holds its static key; returns its timestamp, 12 bytes. Once only.
+    def _open(self, remote: Remote) -> bytes:
+        """Prove that the sender holds its static key; returns what it sealed. Once only.
 
         Raises HandshakeError, after which this object is of no more use.
         """
@@ -209,10 +243,10 @@ class Responder:
         if remote.public_key != self.static or remote.local is not self._local:
             self._handshake = None
             raise HandshakeError("an initiation of another peer")
-        timestamp = bytearray()
+        payload = bytearray()
         try:
             handshake.rs = remote.key_pair()
-            handshake.read_message(self._message.sealed_timestamp, timestamp)
+            handshake.read_message(self._sealed, payload)
         except HandshakeError:
             self._handshake = None
             raise
@@ -220,13 +254,14 @@ class Responder:
             self._handshake = None
             raise _refused("an initiation does not authenticate", error) from None
         self._remote = remote
-        return bytes(timestamp)
+        return bytes(payload)
 
-    def respond(self, *, sender: int, ephemeral: bytes) -> tuple[bytes, TransportKeys]:
-        """The response without its macs, 60 bytes, and the session's keys (whitepaper 5.4.3).
+    def _answer(
+        self, type_number: int, sender: int, ephemeral: bytes, payload: bytes
+    ) -> tuple[bytes, TransportKeys]:
+        """Message 2 without its macs, and the session's keys. Once only, after `_open`.
 
-        Takes our index and a fresh private key of 32 random bytes. Once only, and only after
-        `authenticate`. Raises HandshakeError.
+        Raises HandshakeError.
         """
         handshake, remote = self._handshake, self._remote
         if handshake is None or remote is None:
@@ -234,12 +269,33 @@ class Responder:
         self._handshake = None
         handshake.e = noise.KeyPair25519.from_private_bytes(ephemeral)
         handshake.set_psk(remote.psk_bytes())
-        message = bytearray(_RESPONSE_HEAD.pack(TYPE_RESPONSE, sender, self.sender))
+        message = bytearray(_RESPONSE_HEAD.pack(type_number, sender, self.sender))
         try:
-            first, second = handshake.write_message(b"", message)
+            first, second = handshake.write_message(payload, message)
         except _REFUSALS as error:
             raise _refused("an initiation cannot be answered", error) from None
         return bytes(message), TransportKeys(send=bytearray(second.k), receive=bytearray(first.k))
+
+
+class Responder(Read):
+    """An initiation that we read as far as its sender's static key. `sender` is their index."""
+
+    __slots__ = ()
+
+    def authenticate(self, remote: Remote) -> bytes:
+        """Prove that the sender holds its static key; returns its timestamp, 12 bytes. Once only.
+
+        Raises HandshakeError, after which this object is of no more use.
+        """
+        return self._open(remote)
+
+    def respond(self, *, sender: int, ephemeral: bytes) -> tuple[bytes, TransportKeys]:
+        """The response without its macs, 60 bytes, and the session's keys (whitepaper 5.4.3).
+
+        Takes our index and a fresh private key of 32 random bytes. Once only, and only after
+        `authenticate`. Raises HandshakeError.
+        """
+        return self._answer(TYPE_RESPONSE, sender, ephemeral, b"")
 
 
 def read_initiation(local: Local, message: Initiation) -> Responder:
@@ -247,13 +303,5 @@ def read_initiation(local: Local, message: Initiation) -> Responder:
 
     The caller looks the key up among its peers and goes on with `authenticate`.
     """
-    handshake = noise.Handshake(
-        initiator=False, static=local.key_pair, handshake_hash=local.initial_hash
-    )
-    # The library wants a pre-shared key from the start; whose it is shows only after message 1.
-    handshake.set_psk(_NO_PSK)
-    try:
-        handshake.read_first_part(message.ephemeral + message.sealed_static)
-    except _REFUSALS as error:
-        raise _refused("an initiation does not authenticate", error) from None
-    return Responder(local, message, handshake)
+    keys = message.ephemeral + message.sealed_static
+    return Responder(local, local.initial_hash, message.sender, keys, message.sealed_timestamp)

@@ -27,7 +27,12 @@ _COOKIE_REPLY = struct.Struct("<II24s32s")
 
 
 class ParseError(Exception):
-    """Bytes from the network that are not the message they were taken for."""
+    """Bytes from the network that are not the message they were taken for. `reason` names a
+    counter."""
+
+    def __init__(self, text: str, reason: str = "malformed") -> None:
+        super().__init__(text)
+        self.reason = reason
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,12 +7,13 @@ module supplies the functions under it and prepares what is the same for every h
   cost, because one hash of a handshake is a block or two.
 - Private keys are cryptography's key objects, made once for each key. The static-static secret is
   made once for each peer (whitepaper 5.4.2) and handed to the token `ss`.
-- The name and the prologue are hashed once, at import. The pattern is parsed once.
+- The name and each prologue are hashed once. The pattern is parsed once.
 - A cipher is made when it is used: of the eight keys of a handshake, three seal anything.
 
 Every Diffie-Hellman result of 32 zero bytes is refused, in each of the four, in both roles.
 """
 
+import functools
 import hashlib
 import hmac
 from typing import Final
@@ -171,9 +172,15 @@ _FIRST, _SECOND = _TEMPLATE.pattern.tokens
 _FIRST_PARTS: Final = (_FIRST[:-1], _FIRST[-1:])
 
 
+@functools.cache
+def _named(prologue: bytes) -> bytes:
+    """The handshake hash of the name and a prologue: ours are two."""
+    return hash_(_CHAIN + prologue)
+
+
 def initial_hash(responder_public: bytes, prologue: bytes = IDENTIFIER) -> bytes:
     """The handshake hash before message 1: the name, the prologue, the responder's key (5.4.2)."""
-    return hash_(hash_(_CHAIN + prologue) + responder_public)
+    return hash_(_named(prologue) + responder_public)
 
 
 class _Protocol(NoiseProtocol):  # type: ignore[misc]

@@ -11,6 +11,14 @@ from wgpy.keys import PresharedKey, PublicKey
 from wgpy.protocol import tai64n
 from wgpy.protocol.constants import MIN_INITIATION_INTERVAL
 from wgpy.protocol.cookie import CookieGenerator
+from wgpy.protocol.credential import CredentialResponse
+from wgpy.protocol.credential_handshake import (
+    CredentialInitiator,
+    CredentialResponder,
+    Random,
+)
+from wgpy.protocol.credential_handshake import initiate as initiate_with_credential
+from wgpy.protocol.credential_payload import InitiationPayload, Offer, ResponsePayload
 from wgpy.protocol.handshake import (
     HandshakeError,
     Initiator,
@@ -58,7 +66,7 @@ class Peer:
         # Our index of the handshake that we began and that is under way.
         self.initiation_index: int | None = None
         self.last_stamp: bytes | None = None
-        self._initiator: Initiator | None = None
+        self._initiator: Initiator | CredentialInitiator | None = None
         self._greatest_stamp: bytes | None = None
         self._last_accepted: float | None = None
 
@@ -70,10 +78,7 @@ class Peer:
         The previous handshake under way is forgotten; its index was in `initiation_index` before
         the call and is the caller's to free. `ephemeral` is 32 random bytes, used once.
         """
-        stamp = tai64n.next_stamp(self.last_stamp, wall_ns)
-        # Counted as sent even if the key cannot be used: the next try is then 5 s away as well.
-        self.timers.initiation_sent(now)
-        self.forget_handshake()
+        stamp = self._begin(wall_ns, now)
         initiator = initiate(self.remote, sender=index, timestamp=stamp, ephemeral=ephemeral)
         self.last_stamp = stamp
         self._initiator = initiator
@@ -85,7 +90,7 @@ class Peer:
 
         Raises HandshakeError, and the handshake stays under way for the right response.
         """
-        if self._initiator is None:
+        if not isinstance(self._initiator, Initiator):
             raise HandshakeError("a response to no handshake of ours")
         keys = self._initiator.finish(message)
         self.forget_handshake()
@@ -97,6 +102,58 @@ class Peer:
         """Take a cookie, if it answers our last message. It is used at the next retry, not before
         (whitepaper 6.6), and says nothing about where the peer is."""
         return self.cookie.consume(reply, now)
+
+    def credential_initiation(
+        self,
+        *,
+        index: int,
+        network: bytes,
+        wanted: str | None,
+        offer: Offer | None,
+        random: Random,
+        wall_ns: int,
+        now: float,
+    ) -> bytes:
+        """A new initiation with a credential, 1,200 bytes; otherwise as `initiation`.
+
+        Also raises ValueError for what cannot be sent. `random(n)` returns n unpredictable bytes.
+        """
+        stamp = self._begin(wall_ns, now)
+        payload = InitiationPayload(stamp, network, wanted, offer)
+        initiator = initiate_with_credential(
+            self.remote, sender=index, payload=payload, random=random
+        )
+        self.last_stamp = stamp
+        self._initiator = initiator
+        self.initiation_index = index
+        return self.cookie.add_macs(initiator.message, now)
+
+    def consume_credential_response(
+        self, message: CredentialResponse
+    ) -> tuple[TransportKeys, int, ResponsePayload | None]:
+        """The session's keys, the peer's index, and what it offers, unverified.
+
+        The caller examines the offer and then calls `credential_accepted`, or wipes the keys and
+        calls `forget_handshake`. Raises HandshakeError, and the handshake stays under way; raises
+        ParseError for an authentic response that is malformed, and it does not.
+        """
+        if not isinstance(self._initiator, CredentialInitiator):
+            raise HandshakeError("a response to no handshake of ours")
+        keys, payload = self._initiator.finish(message)
+        return keys, message.sender, payload
+
+    def credential_accepted(self, now: float) -> None:
+        """Called when the offer in a response was accepted. Our index belongs to the session."""
+        self.forget_handshake()
+        self.timers.session_derived(now)
+        self.timers.handshake_complete(now)
+
+    def _begin(self, wall_ns: int, now: float) -> bytes:
+        """Forget the handshake under way; returns the stamp of the next one."""
+        # Counted as sent even if the key cannot be used: the next try is then 5 s away as well.
+        self.timers.initiation_sent(now)
+        self.forget_handshake()
+        return tai64n.next_stamp(self.last_stamp, wall_ns)
 
     # --- The peer begins ---
 
@@ -125,6 +182,35 @@ class Peer:
         message, keys = responder.respond(sender=index, ephemeral=ephemeral)
         self.timers.session_derived(now)
         return self.cookie.add_macs(message, now), keys
+
+    def credential_response(
+        self,
+        responder: CredentialResponder,
+        *,
+        index: int,
+        payload: ResponsePayload | None,
+        random: Random,
+        now: float,
+    ) -> tuple[bytes, TransportKeys]:
+        """The response to an initiation whose credential was accepted, and the session's keys.
+
+        As `response`, but the next key pair is installed gated. Raises HandshakeError, and
+        ValueError for what cannot be sent.
+        """
+        message, keys = responder.respond(sender=index, payload=payload, random=random)
+        self.timers.session_derived(now)
+        return self.cookie.add_macs(message, now), keys
+
+    @property
+    def greatest_stamp(self) -> bytes | None:
+        """The greatest stamp of the peer's that we accepted, of either kind of initiation."""
+        return self._greatest_stamp
+
+    def raise_stamp(self, stamp: bytes) -> None:
+        """Accept no stamp up to this one, of 12 bytes, from now on: there is one mark for each
+        key, whichever kind of initiation raised it."""
+        if self._greatest_stamp is None or stamp > self._greatest_stamp:
+            self._greatest_stamp = stamp
 
     # --- Changes ---
 

@@ -1,4 +1,4 @@
-"""How many handshake messages one source may cost us, while under load (whitepaper 5.3)."""
+"""How many handshake messages one source may cost us (whitepaper 5.3)."""
 
 from typing import Final
 
@@ -14,7 +14,7 @@ MAX_SOURCES: Final = 65_536
 _MAPPED_PREFIX: Final = bytes(10) + b"\xff\xff"
 
 
-def _source(address: bytes) -> bytes:
+def source_of(address: bytes) -> bytes:
     """IPv4 addresses count one by one, IPv6 by /64: a host is commonly given a whole /64."""
     if len(address) == 4:
         return address
@@ -24,16 +24,37 @@ def _source(address: bytes) -> bytes:
 
 
 class RateLimiter:
-    """A token bucket for each source. `refused` and `table_full` count what was not allowed.
+    """A token bucket for each source: `burst` at once, then `per_second`.
+    `refused` and `table_full` count what was not allowed.
 
     Sources are kept in two generations that change places every FORGET_AFTER, so forgetting costs
     nothing for each source, however many a flood brings; one is known for one to two seconds.
     """
 
-    __slots__ = ("_capacity", "_old", "_turned", "_young", "refused", "table_full")
+    __slots__ = (
+        "_burst",
+        "_capacity",
+        "_old",
+        "_per_second",
+        "_turned",
+        "_young",
+        "refused",
+        "table_full",
+    )
 
-    def __init__(self, capacity: int = MAX_SOURCES) -> None:
+    def __init__(
+        self,
+        capacity: int = MAX_SOURCES,
+        *,
+        per_second: float = INITIATIONS_PER_SECOND,
+        burst: float = BURST,
+    ) -> None:
+        """Raises ValueError for a bucket that would be forgotten before it is full again."""
+        if burst > per_second * FORGET_AFTER:
+            raise ValueError(f"a bucket must be full again after {FORGET_AFTER} s")
         self._capacity = capacity
+        self._per_second = float(per_second)
+        self._burst = float(burst)
         # Source to (when last seen, tokens then).
         self._young: dict[bytes, tuple[float, float]] = {}
         self._old: dict[bytes, tuple[float, float]] = {}
@@ -50,16 +71,16 @@ class RateLimiter:
         A new source is refused when the table is full, and counted in `table_full`.
         """
         self._forget(now)
-        source = _source(address)
+        source = source_of(address)
         bucket = self._young.get(source) or self._old.pop(source, None)
         if bucket is None:
             if len(self) >= self._capacity:
                 self.table_full += 1
                 return False
-            tokens = float(BURST)
+            tokens = self._burst
         else:
             seen, left = bucket
-            tokens = min(float(BURST), left + max(0.0, now - seen) * INITIATIONS_PER_SECOND)
+            tokens = min(self._burst, left + max(0.0, now - seen) * self._per_second)
         allowed = tokens >= 1.0
         self._young[source] = (now, tokens - 1.0 if allowed else tokens)
         if not allowed:

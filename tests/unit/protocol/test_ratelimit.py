@@ -27,6 +27,18 @@ def test_a_burst_of_five_then_twenty_a_second():
     assert 198 <= passed <= 202
 
 
+def test_other_numbers():
+    limiter = RateLimiter(per_second=2, burst=2)
+    assert allowed(limiter, V4, 10.0, 9) == 2
+    assert not limiter.allow(V4, 10.49)
+    assert limiter.allow(V4, 10.501)
+
+
+def test_a_bucket_is_not_forgotten_before_it_is_full_again():
+    with pytest.raises(ValueError, match="full again"):
+        RateLimiter(per_second=2, burst=3)
+
+
 def test_refusals_do_not_postpone_the_next_token():
     limiter = RateLimiter()
     allowed(limiter, V4, 0.0, 5)

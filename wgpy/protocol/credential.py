@@ -1,0 +1,96 @@
+"""The two messages of the handshake with credentials on the wire (docs/protocol.md).
+
+    0x10  type sender ephemeral(32) sealed_static(48) sealed_payload(1080) mac1(16) mac2(16)
+    0x11  type sender receiver ephemeral(32) sealed_payload(16 to 1124) mac1(16) mac2(16)
+
+Integers are little-endian, and the type is one u32, as in messages.py. A 0x10 is 1,200 bytes; a
+0x11 is 92 to 1,200. Parsers raise ParseError and nothing else.
+"""
+
+import struct
+from dataclasses import dataclass
+
+from wgpy.protocol.constants import (
+    CREDENTIAL_INITIATION_LENGTH,
+    CREDENTIAL_RESPONSE_MAX_LENGTH,
+    CREDENTIAL_RESPONSE_MIN_LENGTH,
+    TYPE_CREDENTIAL_INITIATION,
+    TYPE_CREDENTIAL_RESPONSE,
+)
+from wgpy.protocol.messages import ParseError, message_type
+
+_INITIATION = struct.Struct("<II32s48s1080s16s16s")
+_RESPONSE_HEAD = struct.Struct("<III32s")
+_RESPONSE_MACS = struct.Struct("16s16s")
+
+
+@dataclass(frozen=True, slots=True)
+class CredentialInitiation:
+    """Type 0x10, 1,200 bytes, from the initiator. `sender` is the initiator's index."""
+
+    sender: int
+    ephemeral: bytes
+    sealed_static: bytes
+    sealed_payload: bytes
+    mac1: bytes
+    mac2: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class CredentialResponse:
+    """Type 0x11, 92 to 1,200 bytes. `receiver` is the initiator's index, `sender` the other's."""
+
+    sender: int
+    receiver: int
+    ephemeral: bytes
+    sealed_payload: bytes
+    mac1: bytes
+    mac2: bytes
+
+
+def parse_credential_initiation(data: bytes) -> CredentialInitiation:
+    """Read 1,200 bytes. Raises ParseError."""
+    if len(data) != CREDENTIAL_INITIATION_LENGTH:
+        raise ParseError(
+            f"a credential initiation is {CREDENTIAL_INITIATION_LENGTH} bytes; this has {len(data)}"
+        )
+    if message_type(data) != TYPE_CREDENTIAL_INITIATION:
+        raise ParseError(f"a credential initiation has type 16; this has {message_type(data)}")
+    return CredentialInitiation(*_INITIATION.unpack(data)[1:])
+
+
+def parse_credential_response(data: bytes) -> CredentialResponse:
+    """Read 92 to 1,200 bytes. Raises ParseError."""
+    if not CREDENTIAL_RESPONSE_MIN_LENGTH <= len(data) <= CREDENTIAL_RESPONSE_MAX_LENGTH:
+        raise ParseError(
+            f"a credential response is {CREDENTIAL_RESPONSE_MIN_LENGTH} to "
+            f"{CREDENTIAL_RESPONSE_MAX_LENGTH} bytes; this has {len(data)}"
+        )
+    if message_type(data) != TYPE_CREDENTIAL_RESPONSE:
+        raise ParseError(f"a credential response has type 17; this has {message_type(data)}")
+    _, sender, receiver, ephemeral = _RESPONSE_HEAD.unpack_from(data)
+    macs = len(data) - _RESPONSE_MACS.size
+    mac1, mac2 = _RESPONSE_MACS.unpack_from(data, macs)
+    sealed = data[_RESPONSE_HEAD.size : macs]
+    return CredentialResponse(sender, receiver, ephemeral, sealed, mac1, mac2)
+
+
+def pack_credential_initiation(message: CredentialInitiation) -> bytes:
+    """The 1,200 bytes of a credential initiation."""
+    return _INITIATION.pack(
+        TYPE_CREDENTIAL_INITIATION,
+        message.sender,
+        message.ephemeral,
+        message.sealed_static,
+        message.sealed_payload,
+        message.mac1,
+        message.mac2,
+    )
+
+
+def pack_credential_response(message: CredentialResponse) -> bytes:
+    """The 92 to 1,200 bytes of a credential response."""
+    head = _RESPONSE_HEAD.pack(
+        TYPE_CREDENTIAL_RESPONSE, message.sender, message.receiver, message.ephemeral
+    )
+    return head + message.sealed_payload + _RESPONSE_MACS.pack(message.mac1, message.mac2)
