@@ -11,7 +11,11 @@ from wgpy.device.uapi import DeviceState
 
 
 def from_state(state: DeviceState) -> Config:
-    """The configuration that an interface has: what `showconf` and `save` write."""
+    """The configuration that an interface has: what `showconf` and `save` write.
+
+    Peers that came in by their credentials are none of it: their right to be here ends by itself,
+    and a file would make it last.
+    """
     return Config(
         InterfaceConfig(
             private_key=state.private_key,
@@ -27,8 +31,24 @@ def from_state(state: DeviceState) -> Config:
                 persistent_keepalive=peer.persistent_keepalive or None,
             )
             for peer in state.peers
+            if not peer.admitted
         ),
     )
+
+
+def left_out(config: Config) -> str | None:
+    """What a configuration says that no .conf file can, in words; None if there is no such thing.
+
+    Names of peers are left out of this: they are for people.
+    """
+    parts = []
+    if config.authority is not None:
+        parts.append("[authority]")
+    if config.identity is not None:
+        parts.append("[identity]")
+    if any(peer.expectation is not None for peer in config.peers):
+        parts.append("credential")
+    return ", ".join(parts) or None
 
 
 def conf_text(config: Config, *, quick: bool) -> str:
