@@ -25,7 +25,7 @@ def run(args: argparse.Namespace) -> int:
         warnings = loaded.warnings
         lost = left_out(loaded.config)
         if lost is not None:
-            warnings.append(f"{path}: wg(8) knows nothing of {lost}: left out")
+            warnings.append(f"{lost}; `wgpy syncconf --strip` takes the whole file")
     else:
         text = strip_conf(read_text(path), path)
         warning = exposure_warning(path)

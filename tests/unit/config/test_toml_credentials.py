@@ -339,12 +339,21 @@ def test_strip_is_for_wg_and_says_what_it_leaves_out(
     place.chmod(0o600)
     assert main(["strip", str(place)]) == 0
     out, err = capsys.readouterr()
-    assert out == (
-        f"[Interface]\nPrivateKey = {PRIVATE}\n\n[Peer]\nPublicKey = {PEER}\n\n"
-        f"[Peer]\nPublicKey = {OTHER}\n"
-    )
+    assert out == f"[Interface]\nPrivateKey = {PRIVATE}\n\n"
     assert err == (
-        f"wgpy: warning: {place}: wg(8) knows nothing of [authority], [identity], credential: "
-        "left out\n"
+        f"wgpy: warning: {place}: a .conf file knows no credentials: left out [authority], "
+        "[identity], 2 peers with credential = true; `wgpy syncconf --strip` takes the whole file\n"
     )
     assert left_out(parse(K, "quick")[0]) is None
+
+
+def test_a_peer_that_must_prove_itself_does_not_become_an_ordinary_one() -> None:
+    peers = [
+        PeerState(PublicKey.from_base64(PEER), expectation=Expectation("a.mesh")),
+        PeerState(PublicKey.from_base64(OTHER)),
+    ]
+    config = from_state(DeviceState(peers=peers))
+    assert conf_text(config, quick=False) == f"[Interface]\n\n[Peer]\nPublicKey = {OTHER}\n"
+    assert left_out(config) == (
+        "a .conf file knows no credentials: left out 1 peer with credential = true"
+    )
