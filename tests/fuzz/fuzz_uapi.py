@@ -3,8 +3,9 @@
     python tests/fuzz/fuzz_uapi.py -max_total_time=30
 
 Needs the `fuzz` extra (atheris). Arguments are libFuzzer's. The first byte chooses: a connection's
-bytes into the server's framer, cut where the input says; or an answer into the client. Only
-UapiError may be raised, and whatever was understood must come back the same when it is written.
+bytes into the server's framer, cut where the input says; an answer into the client; or the JSON of
+one of our own keys into both. Only UapiError may be raised, and whatever was understood must come
+back the same when it is written.
 """
 
 import sys
@@ -21,6 +22,9 @@ with atheris.instrument_imports(include=["wgpy"]):
         parse_state,
     )
     from wgpy.device.uapi_framing import Framer, SetRequest
+
+
+OWN_KEYS = ("wgpy_authority", "wgpy_identity", "wgpy_credential", "wgpy_claims")
 
 
 def server(data: bytes) -> None:
@@ -43,10 +47,26 @@ def client(data: bytes) -> None:
     assert parse_state(format_state(state) + format_errno(0)) == state
 
 
+def own_key(data: bytes) -> None:
+    """The first byte chooses the key, the rest is its value."""
+    if not data:
+        return
+    key = OWN_KEYS[data[0] % len(OWN_KEYS)]
+    line = f"{key}=".encode() + data[1:].replace(b"\n", b" ") + b"\n"
+    peer = b"public_key=" + b"ab" * 32 + b"\n"
+    before = peer if key == "wgpy_credential" else b""
+    server(b"\0set=1\n" + before + line + b"\n")
+    client(before + line + b"errno=0\n\n")
+    client(peer + line + b"errno=0\n\n")
+
+
+MODES = (client, server, own_key)
+
+
 def one_input(data: bytes) -> None:
     """What libFuzzer calls."""
     if data:
-        (server if data[0] & 1 else client)(data[1:])
+        MODES[data[0] % len(MODES)](data[1:])
 
 
 def main() -> None:

@@ -27,6 +27,7 @@ DEBIAN = {
     "qemu-system-x86_64": "qemu-system-x86",
     "setpriv": "util-linux",
     "tshark": "tshark",
+    "unshare": "util-linux",
     "wg": "wireguard-tools",
     "wg-quick": "wireguard-tools",
     "wireguard-go": "wireguard-go",

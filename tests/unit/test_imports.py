@@ -28,8 +28,21 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "wgpy.protocol.keypair",
     ),
     "linux": ("wgpy.ip", "wgpy.datapath.endpoint"),
-    "device": ("wgpy.ip", "wgpy.keys", "wgpy.protocol", "wgpy.datapath", "wgpy.linux"),
-    "config": ("wgpy.ip", "wgpy.keys", "wgpy.device.uapi"),
+    "device": (
+        "wgpy.ip",
+        "wgpy.keys",
+        "wgpy.protocol",
+        "wgpy.datapath",
+        "wgpy.linux",
+        "wgpy.identity",
+    ),
+    "config": (
+        "wgpy.ip",
+        "wgpy.keys",
+        "wgpy.device.uapi",
+        "wgpy.identity.settings",
+        "wgpy.identity.words",
+    ),
     "quick": (
         "wgpy.ip",
         "wgpy.keys",

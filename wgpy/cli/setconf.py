@@ -4,7 +4,7 @@ import argparse
 
 from wgpy.cli import print_error
 from wgpy.cli.set import look_up
-from wgpy.config.load import load
+from wgpy.config.load import find, load
 from wgpy.config.sync import add_change, set_change, sync_change
 from wgpy.device import client
 from wgpy.device.uapi import DeviceChange
@@ -14,6 +14,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of the three commands."""
     parser.add_argument("interface", metavar="INTERFACE", help="the interface to change")
     parser.add_argument("file", metavar="FILE", help="a configuration as wg(8) reads it, or TOML")
+    parser.add_argument(
+        "--strip",
+        action="store_true",
+        help="pass over what only `wgpy up` understands; FILE may be an interface's name",
+    )
     epilogues = {
         "setconf": "What the file does not mention is reset, and peers it lacks are removed.",
         "addconf": "What the file does not mention stays as it is.",
@@ -24,7 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Read the whole file, then send one request; returns the exit code."""
-    loaded = load(args.file, "wg")
+    # A whole file, and not the output of `strip`: that form cannot speak of credentials.
+    loaded = load(find(args.file), "quick") if args.strip else load(args.file, "wg")
     for warning in loaded.warnings:
         print_error(f"warning: {warning}")
     change: DeviceChange

@@ -6,13 +6,15 @@ With a daemon of ours, the pretty form has a few lines more; `--json` has everyt
 import argparse
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from wgpy.cli import style
 from wgpy.cli.errors import CommandError
 from wgpy.device import client
-from wgpy.device.uapi import DeviceState, PeerState, UapiError
+from wgpy.device.uapi import ClaimsSummary, DeviceState, PeerState, UapiError
+from wgpy.identity.settings import AuthoritySettings, Expectation, IdentitySettings
+from wgpy.ip import Prefix
 from wgpy.keys import PublicKey
 
 NONE: Final = "(none)"
@@ -110,6 +112,16 @@ def pretty(name: str, state: DeviceState, now: int) -> str:
     if state.offloads:
         on = ", ".join(name for name, is_on in state.offloads.items() if is_on)
         out.append(style.label("offloads", on or NONE))
+    if state.authority is not None:
+        accepts = _coloured(state.authority.accept)
+        out.append(style.label("network", state.authority.network.hex()))
+        out.append(style.label("accepts", f"{accepts} by credential"))
+    if state.claims is not None:
+        out.extend(_claims_lines(state.claims, now))
+    elif state.identity is not None:
+        out.append(
+            style.label("identity", state.identity.certificate or state.identity.token or NONE)
+        )
     # The latest handshake first, those that never had one last, otherwise as they come.
     peers = sorted(state.peers, key=lambda peer: peer.last_handshake, reverse=True)
     out.extend("\n" + _pretty_peer(peer, now) for peer in peers)
@@ -118,6 +130,10 @@ def pretty(name: str, state: DeviceState, now: int) -> str:
 
 def _pretty_peer(peer: PeerState, now: int) -> str:
     out = [style.heading("peer", peer.public_key.base64(), style.YELLOW)]
+    if peer.claims is not None:
+        out.extend(_claims_lines(peer.claims, now))
+    elif peer.expectation is not None:
+        out.append(style.label("expected", _expected(peer.expectation)))
     if peer.preshared_key is not None:
         psk = style.HIDDEN if style.hides_keys() else peer.preshared_key.base64()
         out.append(style.label("preshared key", psk))
@@ -126,9 +142,7 @@ def _pretty_peer(peer: PeerState, now: int) -> str:
     if peer.endpoint_name is not None:
         host, port = peer.endpoint_name
         out.append(style.label("endpoint name", f"{host}:{port}"))
-    slash = f"{style.CYAN}/{style.RESET}"
-    prefixes = [str(prefix).replace("/", slash) for prefix in peer.allowed_ips]
-    out.append(style.label("allowed ips", ", ".join(prefixes) or NONE))
+    out.append(style.label("allowed ips", _coloured(peer.allowed_ips) or NONE))
     if peer.last_handshake[0]:
         out.append(style.label("latest handshake", style.ago(peer.last_handshake[0], now)))
     if peer.rx_bytes or peer.tx_bytes:
@@ -138,6 +152,31 @@ def _pretty_peer(peer: PeerState, now: int) -> str:
         interval = style.duration(peer.persistent_keepalive)
         out.append(style.label("persistent keepalive", f"every {interval}"))
     return "".join(out)
+
+
+def _claims_lines(claims: ClaimsSummary, now: int) -> list[str]:
+    serial = f"serial {claims.serial}, " if claims.serial else ""
+    if claims.expiry > now:
+        ends = f"expires in {style.leading(claims.expiry - now)}"
+    else:
+        ends = f"{style.RED}expired{style.RESET}"
+    return [
+        style.label("name", claims.name),
+        style.label("groups", ", ".join(claims.groups) or NONE),
+        style.label(claims.kind.value, serial + ends),
+    ]
+
+
+def _expected(expectation: Expectation) -> str:
+    """What a configured peer must prove, while no session rests on it."""
+    if expectation.key_suffices:
+        return "the key, or a credential"
+    return f"a credential of {expectation.name}"
+
+
+def _coloured(prefixes: Iterable[Prefix]) -> str:
+    slash = f"{style.CYAN}/{style.RESET}"
+    return ", ".join(str(prefix).replace("/", slash) for prefix in prefixes)
 
 
 def _public_key(state: DeviceState) -> PublicKey | None:
@@ -277,6 +316,9 @@ def _device_json(state: DeviceState, hide: bool) -> dict[str, Any]:
         "datapath": state.datapath,
         "counters": state.counters,
         "offloads": state.offloads,
+        "authority": _authority_json(state.authority),
+        "identity": _identity_json(state.identity),
+        **_claims_json(state.claims),
     }
 
 
@@ -292,4 +334,54 @@ def _peer_json(peer: PeerState, hide: bool) -> dict[str, Any]:
         "transferTx": peer.tx_bytes,
         "persistentKeepalive": peer.persistent_keepalive or None,
         "allowedIps": [str(prefix) for prefix in peer.allowed_ips],
+        "admitted": peer.admitted,
+        "expects": _expectation_json(peer.expectation),
+        **_claims_json(peer.claims),
+    }
+
+
+def _authority_json(authority: AuthoritySettings | None) -> dict[str, Any] | None:
+    if authority is None:
+        return None
+    return {
+        "network": authority.network.hex(),
+        "accept": [str(prefix) for prefix in authority.accept],
+        "ca": [anchor.path for anchor in authority.anchors],
+        "intermediates": list(authority.intermediates),
+        "crl": list(authority.revocations),
+        "tokenIssuers": [issuer.jwks for issuer in authority.issuers],
+        "requireGroups": list(authority.require_groups),
+        "strict": authority.strict,
+    }
+
+
+def _identity_json(identity: IdentitySettings | None) -> dict[str, Any] | None:
+    if identity is None:
+        return None
+    return {
+        "certificate": identity.certificate,
+        "intermediate": identity.intermediate,
+        "token": identity.token,
+    }
+
+
+def _expectation_json(expectation: Expectation | None) -> dict[str, Any] | None:
+    if expectation is None:
+        return None
+    expect = "key" if expectation.key_suffices else "certificate"
+    return {"name": expectation.name, "expect": expect}
+
+
+def _claims_json(claims: ClaimsSummary | None) -> dict[str, Any]:
+    if claims is None:
+        return {"name": None, "groups": None, "credential": None}
+    return {
+        "name": claims.name,
+        "groups": list(claims.groups),
+        "credential": {
+            "kind": claims.kind.value,
+            "serial": claims.serial or None,
+            "issuer": claims.issuer.hex(),
+            "expires": claims.expiry,
+        },
     }

@@ -3,7 +3,8 @@
 import argparse
 import sys
 
-from wgpy.config.write import conf_text, from_state
+from wgpy.cli import print_error
+from wgpy.config.write import conf_text, from_state, left_out
 from wgpy.device import client
 
 
@@ -14,5 +15,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the configuration; returns the exit code."""
-    sys.stdout.write(conf_text(from_state(client.get(args.interface)), quick=False))
+    config = from_state(client.get(args.interface))
+    lost = left_out(config)
+    if lost is not None:
+        print_error(f"warning: {args.interface}: {lost}")
+    sys.stdout.write(conf_text(config, quick=False))
     return 0

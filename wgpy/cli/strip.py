@@ -5,7 +5,7 @@ import sys
 
 from wgpy.cli import print_error
 from wgpy.config.load import find, load, read_text
-from wgpy.config.write import conf_text, strip_conf
+from wgpy.config.write import conf_text, left_out, strip_conf
 from wgpy.keys import exposure_warning
 
 
@@ -23,6 +23,9 @@ def run(args: argparse.Namespace) -> int:
         loaded = load(path, "quick")
         text = conf_text(loaded.config, quick=False)
         warnings = loaded.warnings
+        lost = left_out(loaded.config)
+        if lost is not None:
+            warnings.append(f"{lost}; `wgpy syncconf --strip` takes the whole file")
     else:
         text = strip_conf(read_text(path), path)
         warning = exposure_warning(path)

@@ -67,6 +67,11 @@ def duration(seconds: int) -> str:
     return ", ".join(parts)
 
 
+def leading(seconds: int) -> str:
+    """A time over 0 s in its largest unit alone, rounded down: `6 days`."""
+    return duration(seconds).partition(", ")[0]
+
+
 def ago(then: int, now: int) -> str:
     """How long before `now` a moment was, both in seconds since the epoch."""
     if then == now:

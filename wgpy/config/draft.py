@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from wgpy.config.draft_credentials import AuthorityDraft, IdentityDraft
 from wgpy.config.errors import ConfigError, located
 from wgpy.config.model import (
     Config,
@@ -19,6 +20,8 @@ from wgpy.config.model import (
 )
 from wgpy.config.values import BadValueError, has_host_bits, parse_network, shown
 from wgpy.device.uapi import AllowedIpChange
+from wgpy.identity.settings import Expectation
+from wgpy.identity.words import is_dns_name
 from wgpy.ip import Prefix, mask
 from wgpy.keys import PresharedKey, PrivateKey, PublicKey
 
@@ -46,6 +49,12 @@ class PeerDraft:
     endpoint: EndpointSpec | None = None
     persistent_keepalive: int | None = None
     name: str | None = None
+    name_line: int | None = None
+    # `credential` and `expect`, and where they were written.
+    credential: bool = False
+    credential_line: int | None = None
+    expect: Literal["certificate", "key"] | None = None
+    expect_line: int | None = None
     # What was written, in order, with its lines; and whether it replaces what the peer has.
     changes: list[tuple[AllowedIpChange, int | None]] = field(default_factory=list)
     replace: bool = True
@@ -69,6 +78,8 @@ class Draft:
     hooks: dict[str, list[str]] = field(default_factory=dict)
     save_config: bool = False
     peers: list[PeerDraft] = field(default_factory=list)
+    authority: AuthorityDraft | None = None
+    identity: IdentityDraft | None = None
     warnings: list[str] = field(default_factory=list)
 
     def error(
@@ -110,6 +121,7 @@ class Draft:
         """The Config, once everything was read. Raises ConfigError."""
         self._check_addresses()
         peers = self._merge_peers()
+        expectations = {key: self._expectation(peer) for key, peer in peers.items()}
         allowed = self._share_out(peers)
         return Config(
             InterfaceConfig(
@@ -136,11 +148,58 @@ class Draft:
                     persistent_keepalive=peer.persistent_keepalive,
                     name=peer.name,
                     incremental=None if peer.replace else tuple(c for c, _ in peer.changes),
+                    expectation=expectations[key],
                 )
                 for key, peer in peers.items()
             ),
             self.path,
+            authority=None if self.authority is None else self.authority.finish(self.error),
+            identity=None if self.identity is None else self.identity.finish(self.error),
         )
+
+    def _expectation(self, peer: PeerDraft) -> Expectation | None:
+        """What a peer with `credential = true` must prove."""
+        if not peer.credential:
+            if peer.expect is not None:
+                raise self.error(
+                    peer.expect_line, "expect", "goes with credential = true", "write both or none"
+                )
+            return None
+        by_key = peer.expect == "key"
+        if peer.name is None and not by_key:
+            raise self.error(
+                peer.credential_line,
+                "credential",
+                "this peer has no name for its credential to carry",
+                'write name = "server.mesh", with the name in it',
+            )
+        if peer.name is not None and not is_dns_name(peer.name):
+            raise self.error(
+                peer.name_line,
+                "name",
+                f"{shown(peer.name)} is no name that a credential carries",
+                "write it as in the credential: lower-case letters, digits, hyphens and dots",
+            )
+        # What changes a running interface may leave these to what it has.
+        if self.mode == "quick":
+            self._check_expectation(peer, by_key)
+        return Expectation(peer.name, key_suffices=by_key)
+
+    def _check_expectation(self, peer: PeerDraft, by_key: bool) -> None:
+        if not by_key and self.authority is None:
+            raise self.error(
+                peer.credential_line,
+                "credential",
+                "there is no [authority] to judge this peer's credential by",
+                'write one, or expect = "key" if its public key suffices',
+            )
+        if by_key and self.identity is None:
+            raise self.error(
+                peer.credential_line,
+                "credential",
+                "there is no [identity], so neither side has a credential",
+                "write one, or leave credential out",
+            )
 
     def _check_addresses(self) -> None:
         # The kernel holds an IPv6 address once, whatever its length; an IPv4 one once per length.
@@ -175,6 +234,12 @@ class Draft:
             first.endpoint = peer.endpoint or first.endpoint
             if peer.persistent_keepalive is not None:
                 first.persistent_keepalive = peer.persistent_keepalive
+            if peer.credential_line is not None:
+                first.credential, first.credential_line = peer.credential, peer.credential_line
+            if peer.expect is not None:
+                first.expect, first.expect_line = peer.expect, peer.expect_line
+            if peer.name is not None:
+                first.name, first.name_line = peer.name, peer.name_line
             if peer.replace:
                 first.changes, first.replace = peer.changes, True
             else:

@@ -1,10 +1,11 @@
 """The typed model of a configuration. Both file formats are read into it, and it never changes."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from wgpy.device.uapi import AllowedIpChange
+from wgpy.identity.settings import AuthoritySettings, Expectation, IdentitySettings
 from wgpy.ip import Prefix, address_text, mask
 from wgpy.keys import PresharedKey, PrivateKey, PublicKey
 
@@ -81,12 +82,22 @@ class PeerConfig:
     # Free text for people (TOML only); it is never sent anywhere.
     name: str | None = None
     incremental: tuple[AllowedIpChange, ...] | None = None
+    # `credential = true` (TOML only): what it must prove, and that it uses no plain handshake.
+    expectation: Expectation | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """What one file says, and which file it was; None when it was no file."""
+    """What one file says, and which file it was; None when it was no file.
+
+    `authority` is who may come in by credential, `identity` the credential that is presented.
+    """
 
     interface: InterfaceConfig = InterfaceConfig()
     peers: tuple[PeerConfig, ...] = ()
     path: Path | None = None
+    authority: AuthoritySettings | None = None
+    identity: IdentitySettings | None = None
+    # Whether the file's format can speak of credentials. A .conf file cannot, and so leaves those
+    # of a running interface as they are; a TOML file without them says that there are none.
+    has_credentials: bool = field(default=False, compare=False)

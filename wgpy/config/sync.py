@@ -10,6 +10,7 @@ from wgpy.config.model import Config, EndpointSpec, PeerConfig
 from wgpy.device.uapi import (
     Address,
     AllowedIpChange,
+    Cleared,
     DeviceChange,
     DeviceState,
     PeerChange,
@@ -25,6 +26,9 @@ Resolve = Callable[[EndpointSpec], Address]
 def set_change(config: Config, resolve: Resolve, *, names: bool = False) -> DeviceChange:
     """What `setconf` asks for: the interface is as the file says, and has nothing else.
 
+    Peers that came in by their credentials stay, as long as the authority lets them. What a .conf
+    file cannot say, which is everything about credentials, stays as it is.
+
     `resolve` is called for each endpoint that is not an address. With `names` the daemon is
     wgpy's, and is told the name as well, to look it up again later.
     """
@@ -33,6 +37,8 @@ def set_change(config: Config, resolve: Resolve, *, names: bool = False) -> Devi
         private_key=interface.private_key or _no_private_key(),
         listen_port=interface.listen_port or 0,
         fwmark=interface.fwmark or 0,
+        authority=config.authority or _cleared(config),
+        identity=config.identity or _cleared(config),
         replace_peers=True,
         peers=[_whole_peer(peer, resolve, names=names) for peer in config.peers],
     )
@@ -45,6 +51,8 @@ def add_change(config: Config, resolve: Resolve, *, names: bool = False) -> Devi
         private_key=interface.private_key,
         listen_port=interface.listen_port,
         fwmark=interface.fwmark,
+        authority=config.authority,
+        identity=config.identity,
         peers=[_whole_peer(peer, resolve, names=names) for peer in config.peers],
     )
 
@@ -61,8 +69,9 @@ def sync_change(
 
     What is the same already is not sent, so that no session is disturbed. A pre-shared key or a
     keepalive that the file lacks is cleared. A file without a listen port asks for any port, which
-    the interface has. `keep_fwmark` leaves the mark alone if the file has none: `up` chooses one
-    for a default route, and the tunnel would carry itself without it.
+    the interface has. Peers that came in by their credentials stay, but one that the file now has
+    is made a configured one. `keep_fwmark` leaves the mark alone if the file has none: `up` chooses
+    one for a default route, and the tunnel would carry itself without it.
     """
     interface = config.interface
     change = DeviceChange()
@@ -74,19 +83,26 @@ def sync_change(
     fwmark = interface.fwmark or 0
     if fwmark != state.fwmark and not (keep_fwmark and interface.fwmark is None):
         change.fwmark = fwmark
+    if config.authority != state.authority:
+        change.authority = config.authority or _cleared(config)
+    if config.identity != state.identity:
+        change.identity = config.identity or _cleared(config)
     wanted = {peer.public_key for peer in config.peers}
+    # A configured peer goes when the file lacks it; one that was admitted, when the file has it.
     change.peers = [
         PeerChange(peer.public_key, remove=True)
         for peer in state.peers
-        if peer.public_key not in wanted
+        if peer.admitted == (peer.public_key in wanted)
     ]
-    present = {peer.public_key: peer for peer in state.peers}
+    present = {peer.public_key: peer for peer in state.peers if not peer.admitted}
     for peer in config.peers:
         now = present.get(peer.public_key)
         if now is None:
             change.peers.append(_whole_peer(peer, resolve, names=names))
             continue
         difference = _peer_difference(peer, now, resolve, names=names)
+        if peer.expectation != now.expectation:
+            difference.expectation = peer.expectation or _cleared(config)
         if difference != PeerChange(peer.public_key, update_only=True):
             change.peers.append(difference)
     return change
@@ -108,6 +124,7 @@ def _whole_peer(peer: PeerConfig, resolve: Resolve, *, names: bool) -> PeerChang
         peer.public_key,
         preshared_key=peer.preshared_key,
         persistent_keepalive=peer.persistent_keepalive,
+        expectation=peer.expectation,
     )
     _set_endpoint(change, peer, resolve, names=names)
     if peer.incremental is None:
@@ -170,6 +187,11 @@ def _set_allowed_ips(change: PeerChange, peer: PeerConfig, now: PeerState) -> No
     # To take one away alone (`allowed_ip=-CIDR`) is not understood by older daemons.
     change.replace_allowed_ips = True
     change.allowed_ips = [AllowedIpChange(prefix) for prefix in peer.allowed_ips]
+
+
+def _cleared(config: Config) -> Cleared | None:
+    """What is said of credentials by a file that has none."""
+    return Cleared.CLEARED if config.has_credentials else None
 
 
 def _no_private_key() -> PrivateKey:

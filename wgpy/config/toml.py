@@ -5,6 +5,7 @@ own (`private_key_file`, `preshared_key_file`), named relative to the configurat
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -12,9 +13,11 @@ import tomli
 
 from wgpy.config.conf import HOOKS
 from wgpy.config.draft import Draft, Mode, PeerDraft, Spelling
+from wgpy.config.draft_credentials import AuthorityDraft, IdentityDraft
 from wgpy.config.errors import ConfigError
 from wgpy.config.model import Config
-from wgpy.config.toml_keys import INTERFACE, PEER, Value
+from wgpy.config.toml_credentials import AUTHORITY, IDENTITY
+from wgpy.config.toml_keys import INTERFACE, PEER, Value, unknown_key
 from wgpy.config.toml_lines import Path as Place
 from wgpy.config.toml_lines import line_index
 from wgpy.config.values import BadValueError
@@ -24,6 +27,9 @@ _SPELLING: Final = Spelling("public_key", "allowed_ips", "address")
 
 # What only `wgpy up` understands, as wg-quick(8)'s own keys in a .conf file.
 QUICK_KEYS: Final = frozenset({"address", "dns", "mtu", "table", "save_config", *HOOKS.values()})
+
+# The tables that a file can have.
+SECTIONS: Final = ("interface", "peer", "authority", "identity")
 
 _KEY_HINTS: Final = {
     "private_key": "`wgpy genkey` makes one",
@@ -44,7 +50,7 @@ def parse(text: str, mode: Mode, path: Path | None = None) -> tuple[Config, list
         raise ConfigError(path, None, None, "this is not TOML that a person wrote") from None
     reader = _Reader(Draft(path, mode, _SPELLING), text)
     reader.document(document)
-    config = reader.draft.finish()
+    config = replace(reader.draft.finish(), has_credentials=True)
     return config, reader.draft.warnings
 
 
@@ -64,33 +70,40 @@ class _Reader:
     def document(self, document: Mapping[str, object]) -> None:
         """Read it all."""
         for key, value in document.items():
-            if key == "interface":
-                self._table((key,), value, INTERFACE, None)
-            elif key == "peer":
-                tables = self._list((key,), value, "write each peer under [[peer]]")
-                for index, table in enumerate(tables):
-                    peer = PeerDraft(self.line((key, index)))
-                    self.draft.peers.append(peer)
-                    self._table((key, index), table, PEER, peer)
-            else:
-                raise self._unknown((key,), ("interface", "peer"))
+            match key:
+                case "interface":
+                    self._table((key,), value, INTERFACE)
+                case "peer":
+                    tables = self._list((key,), value, "write each peer under [[peer]]")
+                    for index, table in enumerate(tables):
+                        peer = PeerDraft(self.line((key, index)))
+                        self.draft.peers.append(peer)
+                        self._table((key, index), table, PEER, peer)
+                case "authority":
+                    self.draft.authority = AuthorityDraft(self.line((key,)))
+                    self._table((key,), value, AUTHORITY)
+                case "identity":
+                    self.draft.identity = IdentityDraft(self.line((key,)))
+                    self._table((key,), value, IDENTITY)
+                case _:
+                    raise unknown_key(self.draft, self.line((key,)), key, SECTIONS)
 
     def _table(
         self,
         place: Place,
         table: object,
         known: Mapping[str, Callable[[Value], None]],
-        peer: PeerDraft | None,
+        peer: PeerDraft | None = None,
     ) -> None:
         if not isinstance(table, dict):
-            header = "[interface]" if peer is None else "[[peer]]"
+            header = f"[{place[0]}]" if peer is None else f"[[{place[0]}]]"
             raise self.draft.error(
                 self.line(place), str(place[0]), "is no table", f"write {header} and keys under it"
             )
         for key, value in table.items():
             if key not in known:
-                raise self._unknown((*place, key), tuple(known))
-            if key in QUICK_KEYS and self.draft.mode == "wg":
+                raise unknown_key(self.draft, self.line((*place, key)), key, tuple(known))
+            if key in QUICK_KEYS and known is INTERFACE and self.draft.mode == "wg":
                 raise self.draft.error(
                     self.line((*place, key)),
                     key,
@@ -110,13 +123,3 @@ class _Reader:
         if not isinstance(value, list):
             raise self.draft.error(self.line(place), str(place[-1]), "is no list", hint)
         return value
-
-    def _unknown(self, place: Place, known: tuple[str, ...]) -> ConfigError:
-        import difflib
-
-        key = str(place[-1])
-        # A long one may be a secret that lost its key; 24 characters are no whole one.
-        safe = key if len(key) <= 24 else None
-        close = difflib.get_close_matches(key.replace("-", "_").lower(), known, 1)
-        hint = f"did you mean {close[0]}?" if close else "remove it, or see wgpy.toml(5)"
-        return self.draft.error(self.line(place), safe, "is no key" if safe else "no key", hint)

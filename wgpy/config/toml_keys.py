@@ -48,6 +48,14 @@ class Value:
         self._place = place
         self._peer = peer
 
+    def inner(self, step: str | int, value: object, table: Mapping[str, object]) -> "Value":
+        """A value within this one: an element, which goes by this one's key, or a field."""
+        place = (*self._place, step)
+        found = Value(self.draft, self._line_of, place, value, self._peer, table)
+        if isinstance(step, int):
+            found.key = self.key
+        return found
+
     @property
     def peer(self) -> PeerDraft:
         """The peer that the value is of."""
@@ -101,17 +109,26 @@ class Value:
             except BadValueError as error:
                 raise self.draft.error(line, self.key, error.reason, error.hint) from None
 
+    def flag(self) -> bool:
+        """The value, which is true or false."""
+        if not isinstance(self.value, bool):
+            raise BadValueError("is neither true nor false", "write one of the two, without quotes")
+        return self.value
+
+    def path(self) -> Path:
+        """The file that the value names; a relative name starts from the configuration's place."""
+        written = self.text("a file's name in quotes")
+        if "\0" in written or not written:
+            raise BadValueError("is no file's name")
+        path = Path(written)
+        return path if self.draft.path is None else self.draft.path.parent / path
+
     def key_file(self) -> str:
         """The text of the key in the file that the value names."""
         other = self.key.removesuffix("_file")
         if other in self.table:
             raise BadValueError(f"{other} is given as well", "leave one of the two out")
-        written = self.text("a file's name in quotes")
-        if "\0" in written or not written:
-            raise BadValueError("is no file's name")
-        path = Path(written)
-        if self.draft.path is not None:
-            path = self.draft.path.parent / path
+        path = self.path()
         try:
             text = read_key_text(path)
         except OSError as error:
@@ -169,9 +186,7 @@ def _table(item: Value) -> None:
 
 
 def _save_config(item: Value) -> None:
-    if not isinstance(item.value, bool):
-        raise BadValueError("is neither true nor false", "write one of the two, without quotes")
-    if item.value:
+    if item.flag():
         raise BadValueError(
             "would write over your TOML file what the interface has at the end",
             "only .conf files are saved; leave it out",
@@ -205,7 +220,7 @@ def _name(item: Value) -> None:
     name = item.text()
     if not name.isprintable() or not 0 < len(name) <= MAX_NAME_LENGTH:
         raise BadValueError("is no name", f"write up to {MAX_NAME_LENGTH} printable characters")
-    item.peer.name = name
+    item.peer.name, item.peer.name_line = name, item.line
 
 
 def _public_key(item: Value) -> None:
@@ -234,6 +249,23 @@ def _keepalive(item: Value) -> None:
     item.peer.persistent_keepalive = parse_keepalive(item.text() if number is None else str(number))
 
 
+def _credential(item: Value) -> None:
+    item.peer.credential, item.peer.credential_line = item.flag(), item.line
+
+
+def _expect(item: Value) -> None:
+    match item.text():
+        case "certificate":
+            item.peer.expect = "certificate"
+        case "key":
+            item.peer.expect = "key"
+        case other:
+            raise BadValueError(
+                f"{shown(other)} is neither certificate nor key", "write one of the two in quotes"
+            )
+    item.peer.expect_line = item.line
+
+
 PEER: Final[dict[str, Callable[[Value], None]]] = {
     "name": _name,
     "public_key": _public_key,
@@ -242,4 +274,17 @@ PEER: Final[dict[str, Callable[[Value], None]]] = {
     "endpoint": _endpoint,
     "allowed_ips": _allowed_ips,
     "persistent_keepalive": _keepalive,
+    "credential": _credential,
+    "expect": _expect,
 }
+
+
+def unknown_key(draft: Draft, line: int | None, key: str, known: tuple[str, ...]) -> ConfigError:
+    """The error to raise for a key that is none of `known`."""
+    import difflib
+
+    # A long one may be a secret that lost its key; 24 characters are no whole one.
+    safe = key if len(key) <= 24 else None
+    close = difflib.get_close_matches(key.replace("-", "_").lower(), known, 1)
+    hint = f"did you mean {close[0]}?" if close else "remove it, or see wgpy.toml(5)"
+    return draft.error(line, safe, "is no key" if safe else "no key", hint)

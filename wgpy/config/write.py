@@ -4,14 +4,18 @@ from pathlib import Path
 from typing import Final
 
 from wgpy.config.conf import QUICK_KEYS, lower, parse_bool
-from wgpy.config.errors import ConfigError
+from wgpy.config.errors import ConfigError, located
 from wgpy.config.model import Config, EndpointSpec, InterfaceConfig, PeerConfig
 from wgpy.config.values import WHITESPACE, BadValueError
 from wgpy.device.uapi import DeviceState
 
 
 def from_state(state: DeviceState) -> Config:
-    """The configuration that an interface has: what `showconf` and `save` write."""
+    """The configuration that an interface has: what `showconf` and `save` write.
+
+    Peers that came in by their credentials are none of it: their right to be here ends by itself,
+    and a file would make it last.
+    """
     return Config(
         InterfaceConfig(
             private_key=state.private_key,
@@ -25,14 +29,38 @@ def from_state(state: DeviceState) -> Config:
                 allowed_ips=tuple(peer.allowed_ips),
                 endpoint=None if peer.endpoint is None else EndpointSpec(*peer.endpoint),
                 persistent_keepalive=peer.persistent_keepalive or None,
+                expectation=peer.expectation,
             )
             for peer in state.peers
+            if not peer.admitted
         ),
+        authority=state.authority,
+        identity=state.identity,
+        has_credentials=True,
+    )
+
+
+def left_out(config: Config) -> str | None:
+    """What of a configuration no .conf file can say, as a warning; None if it can say it all."""
+    parts = []
+    if config.authority is not None:
+        parts.append("[authority]")
+    if config.identity is not None:
+        parts.append("[identity]")
+    peers = sum(peer.expectation is not None for peer in config.peers)
+    if peers:
+        parts.append(f"{peers} peer{'s' if peers > 1 else ''} with credential = true")
+    if not parts:
+        return None
+    return located(
+        config.path, None, None, f"a .conf file knows no credentials: left out {', '.join(parts)}"
     )
 
 
 def conf_text(config: Config, *, quick: bool) -> str:
     """The text of a .conf file, secrets included; without `quick`, only what wg(8) reads.
+
+    A peer that must prove a credential is left out: as an ordinary one its key would suffice.
 
     Raises ConfigError for a hook of several lines, which TOML can hold and .conf cannot.
     """
@@ -47,8 +75,9 @@ def conf_text(config: Config, *, quick: bool) -> str:
     if interface.private_key is not None and not interface.private_key.is_zero():
         lines.append(f"PrivateKey = {interface.private_key.base64()}")
     sections = ["\n".join(lines) + "\n"]
-    sections += ["\n".join(_peer_lines(peer)) + "\n" for peer in config.peers]
-    if not config.peers:
+    peers = [peer for peer in config.peers if peer.expectation is None]
+    sections += ["\n".join(_peer_lines(peer)) + "\n" for peer in peers]
+    if not peers:
         sections.append("")
     return "\n".join(sections)
 

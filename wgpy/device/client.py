@@ -10,8 +10,9 @@ import os
 import socket
 from typing import Final
 
-from wgpy.device.uapi import SOCKET_DIRECTORY, DeviceChange, DeviceState, UapiError
+from wgpy.device.uapi import SOCKET_DIRECTORY, Cleared, DeviceChange, DeviceState, UapiError
 from wgpy.device.uapi_codec import format_change, parse_errno, parse_state
+from wgpy.identity.settings import Expectation
 
 _SUFFIX: Final = ".sock"
 
@@ -50,21 +51,20 @@ def get(name: str, directory: str = SOCKET_DIRECTORY) -> DeviceState:
         raise UapiError(error.code, f"{what}: {error.reason}") from None
 
 
-def is_wgpy(name: str, directory: str = SOCKET_DIRECTORY) -> bool:
-    """Whether the interface's daemon is wgpyd, which knows keys of our own. Raises UapiError."""
-    return get(name, directory).wgpy_version is not None
-
-
 def apply(name: str, change: DeviceChange, directory: str = SOCKET_DIRECTORY) -> None:
     """Change an interface. Raises UapiError.
 
-    `endpoint_name` is a key of wgpy's own that another daemon would refuse: it is sent only where
-    `is_wgpy` is true, and left out elsewhere.
+    Keys of wgpy's own, which another daemon would refuse, are sent only to wgpyd. Elsewhere names
+    of endpoints are left out, and credentials are refused: without them the interface would not do
+    what was asked.
     """
     what = f"Unable to modify interface {name}"
-    named = any(peer.endpoint_name is not None for peer in change.peers)
-    if named and not is_wgpy(name, directory):
-        change = _without_names(change)
+    if _has_own_keys(change):
+        state = get(name, directory)
+        try:
+            change = _for_daemon(change, state)
+        except UapiError as error:
+            raise UapiError(error.code, f"{what}: {error.reason}") from None
     answer = _ask(name, format_change(change).encode(), directory, what)
     try:
         parse_errno(answer)
@@ -74,14 +74,45 @@ def apply(name: str, change: DeviceChange, directory: str = SOCKET_DIRECTORY) ->
         ) from None
 
 
-def _without_names(change: DeviceChange) -> DeviceChange:
-    peers = [dataclasses.replace(peer, endpoint_name=None) for peer in change.peers]
+def _has_own_keys(change: DeviceChange) -> bool:
+    return (
+        change.authority is not None
+        or change.identity is not None
+        or any(peer.endpoint_name or peer.expectation for peer in change.peers)
+    )
+
+
+def _for_daemon(change: DeviceChange, state: DeviceState) -> DeviceChange:
+    """What to send to the daemon that has this state. To clear what it lacks needs no key."""
+    if isinstance(change.authority, Cleared) and state.authority is None:
+        change = dataclasses.replace(change, authority=None)
+    if isinstance(change.identity, Cleared) and state.identity is None:
+        change = dataclasses.replace(change, identity=None)
+    if state.wgpy_version is not None:
+        return change
+    if (
+        change.authority is not None
+        or change.identity is not None
+        or any(isinstance(peer.expectation, Expectation) for peer in change.peers)
+    ):
+        raise UapiError(
+            errno.EOPNOTSUPP,
+            "its daemon knows no credentials; only wgpyd takes [authority], [identity] and "
+            "`credential`",
+        )
+    peers = [
+        dataclasses.replace(peer, endpoint_name=None, expectation=None) for peer in change.peers
+    ]
     return dataclasses.replace(change, peers=peers)
 
 
 def _advice(code: int, change: DeviceChange) -> str:
     if code == errno.EADDRINUSE:
         return "; choose another listen port, or end what has this one"
+    # Whoever sent keys of wgpy's own was told the reason.
+    edits = any(not peer.remove for peer in change.peers)
+    if code == errno.EPERM and edits and not _has_own_keys(change):
+        return "; a peer that came in by its credential can be removed, and not changed"
     removes = any(allowed.remove for peer in change.peers for allowed in peer.allowed_ips)
     if code == errno.EINVAL and removes:
         return "; its daemon may be too old to remove single allowed IPs: give the whole list"

@@ -27,25 +27,27 @@ from wgpy.datapath.contract import (
     Roamed,
 )
 from wgpy.device.address import to_address, to_endpoint
+from wgpy.device.admissions import Admissions, CredentialSettings
 from wgpy.device.handshaker import Handshaker
 from wgpy.device.keylog import KeyLog
 from wgpy.device.peer import PeerEntry, PeerTable
+from wgpy.device.refusals import check_change
 from wgpy.device.uapi import (
     Address,
+    Cleared,
     DeviceChange,
     DeviceState,
     PeerChange,
     PeerState,
     UapiError,
 )
+from wgpy.identity.settings import Expectation
 from wgpy.keys import PresharedKey, PrivateKey, PublicKey
 from wgpy.protocol.constants import MAX_JITTER
 from wgpy.protocol.handshake import Local
 from wgpy.protocol.peer import Peer
 from wgpy.protocol.timers import Action
 
-# The kernel's MAX_PEERS_PER_DEVICE is 2^20; here a peer costs some 3 KB, so this is 200 MB.
-MAX_PEERS = 1 << 16
 # Initiations to one address of a name before the next address has its turn: one may get lost.
 TRIES_PER_ADDRESS = 2
 
@@ -66,7 +68,7 @@ class Device:
 
     `wall_ns` gives nanoseconds since the epoch, and `stamp_ns` those that go into initiations.
     `ask_name(key, name, port)` asks for the addresses of an endpoint that does not answer;
-    `resolved` takes the answer.
+    `resolved` takes the answer. `admissions` admits peers by their credentials.
     """
 
     def __init__(
@@ -80,6 +82,7 @@ class Device:
         random: Callable[[int], bytes] = os.urandom,
         ask_name: Callable[[PublicKey, str, int], None] | None = None,
         keylog: KeyLog | None = None,
+        admissions: Admissions | None = None,
     ) -> None:
         self._datapath = datapath
         self._bind = bind
@@ -87,6 +90,7 @@ class Device:
         self._wall_ns = wall_ns
         self._random = random
         self._ask_name = ask_name
+        self._credentials = CredentialSettings(admissions)
         self._peers = PeerTable()
         self._handshaker = Handshaker(
             datapath,
@@ -268,27 +272,29 @@ class Device:
 
     def apply(self, change: DeviceChange) -> None:
         """Carry out a `set=1` request. Raises UapiError, and has then changed nothing."""
-        self._check_room(change)
-        for peer in change.peers:
-            if peer.endpoint is not None:
-                to_endpoint(peer.endpoint)
+        check_change(change, self._peers)
+        self._credentials.check_peers(change)
+        put_into_force = self._prepare_credentials(change)
         self._set_sockets(change)
         if change.private_key is not None:
             self._set_private_key(change.private_key)
+        put_into_force()
         if change.replace_peers:
+            # Who was admitted stays, unless it is configured now: then the configuration counts.
+            named = {peer.public_key for peer in change.peers}
             for entry in list(self._peers.by_key.values()):
-                self._remove(entry)
+                if not entry.admitted or entry.key in named:
+                    self._remove(entry)
         for peer in change.peers:
             self._apply_peer(peer)
 
-    def _check_room(self, change: DeviceChange) -> None:
-        present = 0 if change.replace_peers else len(self._peers)
-        if present + len(change.peers) <= MAX_PEERS:
-            return
-        keys: set[PublicKey] = set() if change.replace_peers else set(self._peers.by_key)
-        keys.update(peer.public_key for peer in change.peers if not peer.remove)
-        if len(keys) > MAX_PEERS:
-            raise UapiError(errno.ENOSPC, f"an interface has at most {MAX_PEERS} peers")
+    def _prepare_credentials(self, change: DeviceChange) -> Callable[[], None]:
+        private, local = change.private_key, self._handshaker.local
+        if private is None or private == self._handshaker.private:
+            own = None if local is None else local.public
+            return self._credentials.prepare(change, own, own_changes=False)
+        own = None if private.is_zero() else private.public()
+        return self._credentials.prepare(change, own, own_changes=True)
 
     def _set_sockets(self, change: DeviceChange) -> None:
         """The mark first, so that new sockets never send without it; taken back with the port."""
@@ -343,6 +349,10 @@ class Device:
         _set_psk(entry, PresharedKey(bytes(32)))
         self._peers.remove(entry)
         self._datapath.remove_peer(entry.handle)
+        if entry.expectation is not None:
+            self._credentials.expect(entry.key, None)
+        if entry.admitted:
+            self._credentials.removed(entry.key)
 
     def _apply_peer(self, change: PeerChange) -> None:
         local = self._handshaker.local
@@ -367,6 +377,8 @@ class Device:
         return entry
 
     def _update(self, entry: PeerEntry, change: PeerChange) -> None:
+        if change.expectation is not None:
+            self._set_expectation(entry, change.expectation)
         if change.preshared_key is not None:
             _set_psk(entry, change.preshared_key)
         if change.endpoint is not None:
@@ -390,6 +402,15 @@ class Device:
                 self._datapath.send_keepalive(handle)
         self._look(entry, self._clock())
 
+    def _set_expectation(self, entry: PeerEntry, wanted: Expectation | Cleared) -> None:
+        expectation = None if isinstance(wanted, Cleared) else wanted
+        if expectation == entry.expectation:
+            return
+        # A session of the other kind must not go on: a key shakes hands in one way only.
+        self._drop_keys(entry)
+        entry.expectation = expectation
+        self._credentials.expect(entry.key, expectation)
+
     def _jitter(self) -> float:
         return int.from_bytes(self._random(4), "big") / 2**32 * MAX_JITTER
 
@@ -401,7 +422,7 @@ class Device:
         counters = self._datapath.counters()
         for name, value in self._handshaker.counters.items():
             counters[name] = counters.get(name, 0) + value
-        return DeviceState(
+        state = DeviceState(
             private_key=self._handshaker.private,
             own_public_key=local.public if local is not None else None,
             listen_port=self._port,
@@ -412,6 +433,8 @@ class Device:
             counters=dict(sorted(counters.items())),
             offloads=self._datapath.offloads(),
         )
+        self._credentials.show(state)
+        return state
 
     def _peer_state(self, entry: PeerEntry) -> PeerState:
         activity = self._datapath.activity(entry.handle)
@@ -426,6 +449,9 @@ class Device:
             rx_bytes=activity.rx_bytes,
             persistent_keepalive=entry.protocol.timers.persistent_keepalive,
             allowed_ips=self._datapath.allowed_ips(entry.handle),
+            admitted=entry.admitted,
+            expectation=entry.expectation,
+            claims=self._credentials.describe(entry.key),
         )
 
 

@@ -1,6 +1,7 @@
 """What the device keeps of one peer, and the tables to find it by."""
 
 from wgpy.datapath.contract import Endpoint, Handle
+from wgpy.identity.settings import Expectation
 from wgpy.keys import PublicKey
 from wgpy.protocol.peer import Peer
 
@@ -9,8 +10,10 @@ class PeerEntry:
     """One peer of the interface: the protocol's side, the data path's handle, and what is shown."""
 
     __slots__ = (
+        "admitted",
         "endpoint",
         "endpoint_name",
+        "expectation",
         "handle",
         "key",
         "last_handshake_ns",
@@ -24,6 +27,10 @@ class PeerEntry:
         self.key = key
         self.handle = handle
         self.protocol = protocol
+        # It came in by its credential: it is in no configuration, and no request edits it.
+        self.admitted = False
+        # What a configured peer must prove by a credential; None for an ordinary peer.
+        self.expectation: Expectation | None = None
         self.endpoint: Endpoint | None = None
         self.endpoint_name: tuple[str, int] | None = None
         # Nanoseconds since the epoch; 0 for never.

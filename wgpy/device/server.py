@@ -224,7 +224,8 @@ class UapiServer:
             self._interface.apply(request.change)
         except UapiError as error:
             _log.warning("UAPI: refused a request: %s", error)
-            return format_errno(error.code)
+            own = not isinstance(request, GetRequest) and request.own
+            return format_errno(error.code, error.reason if own else None)
         except Exception:
             # A fault of ours, or a system call's failure: the client hears of it, the daemon lives.
             _log.exception("UAPI: a request failed")

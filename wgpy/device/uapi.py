@@ -6,8 +6,11 @@ asks.
 
 import errno
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from enum import Enum
+from typing import Final, NamedTuple, Self
 
+from wgpy.identity.claims import Claims, Kind
+from wgpy.identity.settings import AuthoritySettings, Expectation, IdentitySettings
 from wgpy.ip import Prefix
 from wgpy.keys import PresharedKey, PrivateKey, PublicKey
 
@@ -41,6 +44,38 @@ class AllowedIpChange(NamedTuple):
     remove: bool = False
 
 
+class Cleared(Enum):
+    """What a change says of something that is to be no more, where None leaves it as it is."""
+
+    CLEARED = "off"
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimsSummary:
+    """What is shown of a verified credential. `expiry` is in seconds since the epoch."""
+
+    kind: Kind
+    name: str
+    groups: tuple[str, ...]
+    # A certificate's serial number in hexadecimal, or a token's jti, which may be empty.
+    serial: str
+    # SHA-256 of the issuer's SubjectPublicKeyInfo, 32 bytes.
+    issuer: bytes
+    expiry: int
+
+    @classmethod
+    def of(cls, claims: Claims) -> Self:
+        """The summary of verified claims, the groups in order."""
+        return cls(
+            claims.kind,
+            claims.name,
+            tuple(sorted(claims.groups)),
+            claims.serial,
+            claims.issuer,
+            int(claims.not_after),
+        )
+
+
 @dataclass(slots=True)
 class PeerChange:
     """What a `set=1` request says of one peer; None leaves a value as it is."""
@@ -53,17 +88,27 @@ class PeerChange:
     # wgpy's own key: the host name and port that the endpoint came from, to resolve again later.
     endpoint_name: tuple[str, int] | None = None
     persistent_keepalive: int | None = None
+    # wgpy's own key, `wgpy_credential`: it shakes hands with credentials, and must prove this.
+    expectation: Expectation | Cleared | None = None
     replace_allowed_ips: bool = False
     allowed_ips: list[AllowedIpChange] = field(default_factory=list)
 
 
 @dataclass(slots=True)
 class DeviceChange:
-    """What a `set=1` request says. A key of zeros clears the key, a fwmark of 0 the mark."""
+    """What a `set=1` request says. A key of zeros clears the key, a fwmark of 0 the mark.
+
+    `replace_peers` removes the peers that were configured. Those that came in by a credential
+    stay, unless the same request configures their key.
+    """
 
     private_key: PrivateKey | None = None
     listen_port: int | None = None
     fwmark: int | None = None
+    # wgpy's own keys, `wgpy_authority` and `wgpy_identity`: who may come in by credential, and
+    # which one is presented. They hold names of files, and no secret.
+    authority: AuthoritySettings | Cleared | None = None
+    identity: IdentitySettings | Cleared | None = None
     replace_peers: bool = False
     peers: list[PeerChange] = field(default_factory=list)
 
@@ -82,6 +127,11 @@ class PeerState:
     rx_bytes: int = 0
     persistent_keepalive: int = 0
     allowed_ips: list[Prefix] = field(default_factory=list)
+    # wgpy's own keys: it came in by its credential and is in no configuration; what a configured
+    # peer must prove; and what the credential says that the live session rests on.
+    admitted: bool = False
+    expectation: Expectation | None = None
+    claims: ClaimsSummary | None = None
 
 
 @dataclass(slots=True)
@@ -101,3 +151,7 @@ class DeviceState:
     counters: dict[str, int] = field(default_factory=dict)
     # And its offloads, `wgpy_offload=NAME on|off`: what moves many packets in one system call.
     offloads: dict[str, bool] = field(default_factory=dict)
+    # Who may come in by credential, which credential is presented, and what that one says.
+    authority: AuthoritySettings | None = None
+    identity: IdentitySettings | None = None
+    claims: ClaimsSummary | None = None

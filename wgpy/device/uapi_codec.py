@@ -1,10 +1,14 @@
 """The codec of the userspace API: `set=1` requests and `get=1` answers, between text and values.
 
 A request or an answer is lines of `key=value`, each ended by a single line feed; an empty line
-ends it. The keys are those of https://www.wireguard.com/xplatform/ and six of wgpy's own, which
+ends it. The keys are those of https://www.wireguard.com/xplatform/ and some of wgpy's own, which
 other programs ignore because they do not know them: `endpoint_name=HOST:PORT` of a peer, and in
 answers `own_public_key=HEX`, `wgpy_version=TEXT`, `datapath=NAME`, `wgpy_offload=NAME on|off` and
-`wgpy_counter=NAME N` of the device.
+`wgpy_counter=NAME N` of the device. Those about credentials are lines of JSON
+(`uapi_credentials.py`): `wgpy_authority` and `wgpy_identity` of the device and `wgpy_credential` of
+a peer, each `off` to clear it; in answers also `wgpy_claims` of both and `wgpy_admitted=true` of a
+peer. A request with such a key that is refused is answered with the reason after the errno,
+`wgpy_error=TEXT`; nobody else ever meets that line.
 
 Refusals carry the errno that wireguard-go answers with: EINVAL for an unknown key or a value that
 does not fit its key, EPROTO for a line that is no `key=value`, EIO for one that is too long.
@@ -17,11 +21,22 @@ from typing import Final
 
 from wgpy.device.uapi import (
     AllowedIpChange,
+    Cleared,
     DeviceChange,
     DeviceState,
     PeerChange,
     PeerState,
     UapiError,
+)
+from wgpy.device.uapi_credentials import (
+    format_authority,
+    format_claims,
+    format_expectation,
+    format_identity,
+    parse_authority,
+    parse_claims,
+    parse_expectation,
+    parse_identity,
 )
 from wgpy.device.uapi_values import (
     MAX_U16,
@@ -34,11 +49,16 @@ from wgpy.device.uapi_values import (
     parse_prefix,
     parse_true,
 )
+from wgpy.identity.settings import AuthoritySettings, Expectation, IdentitySettings
 from wgpy.keys import PresharedKey, PrivateKey, PublicKey
 
-# The longest line that means anything is an endpoint_name: 14 bytes of key, a DNS name of 253, a
-# port. Fifteen times that is malice or a mistake. wireguard-go's own bound is 64 KiB.
-MAX_LINE_LENGTH: Final = 4096
+# wireguard-go's own bound. The longest line that means anything is a wgpy_authority, whose JSON
+# has at most 60,000 characters.
+MAX_LINE_LENGTH: Final = 64 << 10
+# What is told of a refusal: a path of 4,096 bytes cannot fill a terminal with it.
+_MAX_REASON: Final = 1000
+_OWN_PREFIX: Final = "wgpy_"
+_CLEARED: Final = Cleared.CLEARED.value
 # 130,560 IPv6 prefixes take 7 MB, 100,000 peers with three prefixes each some 40 MB.
 MAX_REQUEST_LENGTH: Final = 64 << 20
 
@@ -50,9 +70,11 @@ class _UnknownKeyError(Exception):
 class ChangeParser:
     """Reads one `set=1` request piece by piece, so that a long one never holds up the daemon."""
 
-    __slots__ = ("_change", "_length", "_number", "_peer")
+    __slots__ = ("_change", "_length", "_number", "_peer", "own")
 
     def __init__(self) -> None:
+        # Whether there was a key of wgpy's own: then the client understands `wgpy_error`.
+        self.own = False
         self._change = DeviceChange()
         self._peer: PeerChange | None = None
         # The operation itself is line 1.
@@ -78,6 +100,7 @@ class ChangeParser:
                 if not equals:
                     # It may be half of a key line: nothing of it is repeated.
                     raise UapiError(errno.EPROTO, f"line {self._number} is no key=value")
+                self.own = self.own or key.startswith(_OWN_PREFIX)
                 if key == "public_key":
                     self._peer = PeerChange(PublicKey.from_hex(value))
                     self._change.peers.append(self._peer)
@@ -115,6 +138,12 @@ def _read_device_line(change: DeviceChange, key: str, value: str) -> None:
             change.fwmark = parse_number(value, MAX_U32)
         case "replace_peers":
             change.replace_peers = parse_true(value)
+        case "wgpy_authority":
+            cleared = value == _CLEARED
+            change.authority = Cleared.CLEARED if cleared else parse_authority(value)
+        case "wgpy_identity":
+            cleared = value == _CLEARED
+            change.identity = Cleared.CLEARED if cleared else parse_identity(value)
         case _:
             raise _UnknownKeyError
 
@@ -142,6 +171,9 @@ def _read_peer_line(peer: PeerChange, key: str, value: str) -> None:
             peer.remove = parse_true(value)
         case "update_only":
             peer.update_only = parse_true(value)
+        case "wgpy_credential":
+            cleared = value == _CLEARED
+            peer.expectation = Cleared.CLEARED if cleared else parse_expectation(value)
         case "protocol_version":
             if value != "1":
                 raise ValueError("the only version there is, is 1")
@@ -161,6 +193,16 @@ def format_change(change: DeviceChange) -> str:
         out.append(f"listen_port={change.listen_port}")
     if change.fwmark is not None:
         out.append(f"fwmark={change.fwmark}")
+    match change.authority:
+        case Cleared():
+            out.append(f"wgpy_authority={_CLEARED}")
+        case AuthoritySettings() as authority:
+            out.append(f"wgpy_authority={format_authority(authority)}")
+    match change.identity:
+        case Cleared():
+            out.append(f"wgpy_identity={_CLEARED}")
+        case IdentitySettings() as identity:
+            out.append(f"wgpy_identity={format_identity(identity)}")
     if change.replace_peers:
         out.append("replace_peers=true")
     for peer in change.peers:
@@ -177,6 +219,11 @@ def format_change(change: DeviceChange) -> str:
             out.append(f"endpoint_name={format_name(peer.endpoint_name)}")
         if peer.persistent_keepalive is not None:
             out.append(f"persistent_keepalive_interval={peer.persistent_keepalive}")
+        match peer.expectation:
+            case Cleared():
+                out.append(f"wgpy_credential={_CLEARED}")
+            case Expectation() as expectation:
+                out.append(f"wgpy_credential={format_expectation(expectation)}")
         if peer.replace_allowed_ips:
             out.append("replace_allowed_ips=true")
         out.extend(
@@ -205,6 +252,12 @@ def format_state(state: DeviceState) -> str:
         f"wgpy_offload={name} {'on' if on else 'off'}" for name, on in state.offloads.items()
     )
     out.extend(f"wgpy_counter={name} {count}" for name, count in state.counters.items())
+    if state.authority is not None:
+        out.append(f"wgpy_authority={format_authority(state.authority)}")
+    if state.identity is not None:
+        out.append(f"wgpy_identity={format_identity(state.identity)}")
+    if state.claims is not None:
+        out.append(f"wgpy_claims={format_claims(state.claims)}")
     for peer in state.peers:
         seconds, nanoseconds = peer.last_handshake
         psk = "0" * 64 if peer.preshared_key is None else peer.preshared_key.hex()
@@ -217,13 +270,25 @@ def format_state(state: DeviceState) -> str:
         out.append(f"last_handshake_time_sec={seconds}\nlast_handshake_time_nsec={nanoseconds}")
         out.append(f"tx_bytes={peer.tx_bytes}\nrx_bytes={peer.rx_bytes}")
         out.append(f"persistent_keepalive_interval={peer.persistent_keepalive}")
+        if peer.admitted:
+            out.append("wgpy_admitted=true")
+        if peer.expectation is not None:
+            out.append(f"wgpy_credential={format_expectation(peer.expectation)}")
+        if peer.claims is not None:
+            out.append(f"wgpy_claims={format_claims(peer.claims)}")
         out.extend(f"allowed_ip={prefix}" for prefix in peer.allowed_ips)
     return "\n".join(out) + "\n" if out else ""
 
 
-def format_errno(code: int) -> str:
-    """The end of an answer: errno 0 or, as wireguard-go writes it, a negative number."""
-    return f"errno={-code}\n\n"
+def format_errno(code: int, reason: str | None = None) -> str:
+    """The end of an answer: errno 0 or, as wireguard-go writes it, a negative number.
+
+    `reason` is only for who asked with a key of wgpy's own.
+    """
+    if reason is None:
+        return f"errno={-code}\n\n"
+    line = "".join(char if char.isprintable() else "?" for char in reason[:_MAX_REASON])
+    return f"errno={-code}\nwgpy_error={line}\n\n"
 
 
 def parse_errno(text: str) -> None:
@@ -241,6 +306,7 @@ def parse_state(text: str) -> DeviceState:
     state = DeviceState()
     peer: PeerState | None = None
     code: int | None = None
+    reason: str | None = None
     key = ""
     try:
         for line in text.split("\n"):
@@ -254,6 +320,8 @@ def parse_state(text: str) -> DeviceState:
                 state.peers.append(peer)
             elif key == "errno":
                 code = parse_number(value.removeprefix("-"), MAX_U16)
+            elif key == "wgpy_error":
+                reason = value
             elif peer is not None:
                 _read_peer_state(peer, key, value)
             else:
@@ -263,7 +331,7 @@ def parse_state(text: str) -> DeviceState:
     if code is None:
         raise UapiError(errno.EPROTO, "the daemon's answer breaks off")
     if code:
-        raise UapiError(code, os.strerror(code))
+        raise UapiError(code, reason or os.strerror(code))
     return state
 
 
@@ -290,6 +358,12 @@ def _read_device_state(state: DeviceState, key: str, value: str) -> None:
         case "wgpy_counter":
             name, _, count = value.rpartition(" ")
             state.counters[name] = parse_number(count, MAX_U64)
+        case "wgpy_authority":
+            state.authority = parse_authority(value, exact=False)
+        case "wgpy_identity":
+            state.identity = parse_identity(value, exact=False)
+        case "wgpy_claims":
+            state.claims = parse_claims(value)
 
 
 def _read_peer_state(peer: PeerState, key: str, value: str) -> None:
@@ -313,3 +387,9 @@ def _read_peer_state(peer: PeerState, key: str, value: str) -> None:
             peer.rx_bytes = parse_number(value, MAX_U64)
         case "persistent_keepalive_interval":
             peer.persistent_keepalive = parse_number(value, MAX_U16)
+        case "wgpy_admitted":
+            peer.admitted = parse_true(value)
+        case "wgpy_credential":
+            peer.expectation = parse_expectation(value, exact=False)
+        case "wgpy_claims":
+            peer.claims = parse_claims(value)

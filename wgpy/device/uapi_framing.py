@@ -15,9 +15,10 @@ class GetRequest:
 
 @dataclass(frozen=True, slots=True)
 class SetRequest:
-    """`set=1`, read to its empty line and free of errors."""
+    """`set=1`, read to its empty line and free of errors. `own`: with keys of wgpy's own."""
 
     change: DeviceChange
+    own: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,7 @@ class BadRequest:
     """A request that is refused; nothing of it may be applied."""
 
     error: UapiError
+    own: bool = False
 
 
 Request = GetRequest | SetRequest | BadRequest
@@ -104,12 +106,13 @@ class Framer:
         except UapiError as error:
             self._error = error
             # Release what was read of a request that may have been large.
-            self._parser = ChangeParser()
+            own, self._parser = self._parser.own, ChangeParser()
+            self._parser.own = own
 
     def _finish(self) -> Request:
         operation, self._operation = self._operation, None
         if self._error is not None:
-            return BadRequest(self._error)
+            return BadRequest(self._error, self._parser.own)
         if operation == _GET:
             return GetRequest()
-        return SetRequest(self._parser.finish())
+        return SetRequest(self._parser.finish(), self._parser.own)

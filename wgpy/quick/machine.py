@@ -6,7 +6,7 @@ Undoing never relies on the step having been taken: a crash may have come before
 from typing import Protocol, assert_never
 
 from wgpy.device.uapi import DeviceState
-from wgpy.ip import parse_address
+from wgpy.ip import Prefix, parse_address
 from wgpy.linux import dns, firewall, routes
 from wgpy.linux.netlink import Link, LinkAddress, Netlink
 from wgpy.quick import daemon
@@ -69,7 +69,7 @@ class Machine:
             endpoint_mtus=tuple(mtu for mtu in mtus if mtu is not None),
             default_mtu=routes.default_route_mtu(net),
             mark=state.fwmark,
-            allowed_ips=tuple(prefix for peer in state.peers for prefix in peer.allowed_ips),
+            allowed_ips=routed(state),
             tables_in_use=routes.tables_in_use(net),
             rules=(*routes.rules(net, 4), *routes.rules(net, 6)),
             link_prefixes=routes.prefixes_through(net, self._the_link()),
@@ -205,6 +205,16 @@ class Machine:
         if self._control is None:
             raise QuickError(f"{self._journal.interface} has no daemon to ask")
         return self._control
+
+
+def routed(state: DeviceState) -> tuple[Prefix, ...]:
+    """The prefixes that need routes: the configured peers', and those that others may come from.
+
+    A peer that was admitted has no route of its own, which would outlive it.
+    """
+    configured = [prefix for p in state.peers if not p.admitted for prefix in p.allowed_ips]
+    accepted = () if state.authority is None else state.authority.accept
+    return (*configured, *accepted)
 
 
 def _link_address(text: str) -> LinkAddress:

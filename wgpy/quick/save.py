@@ -4,13 +4,13 @@ import dataclasses
 from pathlib import Path
 
 from wgpy.config.model import Config, EndpointSpec, InterfaceAddress
-from wgpy.config.write import conf_text, from_state
+from wgpy.config.write import conf_text, from_state, left_out
 from wgpy.device import client
 from wgpy.device.uapi import DeviceState
 from wgpy.keys import write_secret
 from wgpy.linux.netlink import LinkAddress, Netlink
 from wgpy.quick.journal import RUN_DIRECTORY, Journal, interface_lock, read_journal
-from wgpy.quick.runner import say_step
+from wgpy.quick.runner import say, say_step
 from wgpy.quick.steps import QuickError
 
 # fe80::/10, which the kernel gives to links by itself.
@@ -43,6 +43,9 @@ def save_locked(
         state = client.get(interface)
         journal = read_journal(run_directory, interface)
         saved = merge(config, state, net.addresses(link), link.mtu, journal)
+    lost = left_out(saved)
+    if lost is not None:
+        say(f"[!] {lost}")
     say_step(f"wgpy showconf {interface} > {path}")
     write_secret(path, conf_text(saved, quick=True).encode("utf-8", "surrogateescape"))
 
@@ -82,7 +85,13 @@ def merge(
         else peer
         for peer in live.peers
     )
-    return dataclasses.replace(config, interface=interface, peers=peers)
+    return dataclasses.replace(
+        config,
+        interface=interface,
+        peers=peers,
+        authority=live.authority,
+        identity=live.identity,
+    )
 
 
 def _in_order(config: Config, addresses: list[LinkAddress]) -> list[LinkAddress]:

@@ -10,7 +10,8 @@ from wgpy.cli import set as set_command
 from wgpy.cli.errors import CommandError
 from wgpy.cli.set import read_words
 from wgpy.device import client
-from wgpy.device.uapi import Address, AllowedIpChange, DeviceChange, PeerChange
+from wgpy.device.uapi import Address, AllowedIpChange, DeviceChange, PeerChange, PeerState
+from wgpy.identity.settings import Expectation, IdentitySettings
 from wgpy.ip import parse_prefix
 from wgpy.keys import PresharedKey, PrivateKey, PublicKey
 
@@ -130,7 +131,7 @@ class TestWords:
 def interface(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeInterface:
     """What the commands are told is the interface `wg0`: served until the test ends."""
     get, apply = client.get, client.apply
-    monkeypatch.setattr(client, "get", lambda name: get(name, str(tmp_path)))
+    monkeypatch.setattr(client, "get", lambda name, _directory="": get(name, str(tmp_path)))
     monkeypatch.setattr(client, "apply", lambda name, change: apply(name, change, str(tmp_path)))
     return FakeInterface()
 
@@ -192,6 +193,35 @@ class TestCommands:
         assert interface.changes[1:] == [
             DeviceChange(peers=[PeerChange(KEY, update_only=True, persistent_keepalive=5)])
         ]
+
+    def test_a_whole_file_is_brought_in_with_its_credentials(
+        self, interface: FakeInterface, tmp_path: Path
+    ) -> None:
+        (tmp_path / "me.pem").touch()
+        whole = tmp_path / "wg0.toml"
+        whole.write_text(
+            '[interface]\naddress = "10.0.0.1/24"\n\n[identity]\ncertificate = "me.pem"\n\n'
+            f'[[peer]]\npublic_key = "{KEY.base64()}"\ncredential = true\nexpect = "key"\n'
+        )
+        whole.chmod(0o600)
+        with served(interface, tmp_path / "wg0.sock"):
+            assert main(["syncconf", "wg0", str(whole)]) == 1
+            assert main(["syncconf", "--strip", "wg0", str(whole)]) == 0
+        (change,) = interface.changes
+        assert change.identity == IdentitySettings(f"{tmp_path}/me.pem")
+        assert change.peers[0].expectation == Expectation(None, key_suffices=True)
+
+    def test_showconf_says_what_it_leaves_out(
+        self, interface: FakeInterface, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        interface.now.identity = IdentitySettings("/etc/wgpy/me.pem")
+        interface.now.peers = [PeerState(KEY, admitted=True)]
+        with served(interface, tmp_path / "wg0.sock"):
+            assert main(["showconf", "wg0"]) == 0
+        assert capsys.readouterr() == (
+            "[Interface]\nListenPort = 51820\n\n",
+            "wgpy: warning: wg0: a .conf file knows no credentials: left out [identity]\n",
+        )
 
     def test_nothing_is_sent_of_a_bad_file(
         self,

@@ -1,14 +1,19 @@
 """`wgpy show`: the three forms of its output. interop/ holds them against the real wg."""
 
 import json
+import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from tests.support.requirements import program
 from tests.unit.device.fake_interface import FakeInterface, served
 from wgpy.cli import main, show, style
 from wgpy.device import client
-from wgpy.device.uapi import Address, DeviceState, PeerState
+from wgpy.device.uapi import SOCKET_DIRECTORY, Address, ClaimsSummary, DeviceState, PeerState
+from wgpy.identity.claims import Kind
+from wgpy.identity.settings import Anchor, AuthoritySettings, Expectation, IdentitySettings
 from wgpy.ip import parse_prefix
 from wgpy.keys import PresharedKey, PrivateKey, PublicKey
 
@@ -137,8 +142,126 @@ def test_json_has_everything_and_hides_secrets() -> None:
         "transferTx": 148,
         "persistentKeepalive": 25,
         "allowedIps": ["10.0.0.0/8", "::/0"],
+        "admitted": False,
+        "expects": None,
+        "name": None,
+        "groups": None,
+        "credential": None,
     }
     assert (quiet["presharedKey"], quiet["endpoint"], quiet["latestHandshake"]) == (None,) * 3
+
+
+# --- Credentials ---
+
+CLAIMS = ClaimsSummary(
+    Kind.CERTIFICATE,
+    "laptop.mesh",
+    ("laptops", "staff"),
+    "1f2e",
+    b"\xab" * 32,
+    1_700_000_061 + 6 * 86_400 + 3_600,
+)
+GUEST = PeerState(
+    PublicKey(b"\x03" * 32), allowed_ips=[parse_prefix("10.7.0.2/32")], admitted=True, claims=CLAIMS
+)
+WANTED = PeerState(PublicKey(b"\x04" * 32), expectation=Expectation("server.mesh"))
+TRUSTED = PeerState(PublicKey(b"\x05" * 32), expectation=Expectation(None, key_suffices=True))
+MESH = DeviceState(
+    listen_port=5,
+    peers=[GUEST, WANTED, TRUSTED],
+    authority=AuthoritySettings(
+        bytes(16), (parse_prefix("10.7.0.0/16"),), anchors=(Anchor("/etc/wgpy/ca.pem"),)
+    ),
+    identity=IdentitySettings("/etc/wgpy/me.pem"),
+)
+
+
+def test_who_came_in_is_shown_by_name() -> None:
+    assert (
+        pretty(MESH)
+        == f"""\
+interface: wg0
+  listening port: 5
+  network: {"00" * 16}
+  accepts: 10.7.0.0/16 by credential
+  identity: /etc/wgpy/me.pem
+
+peer: {GUEST.public_key.base64()}
+  name: laptop.mesh
+  groups: laptops, staff
+  certificate: serial 1f2e, expires in 6 days
+  allowed ips: 10.7.0.2/32
+
+peer: {WANTED.public_key.base64()}
+  expected: a credential of server.mesh
+  allowed ips: (none)
+
+peer: {TRUSTED.public_key.base64()}
+  expected: the key, or a credential
+  allowed ips: (none)
+"""
+    )
+
+
+def test_our_own_credential_and_one_that_is_over() -> None:
+    token = replace(CLAIMS, kind=Kind.TOKEN, serial="", groups=(), expiry=1_700_000_061)
+    text = pretty(replace(MESH, claims=token, peers=[]))
+    assert text.endswith("  name: laptop.mesh\n  groups: (none)\n  token: expired\n")
+    assert "/etc/wgpy/me.pem" not in text
+
+
+def test_json_tells_whose_credentials() -> None:
+    whole = show.as_json(replace(MESH, claims=CLAIMS))
+    guest, wanted, trusted = (whole["peers"][p.public_key.base64()] for p in MESH.peers)
+    told = {
+        "name": "laptop.mesh",
+        "groups": ["laptops", "staff"],
+        "credential": {
+            "kind": "certificate",
+            "serial": "1f2e",
+            "issuer": "ab" * 32,
+            "expires": CLAIMS.expiry,
+        },
+    }
+    assert told.items() <= guest.items()
+    assert told.items() <= whole.items()
+    assert (guest["admitted"], wanted["admitted"]) == (True, False)
+    assert wanted["expects"] == {"name": "server.mesh", "expect": "certificate"}
+    assert trusted["expects"] == {"name": None, "expect": "key"}
+    assert whole["authority"]["ca"] == ["/etc/wgpy/ca.pem"]
+    assert whole["identity"]["certificate"] == "/etc/wgpy/me.pem"
+    json.dumps(whole)
+
+
+def test_a_dump_has_the_columns_of_wg_and_no_others() -> None:
+    rows = show.script(MESH, "dump", None).splitlines()
+    assert rows[1] == f"{GUEST.public_key.base64()}\t(none)\t(none)\t10.7.0.2/32\t0\t0\t0\toff"
+    assert {len(row.split("\t")) for row in rows[1:]} == {8}
+
+
+@pytest.mark.root
+@pytest.mark.tool("wg")
+@pytest.mark.tool("unshare")
+def test_the_real_wg_takes_our_answer(tmp_path: Path) -> None:
+    """wg(8) reads a socket in its own directory only, so it looks into a mount of its own."""
+    interface = FakeInterface()
+    interface.now = replace(MESH, private_key=PRIVATE, claims=CLAIMS)
+    with served(interface, tmp_path / "wg0.sock"):
+        done = subprocess.run(
+            [
+                *(program("unshare"), "--mount", "sh", "-c"),
+                f"set -e; mount -t tmpfs none {Path(SOCKET_DIRECTORY).parent}; "
+                f'mkdir {SOCKET_DIRECTORY}; mount --bind "$0" {SOCKET_DIRECTORY}; '
+                'exec "$1" show wg0 dump',
+                *(str(tmp_path), program("wg")),
+            ],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        )
+    assert done.stdout == show.script(interface.now, "dump", None)
+    assert done.stderr == ""
 
 
 def test_json_shows_secrets_to_who_asks(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,6 +26,11 @@ def test_durations(seconds: int, text: str) -> None:
     assert style.finish(style.duration(seconds)) == text
 
 
+def test_the_leading_unit_of_a_time() -> None:
+    assert style.finish(style.leading(6 * 86_400 + 86_399)) == "6 days"
+    assert style.finish(style.leading(1)) == "1 second"
+
+
 def test_moments() -> None:
     assert style.ago(100, 100) == "Now"
     assert style.finish(style.ago(100, 161)) == "1 minute, 1 second ago"

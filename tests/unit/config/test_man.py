@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.requirements import ROOT, program
 from tests.unit.config.samples import PRIVATE, PSK
-from wgpy.config import toml, toml_keys
+from wgpy.config import toml, toml_credentials, toml_keys
 from wgpy.config.errors import ConfigError
 from wgpy.config.load import load
 from wgpy.config.values import MAX_MTU, MIN_MTU
@@ -18,10 +18,23 @@ TEXT = PAGE.read_text()
 
 
 def test_every_key_is_described_and_no_other() -> None:
-    interface, peers = TEXT.split(".Ss Peers")
     keys = re.compile(r"^\.It Ic (\w+) Li =", re.MULTILINE)
-    assert sorted(keys.findall(interface)) == sorted(toml_keys.INTERFACE)
-    assert sorted(keys.findall(peers)) == sorted(toml_keys.PEER)
+    described = {
+        title: sorted(keys.findall(text))
+        for title, text in re.findall(r"^\.Ss (.*)\n((?:(?!\.S[sh] ).*\n)*)", TEXT, re.MULTILINE)
+    }
+    assert described == {
+        "The interface": sorted(toml_keys.INTERFACE),
+        "Peers": sorted(toml_keys.PEER),
+        "The authority": sorted(toml_credentials.AUTHORITY),
+        "The identity": sorted(toml_credentials.IDENTITY),
+        "Credentials and the running interface": [],
+    }
+
+
+def test_the_limits_of_an_issuer_are_described() -> None:
+    listed = TEXT.split("The limits are:\n")[1].split(".El\n")[0]
+    assert re.findall(r"^\.It Cm (\w+)$", listed, re.MULTILINE) == list(toml_credentials.LIMITS)
 
 
 def test_the_limits_are_the_parsers() -> None:
@@ -38,7 +51,9 @@ def examples() -> list[str]:
 
 
 def test_the_examples_are_read(tmp_path: Path) -> None:
-    assert len(examples()) == 3
+    assert len(examples()) == 5
+    for name in ("company-ca.pem", "gate.pem", "laptop.pem", "crl"):
+        (tmp_path / name).touch()
     for name, secret in (("laptop", PRIVATE), ("gate", PRIVATE), ("road", PRIVATE)):
         (tmp_path / f"{name}.key").write_text(secret)
         (tmp_path / f"{name}.key").chmod(0o600)

@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.fake_network import Machine, World, befriend
 from tests.unit.device.kit import KEYS, PRIVATE, Kit, Stranger, with_session
-from wgpy.device.device import MAX_PEERS
+from wgpy.device.refusals import MAX_PEERS
 from wgpy.device.uapi import Address, AllowedIpChange, DeviceChange, PeerChange, UapiError
 from wgpy.ip import Prefix, parse_prefix
 from wgpy.keys import PresharedKey, PrivateKey, PublicKey

@@ -80,3 +80,15 @@ def test_an_endpoint_that_was_a_name_stays_one() -> None:
         EndpointSpec("192.0.2.2", 6),
     ]
     assert "Endpoint = vpn.example:5" in conf_text(saved, quick=True)
+
+
+def test_who_came_in_by_a_credential_is_not_saved() -> None:
+    state = _state()
+    guest = PeerState(
+        KEY, endpoint=Address("192.0.2.1", 5), endpoint_name=("vpn.example", 5), admitted=True
+    )
+    state.peers = [guest, PeerState(PublicKey(bytes(32)))]
+    saved = merge(_config(), state, [], 1420, None)
+    assert [peer.public_key for peer in saved.peers] == [PublicKey(bytes(32))]
+    assert "SaveConfig" not in conf_text(saved, quick=True)
+    assert KEY.base64() not in conf_text(saved, quick=True)
