@@ -231,7 +231,16 @@ class Both(RuleBasedStateMachine):
         life, rekey = data.draw(st.sampled_from([(180.0, 120.0), (30.0, 5.0), (1e9, float("inf"))]))
         self.give_key(peer, slot, kick=kick, life=life, rekey=rekey)
 
-    def give_key(self, peer: int, slot: Slot, *, kick: bool, life: float, rekey: float) -> None:
+    def give_key(
+        self,
+        peer: int,
+        slot: Slot,
+        *,
+        kick: bool = False,
+        gated: bool = False,
+        life: float = 180.0,
+        rekey: float = 120.0,
+    ) -> None:
         index = self.portable.reserve_index()
         assert self.native.reserve_this(index) == index
         self.seed = (self.seed + 2) % 250
@@ -242,9 +251,45 @@ class Both(RuleBasedStateMachine):
                 *(bytearray(key.send), bytearray(key.receive), index, 0x1234 + index),
                 *(now, now + life, now + rekey, now + rekey * 1.5),
             )
-            path.install(peer, slot, pair, kick=kick)
+            path.install(peer, slot, pair, kick=kick, gated=gated)
             assert pair.send_key == pair.receive_key == bytes(32)
         self.keys = [*self.keys[-5:], key]
+
+    @precondition(lambda self: self.peers)
+    @rule(data=st.data())
+    def install_gated(self, data: st.DataObject) -> None:
+        self.give_key(data.draw(st.sampled_from(self.peers)), Slot.NEXT, gated=True)
+
+    @precondition(lambda self: self.peers)
+    @rule(data=st.data(), admitted=st.sampled_from([True, True, False]))
+    def decide(self, data: st.DataObject, admitted: bool) -> None:
+        peer = data.draw(st.sampled_from(self.peers))
+        self.call("release" if admitted else "refuse", peer)
+
+    @precondition(lambda self: self.peers)
+    @rule(
+        data=st.data(),
+        inner=st.lists(packets(), max_size=4),
+        times=st.sampled_from([1, 1, 40]),
+        where=endpoints,
+        fate=st.sampled_from(["release", "release", "refuse", "late", ""]),
+    )
+    def admit(
+        self, data: st.DataObject, inner: list[bytes], times: int, where: Endpoint, fate: str
+    ) -> None:
+        """A peer comes in through the gate, and the decision on it."""
+        peer = data.draw(st.sampled_from(self.peers))
+        self.give_key(peer, Slot.NEXT, gated=True)
+        key = self.keys[-1]
+        for packet in [b"", *inner * times]:
+            self.call(
+                "take", key.seal(packet + bytes(-len(packet) % 16), key.counter), to_route(where)
+            )
+            key.counter += 1
+        if fate == "late":
+            self.wait(5.0)
+        if fate:
+            self.call("refuse" if fate == "refuse" else "release", peer)
 
     @precondition(lambda self: self.peers)
     @rule(data=st.data(), age=st.sampled_from([REKEY_AFTER_MESSAGES, REJECT_AFTER_MESSAGES - 3]))
@@ -265,7 +310,7 @@ class Both(RuleBasedStateMachine):
     def heard(self, data: st.DataObject) -> None:
         self.call("heard", data.draw(st.sampled_from(self.peers)), 92, self.portable.now)
 
-    @rule(seconds=st.sampled_from([0.001, 0.01, 1.0, 20.0, 100.0]))
+    @rule(seconds=st.sampled_from([0.001, 0.01, 1.0, 4.0, 20.0, 100.0]))
     def wait(self, seconds: float) -> None:
         now = self.portable.now + seconds
         for path in self.both:
@@ -373,6 +418,7 @@ class Both(RuleBasedStateMachine):
     def nothing_differs(self) -> None:
         if not hasattr(self, "both"):
             return
+        assert self.portable._gates.held_bytes == self.native._inner.held_bytes()
         for name in ("sent", "delivered"):
             ours, theirs = (getattr(path, name) for path in self.both)
             assert ours == theirs, name

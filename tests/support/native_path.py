@@ -183,9 +183,14 @@ class NativeFakeDataPath(NativeMemoryPath):
         self._wire()
         return error
 
-    def install(self, peer, slot, pair, *, kick):  # type: ignore[no-untyped-def]
-        super().install(peer, slot, pair, kick=kick)
+    def install(self, peer, slot, pair, *, kick, gated=False):  # type: ignore[no-untyped-def]
+        super().install(peer, slot, pair, kick=kick, gated=gated)
         self._wire()
+
+    def release(self, peer: Handle) -> bool:
+        released = super().release(peer)
+        self._wire()
+        return released
 
     def send_keepalive(self, peer: Handle) -> None:
         super().send_keepalive(peer)

@@ -20,6 +20,9 @@ from wgpy.protocol.activity import Activity
 
 Handle = int
 
+# Why `install` refuses: an initiator has the credential in its hands before it has the keys.
+GATED_NEXT_ONLY = "only the key pair of a responder can be gated; install it as the next one"
+
 
 class DataPathError(Exception):
     """The data path cannot do what was asked; the text says what and why."""
@@ -125,7 +128,10 @@ class Active:
 
 @dataclass(frozen=True, slots=True)
 class KeyConfirmed:
-    """The first packet of the next key pair was opened: it is the current one now."""
+    """The first packet of the next key pair was opened: it is the current one now.
+
+    Of a gated key pair: the current one stays, and packets are held until `release` or `refuse`.
+    """
 
     peer: Handle
     local_index: int
@@ -254,9 +260,36 @@ class DataPath(Protocol):
     def free_index(self, index: int) -> None:
         """Give a reserved index back; unknown ones are ignored."""
 
-    def install(self, peer: Handle, slot: Slot, pair: NewKeyPair, *, kick: bool) -> None:
+    def install(
+        self, peer: Handle, slot: Slot, pair: NewKeyPair, *, kick: bool, gated: bool = False
+    ) -> None:
         """Install a key pair. With `kick`, and for CURRENT only: send what is staged at once, or
         else a keepalive, which confirms the key to the responder.
+
+        A `gated` pair, for NEXT only, stands beside the others and replaces none but an earlier
+        gated one of the peer, which is refused. It opens packets: they are authenticated, enter the
+        replay window and `activity`, and raise Active and, once, KeyConfirmed as any do, for they
+        prove that the holder of the key is there. Then they are held: at most 32 packets and
+        65,536 bytes of a peer, 8 MiB of all, for 5 s after the first; what is beyond is dropped and
+        counted (`gate_full`, `gate_memory`). None reaches the TUN, none moves the endpoint, and
+        nothing is sealed with the pair. Raises DataPathError, with the keys wiped, for CURRENT.
+        """
+
+    def release(self, peer: Handle) -> bool:
+        """Make the gated pair an ordinary one. False if there is none (any more).
+
+        If a packet was opened with it, it becomes current as by KeyConfirmed, the former one
+        previous; the peer is where that pair's last packet came from (Roamed); what is held goes to
+        the TUN in order, as far as the allowed IPs let it now; what is staged is sent. Else it
+        becomes the next one.
+        """
+
+    def refuse(self, peer: Handle) -> None:
+        """Wipe the gated pair and what is held, and free its index; every other pair stays.
+
+        The data path does so by itself (`gate_expired`) at the first datagram or call of `drain` or
+        `release` that is 5 s after the pair's first packet. Packets lost so, or by `drop_keys`,
+        `remove_peer` or a link that goes down, count as `gate_dropped`.
         """
 
     def drop_keys(self, peer: Handle) -> None:

@@ -11,6 +11,7 @@ from errno import EDESTADDRREQ
 
 from wgpy.datapath.allowedips import AllowedIps
 from wgpy.datapath.contract import (
+    GATED_NEXT_ONLY,
     Active,
     AllowedIpOperation,
     Datagram,
@@ -29,6 +30,7 @@ from wgpy.datapath.contract import (
 )
 from wgpy.datapath.endpoint import Route, to_endpoint, to_route
 from wgpy.datapath.filter import ControlFilter
+from wgpy.datapath.gate import Gate, Gates
 from wgpy.datapath.road import Pending, Road
 from wgpy.datapath.session import Session
 from wgpy.ip import Prefix
@@ -59,6 +61,7 @@ class ControlSide(ABC):
         # Indices that open a session, and those that are only reserved for a handshake.
         self._indices: dict[int, tuple[Road, Session]] = {}
         self._reserved: set[int] = set()
+        self._gates = Gates()
         self._filter = ControlFilter()
         self._datagrams: deque[Datagram] = deque()
         self._dirty: list[Road] = []
@@ -84,6 +87,10 @@ class ControlSide(ABC):
     @abstractmethod
     def _flush_staged(self, road: Road, now: float) -> None:
         """Send what waited for a key."""
+
+    @abstractmethod
+    def _let_in(self, road: Road, packets: Iterable[memoryview]) -> None:
+        """Give the TUN what was held for a peer, as far as its allowed IPs let it."""
 
     @abstractmethod
     def _send_empty(self, road: Road, now: float) -> None:
@@ -120,6 +127,7 @@ class ControlSide(ABC):
 
     def _collect(self, limit: int) -> list[Event]:
         """The events that wait: all of the peers', and at most `limit` datagrams."""
+        self._expire_gates(self._clock())
         events = self._alarms
         self._alarms = []
         dirty = self._dirty
@@ -154,6 +162,7 @@ class ControlSide(ABC):
         if not up:
             for road in self._roads.values():
                 self._drop_staged(road)
+                self._drop_held(road)
 
     def set_filter(self, rules: Sequence[FilterRule], mac1_key: bytes) -> None:
         self._filter.set(rules, mac1_key)
@@ -167,6 +176,7 @@ class ControlSide(ABC):
     def remove_peer(self, peer: Handle) -> None:
         road = self._roads.pop(peer)
         self._retire(road.keys.clear())
+        self._drop_gate(road)
         self._drop_staged(road)
         self._allowed.forget(peer)
         if road.pending:
@@ -201,11 +211,19 @@ class ControlSide(ABC):
     def free_index(self, index: int) -> None:
         self._reserved.discard(index)
 
-    def install(self, peer: Handle, slot: Slot, pair: NewKeyPair, *, kick: bool) -> None:
+    def install(
+        self, peer: Handle, slot: Slot, pair: NewKeyPair, *, kick: bool, gated: bool = False
+    ) -> None:
         road = self._roads[peer]
         session = Session(pair)
+        if gated and slot is not Slot.NEXT:
+            raise DataPathError(GATED_NEXT_ONLY)
         self._reserved.discard(session.local_index)
         self._indices[session.local_index] = (road, session)
+        if gated:
+            self._drop_gate(road)
+            road.gate = Gate(session)
+            return
         if slot is Slot.NEXT:
             self._retire(road.keys.install_next(session))
             return
@@ -222,7 +240,53 @@ class ControlSide(ABC):
             self._indices.pop(session.local_index, None)
 
     def drop_keys(self, peer: Handle) -> None:
-        self._retire(self._roads[peer].keys.clear())
+        road = self._roads[peer]
+        self._retire(road.keys.clear())
+        self._drop_gate(road)
+
+    # --- Gated key pairs ---
+
+    def release(self, peer: Handle) -> bool:
+        road, now = self._roads[peer], self._clock()
+        self._expire_gates(now)
+        gate = road.gate
+        if gate is None:
+            return False
+        road.gate = None
+        self._retire(road.keys.install_next(gate.session))
+        if not gate.confirmed:
+            return True
+        self._retire(road.keys.confirm(gate.session))
+        if road.pending & Pending.GATE_CONFIRMED:
+            road.pending &= ~Pending.GATE_CONFIRMED
+            road.pending |= Pending.KEY_CONFIRMED
+        if gate.route != road.route:
+            road.route = gate.route
+            self._raise(road, Pending.ROAMED)
+        self._let_in(road, map(memoryview, gate.held))
+        self._gates.empty(gate)
+        self._flush_staged(road, now)
+        return True
+
+    def refuse(self, peer: Handle) -> None:
+        self._drop_gate(self._roads[peer])
+
+    def _drop_gate(self, road: Road) -> None:
+        self._drop_held(road)
+        if road.gate is not None:
+            self._retire([road.gate.session])
+            road.gate = None
+
+    def _drop_held(self, road: Road) -> None:
+        if road.gate is not None and road.gate.held:
+            self._count("gate_dropped", self._gates.empty(road.gate))
+
+    def _expire_gates(self, now: float) -> None:
+        for deadline, peer in self._gates.expired(now):
+            road = self._roads.get(peer)
+            if road is not None and road.gate is not None and road.gate.deadline == deadline:
+                self._count("gate_expired")
+                self._drop_gate(road)
 
     # --- Sending ---
 
@@ -269,6 +333,8 @@ def _events_of(road: Road) -> list[Event]:
         events.append(Roamed(peer, to_endpoint(road.route)))
     if pending & Pending.KEY_CONFIRMED and road.keys.current is not None:
         events.append(KeyConfirmed(peer, road.keys.current.local_index))
+    if pending & Pending.GATE_CONFIRMED and road.gate is not None and road.gate.confirmed:
+        events.append(KeyConfirmed(peer, road.gate.session.local_index))
     if pending & Pending.ACTIVE:
         events.append(Active(peer))
     if pending & Pending.REKEY_SEND:

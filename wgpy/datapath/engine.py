@@ -6,11 +6,12 @@ A shell (portable.py, or a test's fake network) reads into buffers, hands them t
 """
 
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from wgpy.datapath.coalesce import Coalescer
 from wgpy.datapath.control import ControlSide
 from wgpy.datapath.endpoint import Route
+from wgpy.datapath.gate import Gate
 from wgpy.datapath.icmp import unreachable
 from wgpy.datapath.packet import destination, length_and_source
 from wgpy.datapath.road import Pending, Road
@@ -224,6 +225,7 @@ class Engine(ControlSide):
         if not length:
             self._count("too_short")
             return
+        self._expire_gates(now)
         for start in range(0, length, segment or length):
             end = min(start + segment, length) if segment else length
             if end - start >= TRANSPORT_OVERHEAD:
@@ -261,12 +263,17 @@ class Engine(ControlSide):
             return
         if road.resting:
             self._wake(road)
-        if route is not road.route:
+        gate = road.gate if road.gate is not None and road.gate.session is session else None
+        if gate is not None:
+            gate.route = route
+        elif route is not road.route:
             if route != road.route:
                 self._raise(road, Pending.ROAMED)
             road.route = route
         road.mark_received(now, end - start)
-        if session is road.keys.next:
+        if gate is not None:
+            self._confirm_gated(road, gate, now)
+        elif session is road.keys.next:
             self._confirm(road, session, now)
         if now >= session.notify_receive_after:
             session.notify_receive_after = float("inf")
@@ -279,10 +286,37 @@ class Engine(ControlSide):
             self._count("bad_inner")
             return
         size, source = inner
+        if gate is not None:
+            self._hold(gate, plain[:size])
+            return
         if self._allowed.lookup(source) != road.handle:
             self._count("wrong_source")
             return
         self._coalescer.add(buffer, start + PACKET_OFFSET, size)
+
+    def _confirm_gated(self, road: Road, gate: Gate, now: float) -> None:
+        """The initiator used the key; whether it may is being decided."""
+        if not gate.confirmed:
+            self._gates.begin(road.handle, gate, now)
+            self._raise(road, Pending.GATE_CONFIRMED)
+
+    def _hold(self, gate: Gate, packet: memoryview) -> None:
+        refusal = self._gates.hold(gate, packet)
+        if refusal is not None:
+            self._count(refusal)
+
+    def _let_in(self, road: Road, packets: Iterable[memoryview]) -> None:
+        # Nothing is being sent here now, and GATE_BYTES fit.
+        buffer, start = self._out, PACKET_OFFSET
+        for packet in packets:
+            inner = length_and_source(packet)
+            if inner is None or self._allowed.lookup(inner[1]) != road.handle:
+                self._count("wrong_source")
+                continue
+            buffer[start : start + len(packet)] = packet
+            self._coalescer.add(buffer, start, len(packet))
+            start += len(packet) + VNET_HEADER_LENGTH
+        self._coalescer.flush()
 
     def _confirm(self, road: Road, session: Session, now: float) -> None:
         """The initiator used the key we answered with: now we may use it too."""

@@ -11,6 +11,7 @@ from typing import Any
 from wgpy import _native
 from wgpy.datapath import contract
 from wgpy.datapath.contract import (
+    GATED_NEXT_ONLY,
     AllowedIpOperation,
     Datagram,
     DataPathError,
@@ -127,8 +128,12 @@ class Control:
     def free_index(self, index: int) -> None:
         self._inner.free_index(index)
 
-    def install(self, peer: Handle, slot: Slot, pair: NewKeyPair, *, kick: bool) -> None:
+    def install(
+        self, peer: Handle, slot: Slot, pair: NewKeyPair, *, kick: bool, gated: bool = False
+    ) -> None:
         try:
+            if gated and slot is not Slot.NEXT:
+                raise DataPathError(GATED_NEXT_ONLY)
             self._inner.install(
                 peer,
                 slot is Slot.NEXT,
@@ -136,10 +141,18 @@ class Control:
                 (pair.local_index, pair.remote_index),
                 (pair.reject_after, pair.notify_send_after, pair.notify_receive_after),
                 kick,
+                gated,
             )
         finally:
             for key in (pair.send_key, pair.receive_key):
                 key[:] = bytes(len(key))
+
+    def release(self, peer: Handle) -> bool:
+        released: bool = self._inner.release(peer)
+        return released
+
+    def refuse(self, peer: Handle) -> None:
+        self._inner.refuse(peer)
 
     def drop_keys(self, peer: Handle) -> None:
         self._inner.drop_keys(peer)

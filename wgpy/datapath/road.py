@@ -5,6 +5,7 @@ from enum import IntFlag
 
 from wgpy.datapath.contract import Handle
 from wgpy.datapath.endpoint import Route
+from wgpy.datapath.gate import Gate
 from wgpy.datapath.session import Session
 from wgpy.protocol.activity import Activity
 from wgpy.protocol.constants import MAX_STAGED_PACKETS
@@ -20,6 +21,7 @@ class Pending(IntFlag):
     REKEY_SEND = 8
     REKEY_RECEIVE = 16
     ROAMED = 32
+    GATE_CONFIRMED = 64
 
 
 class Road:
@@ -27,6 +29,7 @@ class Road:
 
     __slots__ = (
         "activity",
+        "gate",
         "handle",
         "keys",
         "pending",
@@ -39,6 +42,8 @@ class Road:
         self.handle = handle
         self.route: Route | None = None
         self.keys: KeyPairs[Session] = KeyPairs()
+        # A key pair that is not one of them yet.
+        self.gate: Gate | None = None
         self.activity = Activity()
         self.staged: deque[bytes] = deque(maxlen=MAX_STAGED_PACKETS)
         self.pending = 0

@@ -36,6 +36,14 @@ pub const MAX_TRAIN_SEGMENTS: usize = 64;
 pub const UNREACHABLE_RATE: f64 = 100.0;
 /// Such answers at once.
 pub const UNREACHABLE_BURST: f64 = 50.0;
+/// Packets held for a peer whose key pair is gated.
+pub const GATE_PACKETS: usize = 32;
+/// Bytes held for a peer: one packet of the greatest length, or GATE_PACKETS of 2,048.
+pub const GATE_BYTES: usize = 65_536;
+/// Bytes held for all peers.
+pub const GATE_TOTAL_BYTES: usize = 8 << 20;
+/// Seconds from the first packet on.
+pub const GATE_SECONDS: f64 = 5.0;
 /// A TUN read is at most so long, its vnet header not counted.
 pub const MAX_PACKET: usize = 65_535;
 /// For so long a peer's datagrams go one by one after UDP_SEGMENT failed on the way to it; routes

@@ -9,6 +9,7 @@ use crate::counters::Counter;
 use crate::engine::{Engine, Refused, Shell};
 use crate::events::{pending, Event};
 use crate::filter::Rule;
+use crate::gate::Gate;
 use crate::road::{Activity, Fallen, Road};
 use crate::route::Route;
 use crate::session::{NewKeyPair, Session};
@@ -48,7 +49,8 @@ impl Engine {
     }
 
     /// The events that wait: all of the peers', and at most `limit` datagrams.
-    pub fn drain(&mut self, limit: usize) -> Vec<Event> {
+    pub fn drain(&mut self, limit: usize, now: f64) -> Vec<Event> {
+        self.expire_gates(now);
         let mut events = std::mem::take(&mut self.alarms);
         for peer in std::mem::take(&mut self.dirty) {
             if let Some(road) = self.roads.get_mut(&peer) {
@@ -80,6 +82,7 @@ impl Engine {
                 self.counters.add(Counter::StagedDropped, road.staged.len() as u64);
                 road.staged.clear();
             }
+            self.drop_held();
         }
     }
 
@@ -114,6 +117,7 @@ impl Engine {
     pub fn remove_peer(&mut self, peer: Handle) {
         let Some(mut road) = self.roads.remove(&peer) else { return };
         self.retire(road.keys.clear());
+        road.gate.take().into_iter().for_each(|gate| self.discard(gate));
         self.counters.add(Counter::StagedDropped, road.staged.len() as u64);
         self.allowed.forget(peer);
         if road.pending != 0 {
@@ -175,6 +179,16 @@ impl Engine {
         }
     }
 
+    /// Install a key pair beside the others, as the responder: what it opens is held until
+    /// `release` or `refuse`.
+    pub fn install_gated(&mut self, peer: Handle, pair: NewKeyPair) {
+        self.refuse(peer);
+        let Some(road) = self.roads.get_mut(&peer) else { return };
+        let session = Session::new(pair);
+        self.indices.insert(session.local_index, peer);
+        road.gate = Some(Box::new(Gate::new(session)));
+    }
+
     /// Install a key pair; with `kick` send what is staged, or else a keepalive.
     pub fn install(
         &mut self,
@@ -215,6 +229,7 @@ impl Engine {
         if let Some(road) = self.roads.get_mut(&peer) {
             let fallen = road.keys.clear();
             self.retire(fallen);
+            self.refuse(peer);
         }
     }
 
@@ -297,6 +312,10 @@ fn collect(peer: Handle, road: &mut Road, events: &mut Vec<Event>) {
     }
     if let (true, Some(session)) = (bits & pending::KEY_CONFIRMED != 0, &road.keys.current) {
         events.push(Event::KeyConfirmed(peer, session.local_index));
+    }
+    let gate = road.gate.as_ref().filter(|gate| gate.confirmed());
+    if let (true, Some(gate)) = (bits & pending::GATE_CONFIRMED != 0, gate) {
+        events.push(Event::KeyConfirmed(peer, gate.session.local_index));
     }
     for (bit, event) in [
         (pending::ACTIVE, Event::Active(peer)),

@@ -31,6 +31,10 @@ counters! {
     UnknownType "unknown_type" "No rule lets the type pass.";
     WrongLength "wrong_length" "A control datagram of another length than its type has.";
     BadMac1 "bad_mac1" "The sender does not know our public key.";
+    GateFull "gate_full" "More than is held for one peer that is being decided on.";
+    GateMemory "gate_memory" "More than is held for all of them.";
+    GateDropped "gate_dropped" "Packets that were held for a decision in vain.";
+    GateExpired "gate_expired" "Key pairs on which nobody decided in time.";
     TunError "tun_error" "The TUN refused a packet.";
     ReceiveError "receive_error" "An ICMP error of an earlier send, mostly.";
     Truncated "truncated" "A datagram that did not fit.";

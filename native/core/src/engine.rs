@@ -144,6 +144,9 @@ pub struct Engine {
     pub(crate) allowed: AllowedIps,
     /// Indices of sessions to their peers, and of handshakes to 0.
     pub(crate) indices: Map<Handle>,
+    /// Deadlines of gates, oldest first; some were decided meanwhile.
+    pub(crate) gates: VecDeque<(f64, Handle)>,
+    pub(crate) held_bytes: usize,
     pub(crate) filter: Filter,
     pub(crate) datagrams: VecDeque<Event>,
     /// Peers with pending events, oldest first; one that left is passed over.
@@ -178,6 +181,8 @@ impl Engine {
             next_handle: 1,
             allowed: AllowedIps::default(),
             indices: Map::default(),
+            gates: VecDeque::new(),
+            held_bytes: 0,
             filter: Filter::default(),
             datagrams: VecDeque::new(),
             dirty: Vec::with_capacity(64),
@@ -329,10 +334,13 @@ impl Engine {
     pub fn wipe(&mut self) {
         for road in self.roads.values_mut() {
             road.keys.clear();
+            road.gate = None;
             road.staged.iter_mut().for_each(|packet| packet.zeroize());
             road.staged.clear();
         }
         self.indices.clear();
+        self.gates.clear();
+        self.held_bytes = 0;
         self.trains.clear();
         self.tun_at = 0;
         self.out_at = 0;

@@ -17,6 +17,8 @@ pub mod pending {
     pub const REKEY_RECEIVE: u8 = 16;
     /// The peer, or our address that it uses, is another one.
     pub const ROAMED: u8 = 32;
+    /// The first packet of a gated key pair was opened.
+    pub const GATE_CONFIRMED: u8 = 64;
 }
 
 /// An event.

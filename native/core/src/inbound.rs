@@ -33,6 +33,7 @@ impl Engine {
             self.counters.count(Counter::TooShort);
             return;
         }
+        self.expire_gates(now);
         let base = slot * SLOT;
         let step = if segment == 0 { length } else { segment };
         for start in (base..base + length).step_by(step) {
@@ -94,9 +95,19 @@ impl Engine {
                 is_next = place == 2;
                 Some(session)
             });
-        let Some(session) = session else {
-            self.counters.count(Counter::UnknownIndex);
-            return;
+        let mut gated = false;
+        let session = match session {
+            Some(session) => &mut **session,
+            None => match road.gate.as_mut().filter(|gate| gate.session.local_index == index) {
+                Some(gate) => {
+                    gated = true;
+                    &mut gate.session
+                }
+                None => {
+                    self.counters.count(Counter::UnknownIndex);
+                    return;
+                }
+            },
         };
         if now >= session.reject_after || counter >= REJECT_AFTER_MESSAGES {
             self.counters.count(Counter::ExpiredKey);
@@ -119,6 +130,10 @@ impl Engine {
         if road.resting {
             road.resting = false;
             events |= pending::ACTIVE;
+        }
+        if gated {
+            self.take_gated(peer, (start, size), events, route, now);
+            return;
         }
         if road.route.as_ref() != Some(route) {
             road.route = Some(*route);
@@ -173,7 +188,7 @@ impl Engine {
         self.note_failure(failure);
     }
 
-    fn note_failure(&mut self, failure: Option<Failure>) {
+    pub(crate) fn note_failure(&mut self, failure: Option<Failure>) {
         let Some(Failure { code, merged }) = failure else { return };
         let Some(merged) = merged else {
             self.tun_refused(code);

@@ -15,6 +15,7 @@ pub mod counters;
 pub mod engine;
 pub mod events;
 pub mod filter;
+pub mod gate;
 pub mod icmp;
 pub mod inbound;
 pub mod outbound;

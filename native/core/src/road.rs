@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use crate::gate::Gate;
 use crate::route::Route;
 use crate::session::Session;
 
@@ -98,6 +99,8 @@ pub struct Road {
     pub route: Option<Route>,
     /// Its key pairs.
     pub keys: Keys,
+    /// A key pair that is not one of them yet.
+    pub gate: Option<Box<Gate>>,
     /// What it did.
     pub activity: Activity,
     /// What waits for a handshake.

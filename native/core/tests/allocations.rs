@@ -127,8 +127,8 @@ fn none_for_a_packet_on_its_way() {
     for round in 0..50 {
         if round == 2 {
             // Events of the first packets, and the tables' first growth, are over.
-            here.drain(0);
-            there.drain(0);
+            here.drain(0, 1.0);
+            there.drain(0, 1.0);
             before = COUNT.get();
         }
         for (packet, vnet) in [(&packet, vnet), (&small, Vnet::default())] {

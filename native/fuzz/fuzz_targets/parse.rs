@@ -83,7 +83,7 @@ fn drive(engine: &mut Engine, cut: u8, data: &[u8]) {
     engine.flush_inbound(1.0, &mut Nowhere);
     engine.set_up(false);
     engine.set_up(true);
-    engine.drain(usize::MAX);
+    engine.drain(usize::MAX, 1.0);
 }
 
 fuzz_target!(|data: &[u8]| {

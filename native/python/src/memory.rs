@@ -93,7 +93,7 @@ impl MemoryPath {
     }
 
     fn take_events(&self, py: Python<'_>, limit: usize) -> PyResult<Vec<Event>> {
-        self.act(py, |engine, _, _| engine.drain(limit))
+        self.act(py, |engine, _, now| engine.drain(limit, now))
     }
 }
 
@@ -185,6 +185,11 @@ control_methods!(MemoryPath {
     fn delivered<'py>(&self, py: Python<'py>) -> Vec<Bound<'py, PyBytes>> {
         let delivered = std::mem::take(&mut self.lock().lists.delivered);
         delivered.iter().map(|packet| PyBytes::new(py, packet)).collect()
+    }
+
+    /// How many bytes wait for a decision.
+    fn held_bytes(&self, py: Python<'_>) -> PyResult<usize> {
+        self.act(py, |engine, _, _| engine.held_bytes())
     }
 
     /// Let a key pair be as old as `counter` messages.

@@ -107,6 +107,7 @@ macro_rules! control_methods {
                 indices: (u32, u32),
                 times: (f64, f64, f64),
                 kick: bool,
+                gated: bool,
             ) -> pyo3::PyResult<()> {
                 use wgpy_core::control::Slot;
                 let pair = wgpy_core::session::NewKeyPair {
@@ -118,10 +119,21 @@ macro_rules! control_methods {
                     notify_send_after: times.1,
                     notify_receive_after: times.2,
                 };
+                if gated {
+                    return self.act_on(py, peer, |engine, _, _| engine.install_gated(peer, pair));
+                }
                 let slot = if next { Slot::Next } else { Slot::Current };
                 self.act_on(py, peer, |engine, shell, now| {
                     engine.install(peer, slot, pair, kick, now, shell)
                 })
+            }
+
+            fn release(&self, py: pyo3::Python<'_>, peer: u32) -> pyo3::PyResult<bool> {
+                self.act_on(py, peer, |engine, shell, now| engine.release(peer, now, shell))
+            }
+
+            fn refuse(&self, py: pyo3::Python<'_>, peer: u32) -> pyo3::PyResult<()> {
+                self.act_on(py, peer, |engine, _, _| engine.refuse(peer))
             }
 
             fn drop_keys(&self, py: pyo3::Python<'_>, peer: u32) -> pyo3::PyResult<()> {

@@ -219,7 +219,7 @@ impl Path {
         self.with(|state| {
             sys::hush(&self.shared.bell);
             state.rung = false;
-            state.engine.drain(limit)
+            state.engine.drain(limit, sys::boottime())
         })
     }
 }
