@@ -23,6 +23,7 @@ DEBIAN = {
     "iperf3": "iperf3",
     "mandoc": "mandoc",
     "nft": "nftables",
+    "openssl": "openssl",
     "ping": "iputils-ping",
     "qemu-system-x86_64": "qemu-system-x86",
     "setpriv": "util-linux",

@@ -33,8 +33,12 @@ def section(page: str, title: str) -> str:
 
 
 def entries(page: str = WGPY) -> dict[str, str]:
-    """Each command that wgpy(1) describes: its heading and its text, up to the next command."""
-    parts = re.split(r"^\.It Ic (\w+)", section(page, "DESCRIPTION"), flags=re.MULTILINE)
+    """Each command that wgpy(1) describes: its heading and its text, up to the next command.
+
+    One with actions has an entry for each: `token issue` of `.It Ic token issue Fl -key`.
+    """
+    heading = r"^\.It Ic ([a-z]+(?: [a-z]+)?)"
+    parts = re.split(heading, section(page, "DESCRIPTION"), flags=re.MULTILINE)
     return dict(zip(parts[1::2], parts[2::2], strict=True))
 
 
@@ -53,9 +57,25 @@ def options_in_heading(text: str) -> set[str]:
     return {f"-{word}" for word in re.findall(r"\bFl (\S+)", heading)}
 
 
+def parsers() -> dict[str, argparse.ArgumentParser]:
+    """The parser of each command, and in its place those of its actions where it has some."""
+    found: dict[str, argparse.ArgumentParser] = {}
+    for name in COMMANDS:
+        parser = make_parser(name)
+        below = [x for x in parser._actions if isinstance(x, argparse._SubParsersAction)]
+        if below:
+            found.update({f"{name} {word}": x for word, x in below[0].choices.items()})
+        else:
+            found[name] = parser
+    return found
+
+
+PARSERS = parsers()
+
+
 def actions(name: str) -> list[argparse.Action]:
     """What a command's parser takes, but for -h, which every one has."""
-    return [x for x in make_parser(name)._actions if "--help" not in x.option_strings]
+    return [x for x in PARSERS[name]._actions if "--help" not in x.option_strings]
 
 
 def words_of(text: str) -> set[str]:
@@ -67,17 +87,17 @@ def words_of(text: str) -> set[str]:
 
 
 def test_every_command_is_described_and_no_other() -> None:
-    assert set(entries()) == set(COMMANDS) | BUILT_IN
+    assert set(entries()) == set(PARSERS) | BUILT_IN
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", PARSERS)
 def test_every_option_is_described_and_no_other(name: str) -> None:
     taken = {string for action in actions(name) for string in action.option_strings}
     assert options_of(entries()[name]) == taken
     assert options_in_heading(entries()[name]) == taken
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", PARSERS)
 def test_every_argument_is_in_the_heading(name: str) -> None:
     heading = entries()[name].split("\n")[0]
     taken = set()
