@@ -297,7 +297,7 @@ def test_only_linux_speaks_ioctl_and_netlink() -> None:
 
 def test_commands_start_without_what_is_slow() -> None:
     """A command's module may be imported for `--help` alone; the slow part comes with `run`."""
-    slow = ("asyncio", "pyroute2", "noise", "cryptography", "rich")
+    slow = ("asyncio", "pyroute2", "noise", "cryptography", "jwt", "sqlite3", "rich")
     commands = [name for name in FILES if room(name) == "cli"]
     loaded = reachable(commands, lazy=False)
     assert [str(x) for x in loaded.values() if within(x.imported, slow)] == []

@@ -49,6 +49,7 @@ COMMANDS: Final[dict[str, Command]] = {
     "strip": Command("wgpy.cli.strip", "print a configuration without what only up understands"),
     "ca": Command("wgpy.cli.ca", "be a certification authority: issue, renew and revoke"),
     "cert": Command("wgpy.cli.cert", "show what a certificate says"),
+    "token": Command("wgpy.cli.token", "make, look at and verify tokens that let peers in"),
     "demo": Command("wgpy.cli.demo", "bring up a tunnel between two namespaces and show it"),
     "doctor": Command("wgpy.cli.doctor", "say what this machine has and what it lacks"),
 }
@@ -160,8 +161,10 @@ def _reason(error: Exception) -> str | None:
     # These modules are loaded already if one of their exceptions was raised.
     from wgpy.config.errors import ConfigError
     from wgpy.device.uapi import UapiError
+    from wgpy.identity.claims import CredentialError
+    from wgpy.identity.ledger import LedgerError
     from wgpy.keys import KeyFormatError
 
-    if isinstance(error, ConfigError | KeyFormatError | UapiError):
+    if isinstance(error, ConfigError | CredentialError | KeyFormatError | LedgerError | UapiError):
         return str(error)
     return None

@@ -21,6 +21,8 @@ MAX_NAMES: Final = 65_536
 MAX_ADDRESSES: Final = 2 * MAX_NAMES
 # Tokens to enrol that are spent and not over yet.
 MAX_SPENT: Final = 65_536
+# Names whose latest claims are in memory, each about 1 KiB: more than one interface has peers.
+MAX_REMEMBERED: Final = 16_384
 # What is over is erased this much later: a clock that ran ahead for a while and was set back has
 # not made the ledger forget who is who.
 KEEP_SECONDS: Final = 30 * 86_400
@@ -91,6 +93,10 @@ class Admissions:
         self._connection = open_ledger(path, _SCHEMA)
         # Rises when an answer of `check` may have become another.
         self.revision = 0
+        # Rises when a name has become another key.
+        self.takeovers = 0
+        # What was confirmed last of each name, and with its addresses: a rekey reads no disk.
+        self._effective: dict[str, tuple[Claims, bool]] = {}
         self._changes = 0
         self._counts: dict[str, int] = {}
         self._count()
@@ -144,26 +150,37 @@ class Admissions:
     def confirm(
         self, claims: Claims, wall: float, rotations: Rotations, *, reserve: bool = True
     ) -> Confirmation:
-        """Let the claims take effect, on disk when this returns.
+        """Let the claims, which are not over, take effect: on disk when this returns.
 
-        A credential that is in effect already costs two reads. Raises CredentialError as `check`
+        A credential that is in effect already writes nothing. Raises CredentialError as `check`
         does, or when the ledger is full; LedgerError when it cannot be written.
         """
+        if self._effective.get(claims.name) == (claims, reserve):
+            return Confirmation(claims, changed=False)
         if self._in_effect(claims, wall, reserve):
+            self._remember(claims, reserve)
             return Confirmation(claims, changed=False)
         with transaction(self._connection):
             former = self.check(claims, wall, rotations, reserve=reserve)
             self._sweep(wall)
             self._write(claims, former, reserve)
         self.revision += 1
+        self._remember(claims, reserve)
         if former is None:
             return Confirmation(claims, changed=True)
+        self.takeovers += former.key != claims.key
         return Confirmation(
             claims,
             changed=True,
             former_key=former.key if former.key != claims.key else None,
             former_issuer=former.issuer if former.issuer != claims.issuer else None,
         )
+
+    def _remember(self, claims: Claims, reserve: bool) -> None:
+        self._effective.pop(claims.name, None)
+        self._effective[claims.name] = (claims, reserve)
+        if len(self._effective) > MAX_REMEMBERED:
+            del self._effective[next(iter(self._effective))]
 
     def _in_effect(self, claims: Claims, wall: float, reserve: bool) -> bool:
         holder = self.holder(claims.name, wall)

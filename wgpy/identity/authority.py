@@ -86,7 +86,11 @@ class Authority:
             (bytes.fromhex(old), bytes.fromhex(new)) for old, new in settings.rotations
         )
         self._verdicts: OrderedDict[tuple[bytes, bytes], _Verdict] = OrderedDict()
-        self._around_revision = 0
+        # They rise when `set_surroundings` and `reload` have changed what counts.
+        self._around_revision = self._read_revision = 0
+        # Live sessions that had nothing against them at the last look, by the id of their claims.
+        self._stays: dict[int, Claims] = {}
+        self._stays_revision = (-1, -1, -1)
         # By reason. Reasons are words of the code, so there is a fixed number of counters.
         self.refused: Counter[str] = Counter()
         self.counts: Counter[str] = Counter()
@@ -117,6 +121,7 @@ class Authority:
         # Before the files are read, and kept when that fails: a broken file is told of once.
         self._stamps = self._look()
         self._material = self._read()
+        self._read_revision += 1
         self.counts["reloads"] += 1
         if self._stamps[0] != self._trusted:
             # Revocation is looked at every time, so it leaves verdicts as they are.
@@ -263,14 +268,24 @@ class Authority:
 
     def ended(self, live: Iterable[Claims], wall: float) -> list[Ended]:
         """The sessions that have to end now: over, revoked, no longer trusted, in the way, or
-        another key has their name.
+        another key has their name. Who was asked for before costs only a look at the time,
+        as long as nothing else has changed.
         """
         found = []
+        # The time alone cannot make a CRL refuse, but for one that refuses by being stale.
+        revision = (self._around_revision, self._ledger.takeovers, self._read_revision)
+        stays = self._stays if revision == self._stays_revision and not self.settings.strict else {}
+        self._stays, self._stays_revision = {}, revision
         for claims in live:
             try:
+                if stays.get(id(claims)) is claims:
+                    checks.check_times(claims.not_before, claims.not_after, wall)
+                    self._stays[id(claims)] = claims
+                    continue
                 self._check_standing(claims, wall)
                 self._check_place(claims)
                 self._ledger.check_current(claims, wall)
+                self._stays[id(claims)] = claims
             except CredentialError as error:
                 self.counts[f"ended-{error.reason}"] += 1
                 found.append(Ended(claims, error))

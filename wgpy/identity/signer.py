@@ -1,7 +1,7 @@
 """Issuing tokens: the key that signs them, and what goes into one."""
 
 import secrets
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import jwt
@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from wgpy.identity import token
 from wgpy.identity.claims import Claims, CredentialError
+from wgpy.identity.issued import IssuedLedger
 from wgpy.identity.jose import b64encode
 from wgpy.identity.jwks import (
     EDDSA,
@@ -26,6 +27,7 @@ from wgpy.identity.jwks import (
     fingerprint,
     thumbprint,
 )
+from wgpy.identity.ledger import transaction
 from wgpy.identity.settings import Limits
 from wgpy.ip import Prefix
 from wgpy.keys import PublicKey, StrPath, write_secret
@@ -61,7 +63,11 @@ class Signer:
             key = serialization.load_pem_private_key(raw[:MAX_FILE_LENGTH], passphrase)
         except TypeError:
             # The library's two words for it: a passphrase for a plain key, or none for the other.
-            hint = "is not encrypted; give no passphrase" if passphrase else "is encrypted"
+            hint = (
+                "is not encrypted; give no passphrase"
+                if passphrase
+                else "is encrypted; give its passphrase by --passphrase-file"
+            )
             raise CredentialError("signing-key", f"{path}: the key {hint}") from None
         except (ValueError, UnsupportedAlgorithm):
             wrong = (
@@ -147,6 +153,25 @@ def issue(signer: Signer, content: Content, now: float) -> bytes:
     text = jwt.encode(payload, signer.key, algorithm=signer.algorithm, headers=headers).encode()
     _try(signer, content, text, now)
     return text
+
+
+def issue_recorded(signer: Signer, content: Content, ledger: StrPath, now: float) -> bytes:
+    """A token for a peer, with the next generation of its name by the ledger at this path.
+
+    All in one transaction: no generation is given twice, and no address to a second name before
+    the first one's token is over. Raises CredentialError, and LedgerError.
+    """
+    if content.name is None:
+        raise CredentialError("bad-name", "a token for a peer has a name")
+    issued = IssuedLedger(ledger)
+    try:
+        with transaction(issued.connection):
+            generation = issued.next_generation(content.name)
+            for address in content.addresses:
+                issued.reserve(address, content.name, content.not_after, now)
+            return issue(signer, replace(content, generation=generation), now)
+    finally:
+        issued.close()
 
 
 def _whole(prefix: Prefix) -> bool:

@@ -24,6 +24,7 @@ from wgpy.identity import checks, profile
 from wgpy.identity.claims import Claims, CredentialError, Kind
 from wgpy.identity.jose import JsonError, b64decode, load_object
 from wgpy.identity.jwks import EDDSA, ES256, IssuerKey, Issuers
+from wgpy.identity.settings import Limits
 from wgpy.ip import Prefix, parse_prefix
 from wgpy.keys import KeyFormatError, PublicKey
 
@@ -72,7 +73,7 @@ class Parts:
 
 def read(text: bytes) -> Parts:
     """A token's parts, without looking at what they say. Raises CredentialError."""
-    if (text[:1] == b"0" and not text.isascii()) or text.startswith(b"-----BEGIN"):
+    if (text[:1] == b"0" and not text.isascii()) or text.startswith(b"-----BEGIN CERTIFICATE"):
         raise CredentialError("not-a-token", "this is a certificate in the place of a token")
     if len(text) > MAX_LENGTH:
         raise CredentialError(
@@ -116,6 +117,16 @@ def unverified(text: bytes) -> Claims:
     parts = read(text)
     _check_header(parts.header)
     return _peer_claims(parts.payload, None, b"")
+
+
+def asked_for(parts: Parts) -> Limits:
+    """Limits that permit just what a token asks for: to verify one whose limits are elsewhere."""
+    own = parts.payload.get("wgpy")
+    if not isinstance(own, dict):
+        raise CredentialError("no-claims", "it has no claims for wgpy")
+    addresses, groups, prefixes = _rights(own)
+    names = (_name(parts.payload),) if "sub" in parts.payload else ()
+    return Limits(names, (*addresses, *prefixes), tuple(groups))
 
 
 def _peer_claims(payload: dict[str, Any], key: PublicKey | None, issuer: bytes) -> Claims:

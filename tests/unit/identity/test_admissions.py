@@ -207,6 +207,21 @@ def test_crl_numbers_are_a_mapping_on_disk(tmp_path: Path) -> None:
 # --- Bounds ---
 
 
+def test_what_is_remembered_is_bounded_and_never_wrong(
+    ledger: Admissions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(admissions, "MAX_REMEMBERED", 2)
+    for number in range(4):
+        ledger.confirm(numbered(number), NOW, NONE)
+    assert len(ledger._effective) == 2
+    for number in range(4):
+        assert not ledger.confirm(numbered(number), NOW, NONE).changed
+    newer = replace(numbered(3), generation=4, key=OTHER)
+    assert ledger.confirm(newer, NOW, NONE).changed
+    assert refused_to_confirm(ledger, numbered(3), NOW) == "old-generation"
+    assert ledger.takeovers == 1
+
+
 def test_the_ledger_is_bounded_and_forgets_what_is_long_over(
     ledger: Admissions, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -444,6 +444,34 @@ def test_sessions_end_when_another_key_has_the_name(house: House) -> None:
     assert ended.error.reason == "superseded"
 
 
+def test_sessions_that_stay_are_looked_at_again_when_something_changes(house: House) -> None:
+    """A look at a session that nothing has happened to is cheap, and misses nothing."""
+    lists = house.directory / "lists"
+    lists.mkdir()
+    authority = house.anew(revocations=(str(lists),))
+    claims = [
+        house.examine(text_of(f"n{number}.mesh", [f"10.9.0.{number}"])) for number in range(2, 6)
+    ]
+    for one in claims:
+        authority.confirm(one, NOW)
+
+    def reasons(wall: float = NOW) -> list[tuple[str, str]]:
+        for _ in range(2):
+            found = [(x.claims.name, x.error.reason) for x in authority.ended(claims, wall)]
+        return found
+
+    assert reasons() == []
+    text = text_of("n2.mesh", ["10.9.0.2"], OTHER, 2)
+    authority.confirm(house.examine(text, OTHER), NOW)
+    assert reasons() == [("n2.mesh", "superseded")]
+    authority.set_surroundings(Surroundings(own=(parse_prefix("10.9.0.3"),)))
+    assert reasons() == [("n2.mesh", "superseded"), ("n3.mesh", "own-address")]
+    (lists / "a.deny").write_text("name n4.mesh all\n")
+    authority.reload()
+    assert [name for name, _ in reasons()] == ["n2.mesh", "n3.mesh", "n4.mesh"]
+    assert [reason for _, reason in reasons(NOW + 3600)] == ["expired"] * 4
+
+
 def test_sessions_end_when_the_operator_takes_their_address(house: House) -> None:
     claims = house.examine(made())
     around = Surroundings(configured={OTHER: (parse_prefix("10.9.0.0/25"),)})
