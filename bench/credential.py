@@ -1,6 +1,6 @@
 """What the handshake with credentials costs: both sides, and what a stranger can make us spend.
 
-    python bench/credential.py [--seconds N] [--json FILE]
+    python -m bench.credential [--seconds N] [--json FILE]
 
 The handshake runs as the device runs it, through every check of the intake, with a certificate of
 the usual size in both messages and a verdict that is known: a renewal of keys. It is timed in

@@ -1,6 +1,18 @@
 """The measures: each takes one sample of one contender, a few figures at a time."""
 
-from bench.measures import aead, cold, commands, crowd, handshakes, peers, rtt, sealing, tcp, udp
+from bench.measures import (
+    aead,
+    cold,
+    commands,
+    credentials,
+    crowd,
+    handshakes,
+    peers,
+    rtt,
+    sealing,
+    tcp,
+    udp,
+)
 from bench.measures.measure import Measure
 
 MEASURES: dict[str, Measure] = {
@@ -10,6 +22,7 @@ MEASURES: dict[str, Measure] = {
         rtt.MEASURE,
         cold.MEASURE,
         handshakes.MEASURE,
+        credentials.MEASURE,
         *peers.MEASURES,
         crowd.MEASURE,
         commands.MEASURE,

@@ -141,6 +141,23 @@ def read_response(
     return payload, send, receive
 
 
+def der(tag: int, content: bytes) -> bytes:
+    """One element of at most 127 bytes."""
+    assert len(content) < 128
+    return bytes([tag, len(content)]) + content
+
+
+def rights(network: bytes, generation: int, groups: list[str], prefixes: list[bytes]) -> bytes:
+    """Our extension of a certificate."""
+    return der(
+        0x30,
+        der(0x04, network)
+        + der(0x02, generation.to_bytes(1, "big"))
+        + der(0x30, b"".join(der(0x0C, group.encode()) for group in groups))
+        + der(0x30, b"".join(der(0x04, prefix) for prefix in prefixes)),
+    )
+
+
 # --- The published vectors ---
 
 
@@ -253,6 +270,17 @@ def payloads() -> list[dict[str, Any]]:
     return [{"name": name, "fields": data.hex(), "good": good} for name, data, good in rows]
 
 
+def extension() -> dict[str, Any]:
+    groups, prefix = ["admins", "laptops"], bytes([10, 9, 0, 0, 16])
+    return {
+        "network": NETWORK.hex(),
+        "generation": 3,
+        "groups": groups,
+        "prefixes": [prefix.hex()],
+        "der": rights(NETWORK, 3, groups, [prefix]).hex(),
+    }
+
+
 def vectors() -> dict[str, Any]:
     return {
         "source": "made by tests/support/credential_spec.py from the keys given here",
@@ -268,6 +296,7 @@ def vectors() -> dict[str, Any]:
         "cookie": COOKIE.hex(),
         "handshakes": [run(case) for case in CASES],
         "payloads": payloads(),
+        "extension": extension(),
     }
 
 

@@ -4,10 +4,12 @@ import contextlib
 import dataclasses
 
 import pytest
+from cryptography.hazmat import asn1
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support import credential_spec as spec
+from tests.support.requirements import ROOT
 from tests.support.vectors import load, raw
 from wgpy.protocol.credential import (
     CredentialInitiation,
@@ -60,6 +62,16 @@ TOKENS = st.from_regex(rb"[A-Za-z0-9_-]{1,230}(\.[A-Za-z0-9_-]{1,230}){2}", full
     lambda text: Offer(OfferKind.TOKEN, text)
 )
 OFFERS = CERTIFICATES | TOKENS
+
+
+@asn1.sequence
+class Rights:
+    """The extension, by another library than the one that made the vector."""
+
+    network: bytes
+    generation: int
+    groups: list[str]
+    prefixes: list[bytes]
 
 
 def padded(fields):
@@ -209,6 +221,17 @@ def test_published_payloads(row):
     with pytest.raises(ParseError) as caught:
         parse_initiation_payload(data)
     assert caught.value.reason == "malformed"
+
+
+def test_the_published_extension_is_the_der_that_the_document_shows():
+    row = load("credential")["extension"]
+    shown = ROOT.joinpath("docs", "protocol.md").read_text().split("prefix 10.9.0.0/16:")[1]
+    assert "".join(shown.split("**")[0].split()) == row["der"]
+    decoded = asn1.decode_der(Rights, raw(row["der"]))
+    assert decoded.network.hex() == row["network"]
+    assert decoded.generation == row["generation"]
+    assert decoded.groups == row["groups"]
+    assert [prefix.hex() for prefix in decoded.prefixes] == row["prefixes"]
 
 
 @pytest.mark.parametrize("version", [0, 2, 255])
