@@ -33,6 +33,10 @@ class Admissions(Protocol):
     def peer_expectation(self, key: PublicKey, expectation: Expectation | None) -> None:
         """A configured peer must prove this from now on; None: it is an ordinary peer, or gone."""
 
+    def peers_changed(self) -> None:
+        """Configured peers, or their allowed IPs, may have changed: they come before who was
+        admitted, who must go if an address of theirs is a configured peer's now."""
+
     def removed(self, key: PublicKey) -> None:
         """An admitted peer has left the device: nothing of it may remain elsewhere."""
 
@@ -95,6 +99,11 @@ class CredentialSettings:
         """Say what a configured peer must prove."""
         if self._admissions is not None:
             self._admissions.peer_expectation(key, expectation)
+
+    def peers_changed(self, change: DeviceChange) -> None:
+        """Say that a request was carried out, if it was about peers."""
+        if self._admissions is not None and (change.peers or change.replace_peers):
+            self._admissions.peers_changed()
 
     def removed(self, key: PublicKey) -> None:
         """Say that an admitted peer is gone."""

@@ -287,6 +287,7 @@ class Device:
                     self._remove(entry)
         for peer in change.peers:
             self._apply_peer(peer)
+        self._credentials.peers_changed(change)
 
     def _prepare_credentials(self, change: DeviceChange) -> Callable[[], None]:
         private, local = change.private_key, self._handshaker.local

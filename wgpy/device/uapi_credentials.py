@@ -71,15 +71,15 @@ def parse_authority(text: str, *, exact: bool = True) -> AuthoritySettings:
     fields = _Fields(_load(text), exact)
     settings = AuthoritySettings(
         network=parse_network_id(fields.text("network")),
-        accept=fields.list("accept", _prefix),
-        anchors=fields.list("anchors", lambda value: _anchor(value, exact)),
-        intermediates=fields.list("intermediates", _path),
-        revocations=fields.list("revocations", _path),
-        issuers=fields.list("issuers", lambda value: _issuer(value, exact)),
-        require_groups=fields.list("require_groups", _group),
+        accept=fields.each("accept", _prefix),
+        anchors=fields.each("anchors", lambda value: _anchor(value, exact)),
+        intermediates=fields.each("intermediates", _path),
+        revocations=fields.each("revocations", _path),
+        issuers=fields.each("issuers", lambda value: _issuer(value, exact)),
+        require_groups=fields.each("require_groups", _group),
         strict=fields.flag("strict"),
         preshared_key_file=fields.optional("preshared_key_file", _path),
-        rotations=fields.list("rotations", _rotation),
+        rotations=fields.each("rotations", _rotation),
     )
     fields.finish()
     _check_length(format_authority, settings)
@@ -152,7 +152,7 @@ def parse_claims(text: str) -> ClaimsSummary:
     """Read what `format_claims` writes; unknown fields are passed over. Raises ValueError."""
     fields = _Fields(_load(text), exact=False)
     issuer, expiry = fields.text("issuer"), fields.take("expiry")
-    groups = fields.list("groups", _group)
+    groups = fields.each("groups", _group)
     if len(groups) > MAX_GROUPS:
         raise ValueError(f"it has more than {MAX_GROUPS} groups")
     if not is_fingerprint(issuer):
@@ -227,7 +227,7 @@ class _Fields:
         value = self.take(key)
         return None if value is None else _named(key, read, value)
 
-    def list(self, key: str, read: Callable[[object], T]) -> tuple[T, ...]:
+    def each(self, key: str, read: Callable[[object], T]) -> tuple[T, ...]:
         """What `read` makes of each element; nothing if it is missing."""
         value = self.take(key)
         if not isinstance(value, list | None):
@@ -299,9 +299,9 @@ def _limits_value(limits: Limits) -> dict[str, object]:
 def _limits(value: object, exact: bool) -> Limits:
     fields = _Fields(value, exact)
     limits = Limits(
-        names=fields.list("names", _name),
-        networks=fields.list("networks", _prefix),
-        groups=fields.list("groups", _group),
+        names=fields.each("names", _name),
+        networks=fields.each("networks", _prefix),
+        groups=fields.each("groups", _group),
     )
     fields.finish()
     return limits

@@ -211,6 +211,17 @@ class TestCommands:
         assert change.identity == IdentitySettings(f"{tmp_path}/me.pem")
         assert change.peers[0].expectation == Expectation(None, key_suffices=True)
 
+    def test_a_whole_conf_file_is_brought_in(
+        self, interface: FakeInterface, tmp_path: Path, file: Path
+    ) -> None:
+        file = file.rename(tmp_path / "wg0.conf")
+        file.chmod(0o600)
+        file.write_text(file.read_text().replace("[Interface]", "[Interface]\nAddress = 10.0.0.1"))
+        with served(interface, tmp_path / "wg0.sock"):
+            assert main(["addconf", "wg0", str(file)]) == 1
+            assert main(["addconf", "--strip", "wg0", str(file)]) == 0
+        assert interface.changes == [DeviceChange(listen_port=7, peers=[WHOLE_PEER])]
+
     def test_showconf_says_what_it_leaves_out(
         self, interface: FakeInterface, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:

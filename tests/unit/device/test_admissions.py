@@ -34,6 +34,7 @@ class Recorder:
         self.committed: list[tuple[object, object, PublicKey | None]] = []
         self.expected: list[tuple[PublicKey, Expectation | None]] = []
         self.gone: list[PublicKey] = []
+        self.peer_changes = 0
         self.refusal: Exception | None = None
 
     def configure(
@@ -50,6 +51,9 @@ class Recorder:
 
     def peer_expectation(self, key: PublicKey, expectation: Expectation | None) -> None:
         self.expected.append((key, expectation))
+
+    def peers_changed(self) -> None:
+        self.peer_changes += 1
 
     def removed(self, key: PublicKey) -> None:
         self.gone.append(key)
@@ -240,6 +244,14 @@ def test_who_was_admitted_can_be_removed_and_then_configured(kit: Kit, told: Rec
     kit.device.apply(DeviceChange(peers=both))
     assert kit.shown()[KEYS[1]].persistent_keepalive == 9
     assert not kit.shown()[KEYS[1]].admitted
+
+
+def test_changes_of_configured_peers_are_told(kit: Kit, told: Recorder) -> None:
+    kit.device.apply(DeviceChange(listen_port=5, authority=AUTHORITY))
+    assert told.peer_changes == 0
+    kit.peer(KEYS[0])
+    kit.device.apply(DeviceChange(replace_peers=True))
+    assert told.peer_changes == 2
 
 
 def test_who_was_admitted_takes_room(kit: Kit, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 import errno
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -119,7 +120,7 @@ cleared = st.just(Cleared.CLEARED)
     st.none() | cleared | identities,
     st.none() | cleared | expectations,
 )
-def test_a_request_means_what_was_written(authority, identity, expectation) -> None:  # type: ignore[no-untyped-def]
+def test_a_request_means_what_was_written(authority, identity, expectation) -> None:
     change = DeviceChange(
         authority=authority,
         identity=identity,
@@ -137,7 +138,7 @@ def test_a_request_means_what_was_written(authority, identity, expectation) -> N
     st.none() | expectations,
     st.booleans(),
 )
-def test_an_answer_means_what_was_written(authority, identity, said, expected, admitted) -> None:  # type: ignore[no-untyped-def]
+def test_an_answer_means_what_was_written(authority, identity, said, expected, admitted) -> None:
     peer = PeerState(KEY, admitted=admitted, expectation=expected, claims=said)
     state = DeviceState(authority=authority, identity=identity, claims=said, peers=[peer])
     assert parse_state(format_state(state) + format_errno(0)) == state
@@ -320,6 +321,16 @@ def test_nothing_else_is_raised(key: str, data: st.DataObject) -> None:
     except UapiError as error:
         codes.add(error.code)
     assert codes <= {errno.EINVAL, errno.EPROTO}
+
+
+def test_the_longest_authority_fits_into_a_line() -> None:
+    room = MAX_JSON_LENGTH - len(format_authority(replace(AUTHORITY, intermediates=("",))))
+    longest = replace(AUTHORITY, intermediates=("/" + "a" * (room - 1),))
+    assert len(format_authority(longest)) == MAX_JSON_LENGTH
+    change = DeviceChange(authority=longest)
+    assert Framer().feed(format_change(change).encode()) == [SetRequest(change, own=True)]
+    with pytest.raises(UapiError, match="names too many files"):
+        format_change(DeviceChange(authority=replace(longest, strict=False)))
 
 
 # --- Reasons ---
