@@ -1,0 +1,304 @@
+"""Peers that shake hands by credential: from a 0x10 or a 0x11 to a session, and out again.
+
+    0x10 ─► Intake ─► Trust.examine ─► 0x11, next key pair: gated while the claims are new
+                                         │ the first packet opened with it (KeyConfirmed)
+                                         └─► commit ─► Sessions: what takes effect, and what ends
+
+The handshaker keeps indices and sends what we begin; the device keeps the peers.
+"""
+
+import ipaddress
+import logging
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from wgpy.datapath.contract import Datagram, DataPath, Slot
+from wgpy.device.pairs import key_pair
+from wgpy.device.peer import PeerEntry, PeerTable
+from wgpy.device.refusals import MAX_PEERS
+from wgpy.device.sessions import Sessions
+from wgpy.device.trust import Trust
+from wgpy.identity.claims import Claims, CredentialError
+from wgpy.keys import PresharedKey, PublicKey
+from wgpy.protocol.cookie import CookieChecker
+from wgpy.protocol.credential_bounds import Budget
+from wgpy.protocol.credential_intake import Intake, Ours, Presented, Standing
+from wgpy.protocol.credential_payload import Offer, ResponsePayload
+from wgpy.protocol.handshake import HandshakeError, Local, Remote
+
+_log = logging.getLogger(__name__)
+
+# Handshakes taken from the queue in one go: 0.6 ms each with a signature, so packets of the
+# portable data path wait no longer than 20 ms.
+TAKE_LIMIT: Final = 32
+# Refusals a second that are told in the log; all of them are in the counters.
+TOLD_PER_SECOND: Final = 10
+
+
+@dataclass(slots=True, eq=False)
+class Waiting:
+    """A peer that was answered, with what takes effect once it proves that it got the answer."""
+
+    entry: PeerEntry
+    claims: Claims
+    index: int
+
+
+class Admitter:
+    """The handshakes with credentials of one device.
+
+    `add` makes a peer that is in no table yet, `drop` takes one out of all. `stamp_ns` is the clock
+    of the timestamps, `random(n)` gives n unpredictable bytes.
+    """
+
+    def __init__(
+        self,
+        datapath: DataPath,
+        peers: PeerTable,
+        trust: Trust,
+        sessions: Sessions,
+        *,
+        stamp_ns: Callable[[], int],
+        random: Callable[[int], bytes],
+        add: Callable[[PublicKey, PresharedKey | None], PeerEntry],
+        drop: Callable[[PeerEntry], None],
+    ) -> None:
+        self._datapath = datapath
+        self._peers = peers
+        self._trust = trust
+        self._sessions = sessions
+        self._stamp_ns = stamp_ns
+        self._random = random
+        self._add = add
+        self._drop = drop
+        self._local: Local | None = None
+        self._intake: Intake[Datagram, Waiting] = Intake(self._standing, trust.knows)
+        self._confirmed: list[Waiting] = []
+        self._told = Budget(TOLD_PER_SECOND)
+        self._counters: Counter[str] = Counter()
+
+    def set_local(self, local: Local | None, checker: CookieChecker | None) -> bool:
+        """Our static key is another, or what we trust or present is. Whether 0x10 is answered."""
+        self._local = local
+        network, own = self._trust.network, self._trust.own
+        if local is None or checker is None or network is None:
+            self._intake.set_ours(None)
+            return False
+        self._intake.set_ours(Ours(local, checker, network, None if own is None else own.name))
+        return True
+
+    def counters(self) -> Mapping[str, int]:
+        """Everything that was dropped or refused, by reason."""
+        return {f"credential_{name}": n for name, n in self._intake.counts().items()} | dict(
+            self._counters
+        )
+
+    # --- The responder ---
+
+    def receive(self, datagram: Datagram, *, under_load: bool, now: float) -> bytes | None:
+        """Take in a 0x10. Returns a cookie reply to send back, or None; `work` goes on with it."""
+        endpoint = datagram.endpoint
+        address = ipaddress.ip_address(endpoint.address).packed
+        return self._intake.arrive(
+            datagram.data, address, endpoint.port, datagram, under_load=under_load, now=now
+        )
+
+    def work(self, now: float) -> list[PeerEntry]:
+        """Answer what waits, as far as the budgets allow, and forget who never confirmed.
+
+        Returns the peers that were answered, whose timers want a look.
+        """
+        for waiting in self._intake.pending.expire(now):
+            self._forget(waiting)
+        answered = []
+        for _ in range(TAKE_LIMIT):
+            when = self._intake.next_at(now)
+            if when is None or when > now:
+                break
+            presented = self._intake.take(now, self._stamp_ns())
+            entry = None if presented is None else self._decide(presented, now)
+            if entry is not None:
+                answered.append(entry)
+        return answered
+
+    def next_at(self, now: float) -> float | None:
+        """When `work` has something to do."""
+        moments = (self._intake.next_at(now), self._intake.pending.next_deadline())
+        return min((moment for moment in moments if moment is not None), default=None)
+
+    def _standing(self, key: PublicKey) -> Standing | None:
+        entry = self._peers.by_key.get(key)
+        if entry is not None:
+            if entry.denied or not entry.by_credential:
+                return None
+            suffices = entry.expectation is not None and entry.expectation.key_suffices
+            return Standing(entry.protocol.remote, entry.protocol.greatest_stamp, suffices)
+        if self._local is None or self._trust.authority is None:
+            return None
+        return Standing(Remote(self._local, key, self._trust.stranger_psk()))
+
+    def _decide(self, presented: Presented[Datagram], now: float) -> PeerEntry | None:
+        key = presented.static
+        entry = self._peers.by_key.get(key)
+        try:
+            claims = self._judge(entry, key, presented.payload.offer)
+            if entry is None and len(self._peers) >= MAX_PEERS:
+                raise CredentialError("peers-full", f"there are {MAX_PEERS} peers already")
+        except CredentialError as error:
+            self._intake.refuse(presented, error.reason, now)
+            place = presented.origin.endpoint
+            self._tell(f"{key.base64()} at {place.address} is not let in: {error}", now)
+            return None
+        if entry is None:
+            entry = self._add(key, self._trust.stranger_psk())
+            entry.admitted = True
+        try:
+            return entry if self._answer(presented, entry, claims, now) else None
+        except (HandshakeError, ValueError) as error:
+            # Our credential is too long, or its key is of low order: nothing was installed.
+            self._counters["credential_unanswerable"] += 1
+            self._tell(f"{key.base64()} cannot be answered: {error}", now)
+            self._drop_unknown(entry)
+            return None
+
+    def _judge(self, entry: PeerEntry | None, key: PublicKey, offer: Offer | None) -> Claims | None:
+        """What a peer proved: None only where its key suffices. Raises CredentialError."""
+        expectation = None if entry is None else entry.expectation
+        suffices = expectation is not None and expectation.key_suffices
+        if suffices and (offer is None or self._trust.authority is None):
+            return None
+        if offer is None:
+            raise CredentialError("no-credential", "it showed no credential")
+        return self._trust.examine(key, offer, _wanted(entry))
+
+    def _answer(
+        self, presented: Presented[Datagram], entry: PeerEntry, claims: Claims | None, now: float
+    ) -> bool:
+        """Install the next key pair, gated where the claims are new, and send the 0x11."""
+        responder, datagram = presented.responder, presented.origin
+        index = self._datapath.reserve_index()
+        try:
+            reply, keys = entry.protocol.credential_response(
+                responder, index=index, payload=self._answer_payload(), random=self._random, now=now
+            )
+        except (HandshakeError, ValueError):
+            self._datapath.free_index(index)
+            raise
+        gated = claims is not None and claims != entry.claims
+        if claims is not None and gated:
+            waiting = Waiting(entry, claims, index)
+            if self._intake.accept(presented, waiting, now) is waiting:
+                keys.wipe()
+                self._datapath.free_index(index)
+                self._drop_unknown(entry)
+                return False
+            entry.waiting = index
+        entry.protocol.raise_stamp(presented.stamp)
+        self._peers.answered(entry, index)
+        self._datapath.heard(entry.handle, len(datagram.data), datagram.when)
+        pair = key_pair(keys, index, responder.sender, now, initiator=False)
+        self._datapath.install(entry.handle, Slot.NEXT, pair, kick=False, gated=gated)
+        # To where it came from, and no more: only a packet of the session moves a peer.
+        if self._datapath.send(reply, to=datagram.endpoint, peer=entry.handle) is not None:
+            self._counters["send_error"] += 1
+        return True
+
+    def _answer_payload(self) -> ResponsePayload | None:
+        offer, network = self._trust.offer(), self._trust.network
+        return None if offer is None or network is None else ResponsePayload(network, offer)
+
+    # --- Confirmation ---
+
+    def confirmed(self, entry: PeerEntry, index: int) -> bool:
+        """The first packet of a key pair was opened. Whether `commit` has to release it first."""
+        if entry.waiting != index:
+            return False
+        entry.waiting = None
+        waiting = self._intake.pending.remove(entry.key)
+        if waiting is not None:
+            self._confirmed.append(waiting)
+        return True
+
+    def commit(self, now: float) -> list[PeerEntry]:
+        """Let take effect what was confirmed, all of it in one go. Returns whose session began."""
+        confirmed, self._confirmed = self._confirmed, []
+        batch = [x for x in confirmed if self._peers.by_key.get(x.entry.key) is x.entry]
+        if not batch:
+            return []
+        failed = self._sessions.commit([(x.entry, x.claims) for x in batch], now)
+        began = []
+        for waiting in batch:
+            entry = waiting.entry
+            error = failed.get(entry.key)
+            if error is not None:
+                self._counters[f"credential_{error.reason}"] += 1
+                self._tell(f"{waiting.claims.name} is not let in: {error}", now)
+                self._datapath.refuse(entry.handle)
+                self._drop_unknown(entry)
+            elif self._datapath.release(entry.handle):
+                began.append(entry)
+        return began
+
+    def _forget(self, waiting: Waiting) -> None:
+        """It never confirmed: a replay, or somebody who has gone again."""
+        entry = waiting.entry
+        if entry.waiting == waiting.index and self._peers.by_key.get(entry.key) is entry:
+            entry.waiting = None
+            self._datapath.refuse(entry.handle)
+            self._drop_unknown(entry)
+
+    def _drop_unknown(self, entry: PeerEntry) -> None:
+        """Drop a peer that was made for a handshake which came to nothing."""
+        if entry.admitted and entry.claims is None and entry.waiting is None:
+            self._drop(entry)
+
+    # --- The initiator ---
+
+    def initiation(self, entry: PeerEntry, index: int, now: float) -> bytes:
+        """A 0x10 for a peer that shakes hands by credential. Raises HandshakeError."""
+        network = self._trust.network
+        if network is None:
+            raise HandshakeError("no network is configured", "no_network")
+        try:
+            return entry.protocol.credential_initiation(
+                index=index,
+                network=network,
+                wanted=_wanted(entry),
+                offer=self._trust.offer(),
+                random=self._random,
+                wall_ns=self._stamp_ns(),
+                now=now,
+            )
+        except ValueError as error:
+            self._tell(f"no handshake with {entry.key.base64()}: {error}", now)
+            raise HandshakeError(str(error), "credential_too_long") from None
+
+    def accept(self, entry: PeerEntry, payload: ResponsePayload | None, now: float) -> None:
+        """Let an authentic 0x11 take effect. Raises CredentialError: then it must not."""
+        try:
+            if payload is not None and payload.network != self._trust.network:
+                raise CredentialError("wrong-network", "it is in another network")
+            claims = self._judge(entry, entry.key, None if payload is None else payload.offer)
+            if claims is not None and claims != entry.claims:
+                failed = self._sessions.commit([(entry, claims)], now)
+                if entry.key in failed:
+                    raise failed[entry.key]
+        except CredentialError as error:
+            self._counters[f"credential_{error.reason}"] += 1
+            self._tell(f"the answer of {entry.key.base64()} is refused: {error}", now)
+            raise
+
+    def _tell(self, text: str, now: float) -> None:
+        if self._told.take(now):
+            _log.info("%s", text)
+
+
+def _wanted(entry: PeerEntry | None) -> str | None:
+    """The name that a peer has to have: that of the configuration, or the one it came in with."""
+    if entry is None:
+        return None
+    if entry.expectation is not None:
+        return entry.expectation.name
+    return None if entry.claims is None else entry.claims.name

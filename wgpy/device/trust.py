@@ -1,0 +1,231 @@
+"""Whom an interface trusts and what it presents, in force: files, ledger and clock together.
+
+The authority decides; this keeps it and our own credential up to date, and knows what time it is.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from wgpy.identity.admissions import Admissions as Ledger
+from wgpy.identity.authority import Authority, Surroundings
+from wgpy.identity.claims import Claims, CredentialError, Kind
+from wgpy.identity.ledger import LedgerError
+from wgpy.identity.own import OwnCredential
+from wgpy.identity.settings import AuthoritySettings, IdentitySettings
+from wgpy.keys import KeyFormatError, PresharedKey, PublicKey, read_key_text
+from wgpy.protocol.credential_payload import Offer, OfferKind
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _InForce:
+    """One consistent set of what was read."""
+
+    authority: Authority | None = None
+    own: OwnCredential | None = None
+    identity: IdentitySettings | None = None
+    # That of every peer which is not configured; None for zeros.
+    psk: PresharedKey | None = None
+    key: PublicKey | None = None
+
+
+class Trust:
+    """What was read for one interface. `open_ledger` opens its ledger and raises LedgerError.
+
+    `stamp_ns` gives nanoseconds since the epoch, never less than an earlier run used.
+    """
+
+    def __init__(self, open_ledger: Callable[[], Ledger], stamp_ns: Callable[[], int]) -> None:
+        self._open_ledger = open_ledger
+        self._ledger: Ledger | None = None
+        self._stamp_ns = stamp_ns
+        self._now = _InForce()
+        self._around = Surroundings()
+        self._remarks: tuple[str, ...] = ()
+
+    # --- Settings and files ---
+
+    def prepare(
+        self,
+        authority: AuthoritySettings | None,
+        identity: IdentitySettings | None,
+        key: PublicKey | None,
+    ) -> Callable[[], None]:
+        """Read what the settings name, for our static key. Returns what puts it into force.
+
+        Raises CredentialError and OSError, and has changed nothing.
+        """
+        ledger = None if authority is None else self._opened()
+        judge = None if authority is None or ledger is None else Authority(authority, ledger)
+        own = None if identity is None or key is None else OwnCredential.load(identity, key)
+        psk = None if authority is None else _read_psk(authority.preshared_key_file)
+        if authority is not None and own is not None and own.network != authority.network:
+            raise CredentialError(
+                "wrong-network",
+                f"{own.name} is of the network {own.network.hex()}, and [authority] of "
+                f"{authority.network.hex()}",
+            )
+        following = _InForce(judge, own, identity, psk, key)
+
+        def put_into_force() -> None:
+            former = self._now
+            self._now = following
+            if former.psk is not None:
+                former.psk.wipe()
+            self.set_surroundings(self._around)
+            self._remark()
+
+        return put_into_force
+
+    def _opened(self) -> Ledger:
+        if self._ledger is None:
+            try:
+                self._ledger = self._open_ledger()
+            except LedgerError as error:
+                raise CredentialError("ledger", f"the ledger cannot be used: {error}") from None
+        return self._ledger
+
+    def paths(self) -> list[str]:
+        """Every file and directory whose change matters."""
+        found: list[str] = []
+        if self.authority is not None:
+            settings = self.authority.settings
+            found += [anchor.path for anchor in settings.anchors]
+            found += settings.intermediates + settings.revocations
+            found += [issuer.jwks for issuer in settings.issuers]
+        identity = self._now.identity
+        if identity is not None:
+            named = (identity.certificate, identity.intermediate, identity.token)
+            found += [path for path in named if path is not None]
+        return found
+
+    def reload(self) -> tuple[bool, bool]:
+        """Read again what has changed on disk: whether that was what we trust, and whether it was
+        our own credential. What cannot be read is logged, and what was read before stays."""
+        trusted = presented = False
+        now = self._now
+        if now.authority is not None and now.authority.changed():
+            try:
+                now.authority.reload()
+                trusted = True
+            except CredentialError as error:
+                _log.error("what was trusted before stays in force: %s", error)
+            self._remark()
+        if now.own is not None and now.identity is not None and now.key is not None:
+            if now.own.changed(now.identity):
+                try:
+                    own = OwnCredential.load(now.identity, now.key)
+                    self._check_network(own)
+                except CredentialError as error:
+                    _log.error("the credential presented before stays: %s", error)
+                else:
+                    self._now = _InForce(now.authority, own, now.identity, now.psk, now.key)
+                    presented = True
+        return trusted, presented
+
+    def _check_network(self, own: OwnCredential) -> None:
+        if self.network is not None and own.network != self.network:
+            raise CredentialError("wrong-network", f"{own.name} is of another network now")
+
+    def _remark(self) -> None:
+        """Say what an operator should know of the files, once each."""
+        remarks = () if self.authority is None else self.authority.remarks(self.wall())
+        for remark in remarks:
+            if remark not in self._remarks:
+                _log.warning("%s", remark)
+        self._remarks = remarks
+
+    def close(self) -> None:
+        """Close the ledger, and wipe what is secret."""
+        if self._now.psk is not None:
+            self._now.psk.wipe()
+        self._now = _InForce()
+        if self._ledger is not None:
+            self._ledger.close()
+            self._ledger = None
+
+    # --- What is in force ---
+
+    @property
+    def authority(self) -> Authority | None:
+        """Who judges the credentials of others."""
+        return self._now.authority
+
+    @property
+    def own(self) -> OwnCredential | None:
+        """What we present."""
+        return self._now.own
+
+    @property
+    def network(self) -> bytes | None:
+        """The network that we are in; None where nobody has told us."""
+        if self.authority is not None:
+            return self.authority.settings.network
+        return None if self.own is None else self.own.network
+
+    def stranger_psk(self) -> PresharedKey | None:
+        """A copy of the pre-shared key of peers that are not configured, for its owner to wipe."""
+        psk = self._now.psk
+        return None if psk is None else PresharedKey(bytes(psk))
+
+    def wall(self) -> float:
+        """Seconds since the epoch: not before an earlier run, nor before our own credential."""
+        now = self._stamp_ns() / 1e9
+        return now if self.own is None else max(now, self.own.not_before)
+
+    def offer(self) -> Offer | None:
+        """Our credential as a handshake carries it; None without one that is still good."""
+        own = self.own
+        if own is None or own.is_over(self.wall()):
+            return None
+        kind = OfferKind.TOKEN if own.kind is Kind.TOKEN else OfferKind.CERTIFICATE
+        return Offer(kind, own.body, own.intermediate)
+
+    # --- Questions ---
+
+    def set_surroundings(self, around: Surroundings) -> None:
+        """Say what admitted peers can never take."""
+        self._around = around
+        if self.authority is not None:
+            self.authority.set_surroundings(around)
+
+    def knows(self, key: PublicKey, offer: Offer) -> bool:
+        """Whether `examine` costs no signature."""
+        return self.authority is None or self.authority.knows(
+            key, _kind(offer), offer.body, offer.intermediate
+        )
+
+    def examine(self, key: PublicKey, offer: Offer, wanted: str | None) -> Claims:
+        """Who a peer is by what it offers. Raises CredentialError."""
+        if self.authority is None:
+            raise CredentialError("no-authority", "nobody here can judge a credential")
+        return self.authority.examine(
+            key, _kind(offer), offer.body, offer.intermediate, self.wall(), wanted
+        )
+
+    def denied(self, keys: Sequence[PublicKey]) -> set[PublicKey]:
+        """Those of these keys that a deny list names: not even the configuration lets them in."""
+        found: set[PublicKey] = set()
+        if self.authority is not None:
+            for key in keys:
+                try:
+                    self.authority.check_configured(key)
+                except CredentialError:
+                    found.add(key)
+        return found
+
+
+def _kind(offer: Offer) -> Kind:
+    return Kind.TOKEN if offer.kind is OfferKind.TOKEN else Kind.CERTIFICATE
+
+
+def _read_psk(path: str | None) -> PresharedKey | None:
+    if path is None:
+        return None
+    try:
+        psk = PresharedKey.from_base64(read_key_text(path))
+    except KeyFormatError as error:
+        raise CredentialError("preshared-key", f"{path}: {error}") from None
+    return None if psk.is_zero() else psk
