@@ -199,10 +199,24 @@ def test_what_cannot_be_sent(change, reason):
         pack_initiation_payload(payload)
 
 
-def test_the_longest_certificate():
-    """1,064 bytes are timestamp, version, network, one field's head, and this."""
-    payload = InitiationPayload(STAMP, NETWORK, None, Offer(OfferKind.CERTIFICATE, bytes(1032)))
+@pytest.mark.parametrize(
+    ("wanted", "offer"),
+    [
+        (None, Offer(OfferKind.CERTIFICATE, bytes(1032))),
+        (
+            ".".join(["a" * 63] * 3 + ["b" * 61]),
+            Offer(OfferKind.CERTIFICATE, bytes(741), None, bytes(32)),
+        ),
+        ("a" * 63, Offer(OfferKind.CERTIFICATE, bytes(600), bytes(363))),
+    ],
+)
+def test_the_longest_certificates(wanted, offer):
+    """The lengths that docs/protocol.md promises, and not one byte more."""
+    payload = InitiationPayload(STAMP, NETWORK, wanted, offer)
     assert parse_initiation_payload(pack_initiation_payload(payload)) == payload
+    longer = dataclasses.replace(offer, body=offer.body + b"x")
+    with pytest.raises(ValueError, match="1 bytes too long"):
+        pack_initiation_payload(dataclasses.replace(payload, offer=longer))
 
 
 def test_a_credential_does_not_print_itself():

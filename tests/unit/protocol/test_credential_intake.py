@@ -398,3 +398,31 @@ def test_a_key_that_waits_for_a_standing_is_asked_about_once(door):
     door.intake.set_ours(Ours(door.bob, door.checker, NETWORK, "bob.mesh"))
     assert door.take(door.knock()) is not None
     assert asked == [PublicKey(bytes(door.alice.public))]
+
+
+def test_a_flood_from_made_up_addresses_stays_within_the_bounds(door):
+    """10,000 a second for three seconds, all with a right mac1; who has a cookie gets through."""
+    reply = door.arrive(door.knock(), under_load=True)
+    assert door.generator.consume(parse_cookie_reply(reply), 0.0)
+    forged = bytearray(door.knock(later(-60)))
+    forged[1184:] = bytes(16)
+    exchanges, welcome, deepest = 0, [], 0
+    for number in range(30_000):
+        now = number / 10_000
+        door.arrive(bytes(forged), number.to_bytes(4, "big"), now=now)
+        if number % 5000 == 4999:
+            honest = door.knock(later(number), now=now)
+            door.arrive(honest, HOME, now=now)
+        deepest = max(deepest, len(door.intake))
+        if door.intake.next_at(now) == now:
+            exchanges += 1
+            presented = door.intake.take(now, WALL + number * 10**9)
+            if presented is not None and presented.address == HOME:
+                welcome.append(presented.stamp)
+    assert len(welcome) == 6
+    assert exchanges <= 3 * 500 + 50
+    assert deepest <= credential_intake.QUEUE_LENGTH
+    assert door.intake.counters["cookie_replies_sent"] <= 3 * 1000 + 101
+    assert door.intake.counters["cookie_budget"] >= 20_000
+    assert len(door.intake.unproved) <= 65_536
+    assert len(door.intake.stamps) == len(door.intake.pending) == 0
