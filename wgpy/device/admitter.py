@@ -24,9 +24,16 @@ from wgpy.identity.claims import Claims, CredentialError
 from wgpy.keys import PresharedKey, PublicKey
 from wgpy.protocol.cookie import CookieChecker
 from wgpy.protocol.credential_bounds import Budget
-from wgpy.protocol.credential_intake import Intake, Ours, Presented, Standing
+from wgpy.protocol.credential_intake import (
+    UNDER_LOAD_DEPTH,
+    Intake,
+    Ours,
+    Presented,
+    Standing,
+)
 from wgpy.protocol.credential_payload import Offer, ResponsePayload
 from wgpy.protocol.handshake import HandshakeError, Local, Remote
+from wgpy.protocol.load import LoadMeter
 
 _log = logging.getLogger(__name__)
 
@@ -75,6 +82,7 @@ class Admitter:
         self._drop = drop
         self._local: Local | None = None
         self._intake: Intake[Datagram, Waiting] = Intake(self._standing, trust.knows)
+        self._load = LoadMeter(UNDER_LOAD_DEPTH)
         self._confirmed: list[Waiting] = []
         self._told = Budget(TOLD_PER_SECOND)
         self._counters: Counter[str] = Counter()
@@ -97,8 +105,14 @@ class Admitter:
 
     # --- The responder ---
 
-    def receive(self, datagram: Datagram, *, under_load: bool, now: float) -> bytes | None:
-        """Take in a 0x10. Returns a cookie reply to send back, or None; `work` goes on with it."""
+    def receive(
+        self, datagram: Datagram, *, depth: int, under_load: bool, now: float
+    ) -> bytes | None:
+        """Take in a 0x10. Returns a cookie reply to send back, or None; `work` goes on with it.
+
+        `depth` is how many more wait in the data path.
+        """
+        under_load = self._load.under_load(depth, now) or under_load
         endpoint = datagram.endpoint
         address = ipaddress.ip_address(endpoint.address).packed
         return self._intake.arrive(

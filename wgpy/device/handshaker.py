@@ -4,36 +4,42 @@ Everything that came here passed the data path's filter: its type, length and ma
 """
 
 import ipaddress
-import math
 from collections import Counter
 from collections.abc import Callable
 
 from wgpy.datapath.contract import (
     Datagram,
+    Budget,
     DataPath,
     Endpoint,
     FilterRule,
-    NewKeyPair,
     Slot,
 )
+from wgpy.device.admitter import Admitter
 from wgpy.device.keylog import KeyLog
+from wgpy.device.pairs import key_pair
 from wgpy.device.peer import PeerEntry, PeerTable
+from wgpy.identity.claims import CredentialError
 from wgpy.keys import PrivateKey
 from wgpy.protocol.constants import (
     COOKIE_REPLY_LENGTH,
+    CREDENTIAL_INITIATION_LENGTH,
+    CREDENTIAL_RESPONSE_MAX_LENGTH,
+    CREDENTIAL_RESPONSE_MIN_LENGTH,
     INITIATION_LENGTH,
     INITIATION_MAC1_OFFSET,
-    REJECT_AFTER_TIME,
-    REKEY_AFTER_TIME,
-    REKEY_AFTER_TIME_RECEIVING,
+    MAC_LENGTH,
     RESPONSE_LENGTH,
     RESPONSE_MAC1_OFFSET,
     TYPE_COOKIE_REPLY,
+    TYPE_CREDENTIAL_INITIATION,
+    TYPE_CREDENTIAL_RESPONSE,
     TYPE_INITIATION,
     TYPE_RESPONSE,
 )
 from wgpy.protocol.cookie import CookieChecker
-from wgpy.protocol.handshake import HandshakeError, Local, TransportKeys, read_initiation
+from wgpy.protocol.credential import parse_credential_response
+from wgpy.protocol.handshake import HandshakeError, Local, read_initiation
 from wgpy.protocol.load import LoadMeter
 from wgpy.protocol.messages import (
     ParseError,
@@ -50,6 +56,23 @@ _RULES = (
     FilterRule(TYPE_INITIATION, INITIATION_LENGTH, mac1_offset=INITIATION_MAC1_OFFSET),
     FilterRule(TYPE_RESPONSE, RESPONSE_LENGTH, mac1_offset=RESPONSE_MAC1_OFFSET, index_offset=8),
     FilterRule(TYPE_COOKIE_REPLY, COOKIE_REPLY_LENGTH, index_offset=4),
+)
+# Let through while we have a network: both macs stand at the end.
+_CREDENTIAL_RULES = (
+    FilterRule(
+        TYPE_CREDENTIAL_INITIATION,
+        CREDENTIAL_INITIATION_LENGTH,
+        mac1_offset=-2 * MAC_LENGTH,
+        budget=Budget(),
+    ),
+    FilterRule(
+        TYPE_CREDENTIAL_RESPONSE,
+        CREDENTIAL_RESPONSE_MIN_LENGTH,
+        exact=False,
+        longest=CREDENTIAL_RESPONSE_MAX_LENGTH,
+        mac1_offset=-2 * MAC_LENGTH,
+        index_offset=8,
+    ),
 )
 
 
@@ -70,6 +93,7 @@ class Handshaker:
         random: Callable[[int], bytes],
         moved: Callable[[PeerEntry, Endpoint], None],
         keylog: KeyLog | None = None,
+        admitter: Admitter | None = None,
     ) -> None:
         self._datapath = datapath
         self._peers = peers
@@ -78,6 +102,8 @@ class Handshaker:
         self._random = random
         self._moved = moved
         self._keylog = keylog
+        self._admitter = admitter
+        self._secrets: tuple[bytes, ...] = ()
         self._load = LoadMeter()
         self._limiter = RateLimiter()
         self._checker: CookieChecker | None = None
@@ -94,34 +120,51 @@ class Handshaker:
         self.private = private
         if private is None:
             self.local = self._checker = None
+        else:
+            self.local = Local(private)
+            self._checker = CookieChecker(self.local.public, self._random)
+        self.trust_changed()
+
+    def trust_changed(self) -> None:
+        """Whether there is a network, or which credential is ours, may be another now."""
+        admitter, local = self._admitter, self.local
+        listens = admitter is not None and admitter.set_local(local, self._checker)
+        if local is None:
             self._datapath.set_filter((), bytes(32))
-            return
-        self.local = Local(private)
-        self._checker = CookieChecker(self.local.public, self._random)
-        self._datapath.set_filter(_RULES, self.local.mac1_key)
+        else:
+            self._datapath.set_filter(
+                _RULES + _CREDENTIAL_RULES if listens else _RULES, local.mac1_key
+            )
 
     # --- Initiator ---
 
     def initiate(self, entry: PeerEntry, now: float) -> None:
         """Send a first or a repeated initiation: a fresh one each time."""
-        if self.local is None or entry.endpoint is None:
+        if self.local is None or entry.endpoint is None or entry.denied:
             return
         self.forget(entry)
         index = self._datapath.reserve_index()
-        ephemeral = self._random(32)
         try:
-            data = entry.protocol.initiation(
-                index=index, ephemeral=ephemeral, wall_ns=self._stamp_ns(), now=now
-            )
+            data = self._initiation_for(entry, index, now)
         except HandshakeError as error:
             self._datapath.free_index(index)
             self.counters[error.reason] += 1
             return
         self._peers.by_index[index] = entry
         entry.unanswered += 1
-        self._log_keys(entry, ephemeral)
         if self._datapath.send(data, peer=entry.handle) is not None:
             self.counters["send_error"] += 1
+
+    def _initiation_for(self, entry: PeerEntry, index: int, now: float) -> bytes:
+        """A key shakes hands in one way only. Raises HandshakeError."""
+        if entry.by_credential and self._admitter is not None:
+            return self._admitter.initiation(entry, index, now)
+        ephemeral = self._random(32)
+        data = entry.protocol.initiation(
+            index=index, ephemeral=ephemeral, wall_ns=self._stamp_ns(), now=now
+        )
+        self._log_keys(entry, ephemeral)
+        return data
 
     def forget(self, entry: PeerEntry) -> None:
         """Give up the handshake under way, if any."""
@@ -144,10 +187,15 @@ class Handshaker:
             if kind == TYPE_COOKIE_REPLY:
                 self._cookie_reply(datagram, now)
                 return None
+            if kind == TYPE_CREDENTIAL_INITIATION:
+                self._credential_initiation(datagram, under_load, now)
+                return None
             if under_load and not self._admit(self._checker, datagram, now):
                 return None
             if kind == TYPE_INITIATION:
                 return self._initiation(self.local, datagram, now)
+            if kind == TYPE_CREDENTIAL_RESPONSE:
+                return self._credential_response(datagram, now)
             return self._response(datagram, now)
         except ParseError:
             self.counters["malformed"] += 1
@@ -161,13 +209,20 @@ class Handshaker:
         source = address + datagram.endpoint.port.to_bytes(2, "big")
         if not checker.check_mac2(datagram.data, source, now):
             self.counters["cookie_replies_sent"] += 1
-            reply = checker.reply(datagram.data, source, now)
-            self._datapath.send(reply, to=datagram.endpoint)
+            self._send_cookie(checker.reply(datagram.data, source, now), datagram.endpoint)
             return False
         if not self._limiter.allow(address, now):
             self.counters["rate_limited"] += 1
             return False
         return True
+
+    def _send_cookie(self, reply: bytes, to: Endpoint) -> None:
+        """Send a cookie, after the data path was told what it is made with."""
+        checker = self._checker
+        if checker is not None and checker.secrets != self._secrets:
+            self._secrets = checker.secrets
+            self._datapath.set_cookie_secret(*self._secrets)
+        self._datapath.send(reply, to=to)
 
     def _cookie_reply(self, datagram: Datagram, now: float) -> None:
         reply = parse_cookie_reply(datagram.data)
@@ -182,6 +237,10 @@ class Handshaker:
         if entry is None:
             self.counters["unknown_peer"] += 1
             return None
+        if entry.denied or entry.by_credential:
+            # One way for each key: who holds a credential is not let in without it.
+            self.counters["denied_peer" if entry.denied else "not_by_key_alone"] += 1
+            return None
         entry.protocol.accept_initiation(responder, now)
         self._authenticated(entry, datagram)
         index = self._datapath.reserve_index()
@@ -193,12 +252,9 @@ class Handshaker:
         except HandshakeError:
             self._datapath.free_index(index)
             raise
-        if entry.response_index is not None:
-            self._peers.by_index.pop(entry.response_index, None)
-        entry.response_index = index
-        self._peers.by_index[index] = entry
+        self._peers.answered(entry, index)
         self._log_keys(entry, ephemeral)
-        pair = _key_pair(keys, index, responder.sender, now, initiator=False)
+        pair = key_pair(keys, index, responder.sender, now, initiator=False)
         self._datapath.install(entry.handle, Slot.NEXT, pair, kick=False)
         if self._datapath.send(reply, peer=entry.handle) is not None:
             self.counters["send_error"] += 1
@@ -214,7 +270,45 @@ class Handshaker:
         self._peers.by_index.pop(message.receiver, None)
         self._authenticated(entry, datagram)
         entry.last_handshake_ns = self._wall_ns()
-        pair = _key_pair(keys, message.receiver, remote_index, now, initiator=True)
+        pair = key_pair(keys, message.receiver, remote_index, now, initiator=True)
+        self._datapath.install(entry.handle, Slot.CURRENT, pair, kick=True)
+        return entry
+
+    def _credential_initiation(self, datagram: Datagram, under_load: bool, now: float) -> None:
+        if self._admitter is None:
+            return
+        depth = self._datapath.queue_depth(TYPE_CREDENTIAL_INITIATION)
+        reply = self._admitter.receive(datagram, depth=depth, under_load=under_load, now=now)
+        if reply is not None:
+            self._send_cookie(reply, datagram.endpoint)
+
+    def _credential_response(self, datagram: Datagram, now: float) -> PeerEntry | None:
+        message = parse_credential_response(datagram.data)
+        entry = self._peers.by_index.get(message.receiver)
+        if (
+            entry is None
+            or self._admitter is None
+            or entry.protocol.initiation_index != message.receiver
+        ):
+            self.counters["unexpected_response"] += 1
+            return None
+        try:
+            keys, remote_index, payload = entry.protocol.consume_credential_response(message)
+        except ParseError:
+            # It is authentic, and none will follow.
+            self.forget(entry)
+            raise
+        try:
+            self._admitter.accept(entry, payload, now)
+        except CredentialError:
+            keys.wipe()
+            self.forget(entry)
+            return None
+        entry.protocol.credential_accepted(now)
+        self._peers.by_index.pop(message.receiver, None)
+        self._authenticated(entry, datagram)
+        entry.last_handshake_ns = self._wall_ns()
+        pair = key_pair(keys, message.receiver, remote_index, now, initiator=True)
         self._datapath.install(entry.handle, Slot.CURRENT, pair, kick=True)
         return entry
 
@@ -227,19 +321,3 @@ class Handshaker:
     def _log_keys(self, entry: PeerEntry, ephemeral: bytes) -> None:
         if self._keylog is not None and self.private is not None:
             self._keylog.write(self.private, entry.protocol.remote, ephemeral)
-
-
-def _key_pair(
-    keys: TransportKeys, local: int, remote: int, now: float, *, initiator: bool
-) -> NewKeyPair:
-    """Only the initiator renews by time, so that the two sides do not both start (6.2)."""
-    return NewKeyPair(
-        send_key=keys.send,
-        receive_key=keys.receive,
-        local_index=local,
-        remote_index=remote,
-        created=now,
-        reject_after=now + REJECT_AFTER_TIME,
-        notify_send_after=now + REKEY_AFTER_TIME if initiator else math.inf,
-        notify_receive_after=now + REKEY_AFTER_TIME_RECEIVING if initiator else math.inf,
-    )

@@ -1,6 +1,9 @@
 """What the device keeps of one peer, and the tables to find it by."""
 
+import math
+
 from wgpy.datapath.contract import Endpoint, Handle
+from wgpy.identity.claims import Claims
 from wgpy.identity.settings import Expectation
 from wgpy.keys import PublicKey
 from wgpy.protocol.peer import Peer
@@ -11,8 +14,11 @@ class PeerEntry:
 
     __slots__ = (
         "admitted",
+        "claims",
+        "denied",
         "endpoint",
         "endpoint_name",
+        "ends_at",
         "expectation",
         "handle",
         "key",
@@ -21,6 +27,7 @@ class PeerEntry:
         "protocol",
         "response_index",
         "unanswered",
+        "waiting",
     )
 
     def __init__(self, key: PublicKey, handle: Handle, protocol: Peer) -> None:
@@ -31,6 +38,13 @@ class PeerEntry:
         self.admitted = False
         # What a configured peer must prove by a credential; None for an ordinary peer.
         self.expectation: Expectation | None = None
+        # What its live session rests on, and when that ends on the device's clock.
+        self.claims: Claims | None = None
+        self.ends_at = math.inf
+        # Our index of a handshake whose claims take effect once it is confirmed.
+        self.waiting: int | None = None
+        # A deny list has its key: not even the configuration lets it in.
+        self.denied = False
         self.endpoint: Endpoint | None = None
         self.endpoint_name: tuple[str, int] | None = None
         # Nanoseconds since the epoch; 0 for never.
@@ -41,6 +55,16 @@ class PeerEntry:
         self.response_index: int | None = None
         # Initiations sent to this endpoint since something authentic came back.
         self.unanswered = 0
+
+    @property
+    def by_credential(self) -> bool:
+        """Whether it shakes hands by types 0x10 and 0x11, and by no others."""
+        return self.admitted or self.expectation is not None
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether it is a peer to anybody: one that was admitted, and not only answered."""
+        return not self.admitted or self.claims is not None
 
 
 class PeerTable:
@@ -58,6 +82,13 @@ class PeerTable:
         """Take in a peer that is in none of the tables."""
         self.by_key[entry.key] = entry
         self.by_handle[entry.handle] = entry
+
+    def answered(self, entry: PeerEntry, index: int) -> None:
+        """We answered a peer with this index: a cookie reply to that will name it."""
+        if entry.response_index is not None:
+            self.by_index.pop(entry.response_index, None)
+        entry.response_index = index
+        self.by_index[index] = entry
 
     def remove(self, entry: PeerEntry) -> None:
         """Take a peer out of every table."""
