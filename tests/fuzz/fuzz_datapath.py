@@ -20,7 +20,7 @@ with atheris.instrument_imports(include=["wgpy"]):
     from tests.support.memory_path import ELSEWHERE, Joined, MemoryPath, join
     from tests.support.packets import Segment, ip_packet, kernel_receives
     from wgpy.datapath.coalesce import Coalescer
-    from wgpy.datapath.contract import FilterRule
+    from wgpy.datapath.contract import Budget, FilterRule
     from wgpy.datapath.icmp import unreachable
 
 HONEST = ip_packet(17, b"an honest packet")
@@ -28,6 +28,7 @@ FILTER = (
     FilterRule(1, 148, mac1_offset=116),
     FilterRule(2, 92, mac1_offset=60, index_offset=8),
     FilterRule(3, 64, index_offset=4),
+    FilterRule(0x10, 40, False, -32, longest=1200, budget=Budget(queue=8)),
 )
 VNET_LENGTH = 10
 
@@ -123,6 +124,7 @@ def test_one_input(data: bytes) -> None:
     here, there = MemoryPath(), MemoryPath()
     peers = join(here, there)
     there.set_filter(FILTER, bytes(32))
+    there.set_cookie_secret(bytes(31) + b"s")
     (from_socket, from_tun, inside, merged)[data[0] % 4](here, there, peers, data[1:])
     here.sent.clear()
     here.write(HONEST)

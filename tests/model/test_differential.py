@@ -10,6 +10,7 @@ portable engine lacks, is compared at the end, by an independent segmenter.
 import errno
 import hashlib
 import struct
+from dataclasses import replace
 
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from hypothesis import given, settings
@@ -37,6 +38,7 @@ from tests.support.packets import (
 )
 from wgpy.datapath.contract import (
     AllowedIpOperation,
+    Budget,
     DataPathError,
     Endpoint,
     FilterRule,
@@ -73,7 +75,16 @@ RULES = [
     FilterRule(2, 92, mac1_offset=60, index_offset=8),
     FilterRule(3, 64, index_offset=4),
     FilterRule(0x20, 40, exact=False),
+    FilterRule(0x11, 60, exact=False, mac1_offset=-32, index_offset=8, longest=64),
 ]
+# Types that are dear to answer; what is left over of a bound shows in what comes next.
+SMALL = Budget(8, 5.0, 10.0, 4, 2.0, 3)
+DEAR = [
+    FilterRule(0x10, 60, exact=False, mac1_offset=-32, longest=100, budget=SMALL),
+    FilterRule(0x12, 80, mac1_offset=40, budget=SMALL._replace(queue=3, source_burst=1)),
+]
+WIDER = FilterRule(0x10, 60, mac1_offset=-32, budget=Budget())
+SECRETS = [b"", bytes(range(32)), bytes(range(1, 33))]
 
 endpoints = st.sampled_from(ENDPOINTS)
 payloads = st.one_of(
@@ -139,6 +150,10 @@ def reads(draw: st.DrawFn) -> tuple[bytes, bytes]:
     return packet, bytes(10)
 
 
+def mac(key: bytes, data: bytes) -> bytes:
+    return hashlib.blake2s(data, key=key, digest_size=16).digest()
+
+
 class Key:
     """The peer's end of a key pair: what seals for the engines."""
 
@@ -166,7 +181,7 @@ class Both(RuleBasedStateMachine):
         self.seed = 0
         for path in self.both:
             path.set_up(True)
-            path.set_filter(RULES, MAC1_KEY)
+            path.set_filter(RULES + DEAR, MAC1_KEY)
         # Two peers to begin with, or the rules would seldom meet one that can be talked to.
         for number, prefixes in enumerate((PREFIXES[4:5] + PREFIXES[8:9], PREFIXES[:1])):
             self.add_peer()
@@ -408,9 +423,52 @@ class Both(RuleBasedStateMachine):
         body = bytearray(struct.pack("<III", kind, index, index) + bytes(200))[:size]
         at = {1: 116, 2: 60}.get(kind)
         if at is not None and size >= at + 16 and data.draw(st.booleans()):
-            mac = hashlib.blake2s(body[:at], key=MAC1_KEY, digest_size=16).digest()
-            body[at : at + 16] = mac
+            body[at : at + 16] = mac(MAC1_KEY, bytes(body[:at]))
         self.call("take", bytes(body), to_route(where))
+
+    @rule(
+        rules=st.sampled_from([RULES + DEAR, RULES, [*RULES, WIDER], RULES + DEAR[:1]]),
+    )
+    def set_filter(self, rules: list[FilterRule]) -> None:
+        self.call("set_filter", rules, MAC1_KEY)
+
+    @rule(current=st.sampled_from(SECRETS), previous=st.sampled_from(SECRETS))
+    def set_cookie_secret(self, current: bytes, previous: bytes) -> None:
+        self.call("set_cookie_secret", current, previous)
+
+    @rule(
+        data=st.data(),
+        kind=st.sampled_from([0x10, 0x10, 0x10, 0x11, 0x12]),
+        size=st.sampled_from([59, 60, 64, 80, 100, 101]),
+        times=st.sampled_from([1, 3, 20]),
+        good=st.sampled_from([True, True, True, False]),
+        secret=st.sampled_from([b"", SECRETS[1], SECRETS[2]]),
+        spread=st.booleans(),
+    )
+    def flood(
+        self,
+        data: st.DataObject,
+        kind: int,
+        size: int,
+        times: int,
+        good: bool,
+        secret: bytes,
+        spread: bool,
+    ) -> None:
+        """Datagrams that are dear to answer, with and without a cookie, from one place or many."""
+        where = data.draw(endpoints)
+        index = data.draw(st.sampled_from([key.index for key in self.keys] or [9]))
+        at = 40 if kind == 0x12 else size - 32
+        for number in range(times):
+            place = replace(where, port=where.port + number) if spread else where
+            if spread and number % 2 and ":" not in where.address:
+                place = replace(place, address=f"192.0.2.{number}")
+            body = (struct.pack("<III", kind, number, index) + bytes(100))[:at]
+            body += mac(MAC1_KEY if good else bytes(32), body)
+            source = parse_prefix(place.address).address + place.port.to_bytes(2, "big")
+            body += mac(mac(secret, source), body) if secret else bytes(16)
+            self.call("take", (body + bytes(100))[:size], to_route(place))
+        self.call("queue_depth", kind)
 
     # --- What must be the same at any time ---
 

@@ -54,6 +54,8 @@ class MemoryPath(Engine):
         self.udp = memoryview(bytearray([STALE]) * _SIZE)
 
     def _draw(self, length: int) -> bytes:
+        if length != 4:
+            return bytes(length)
         self._drawn += 1
         return self._drawn.to_bytes(length, "little")
 

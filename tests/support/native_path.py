@@ -44,6 +44,8 @@ class NativeMemoryPath(Control):
         super().__init__(_native.MemoryPath(vnet_header, mtu, START, udp), self._draw)
 
     def _draw(self, length: int) -> bytes:
+        if length != 4:
+            return bytes(length)
         self._drawn += 1
         return self._drawn.to_bytes(length, "little")
 

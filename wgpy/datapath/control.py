@@ -33,6 +33,7 @@ from wgpy.datapath.filter import ControlFilter
 from wgpy.datapath.gate import Gate, Gates
 from wgpy.datapath.road import Pending, Road
 from wgpy.datapath.session import Session
+from wgpy.datapath.shed import shares
 from wgpy.ip import Prefix
 from wgpy.protocol.activity import Activity
 from wgpy.protocol.constants import CONTROL_QUEUE_LENGTH, MAX_INNER_LENGTH
@@ -116,13 +117,16 @@ class ControlSide(ABC):
         self._raise(road, Pending.ACTIVE)
 
     def _control_datagram(self, data: bytes, route: Route, now: float) -> None:
-        refusal = self._filter.refusal(data, self._is_ours)
-        if refusal is None and len(self._datagrams) >= CONTROL_QUEUE_LENGTH:
-            refusal = "control_queue_full"
+        refusal = self._filter.refusal(data, route, now, self._is_ours)
+        queue = self._filter.queue_of(int.from_bytes(data[:4], "little"))
+        if queue is None:
+            queue = self._datagrams
+            if refusal is None and len(queue) >= CONTROL_QUEUE_LENGTH:
+                refusal = "control_queue_full"
         if refusal is not None:
             self._count(refusal)
             return
-        self._datagrams.append(Datagram(data, to_endpoint(route), now))
+        queue.append(Datagram(data, to_endpoint(route), now))
         self._ring()
 
     def _collect(self, limit: int) -> list[Event]:
@@ -135,14 +139,18 @@ class ControlSide(ABC):
         for road in dirty:
             events.extend(_events_of(road))
             road.pending = 0
-        for _ in range(min(limit, len(self._datagrams))):
-            events.append(self._datagrams.popleft())
-        if self._datagrams:
+        queues = [self._datagrams, *self._filter.queues()]
+        counts = shares([len(queue) for queue in queues], limit)
+        for queue, count in zip(queues, counts, strict=True):
+            for _ in range(count):
+                events.append(queue.popleft())
+        if any(queues):
             self._ring()
         return events
 
-    def queue_depth(self) -> int:
-        return len(self._datagrams)
+    def queue_depth(self, kind: int | None = None) -> int:
+        queue = None if kind is None else self._filter.queue_of(kind)
+        return len(self._datagrams if queue is None else queue)
 
     def counters(self) -> dict[str, int]:
         return dict(self._counters)
@@ -165,7 +173,13 @@ class ControlSide(ABC):
                 self._drop_held(road)
 
     def set_filter(self, rules: Sequence[FilterRule], mac1_key: bytes) -> None:
-        self._filter.set(rules, mac1_key)
+        budgets = any(rule.budget is not None for rule in rules)
+        shed = self._filter.set(rules, mac1_key, self._random(16) if budgets else b"")
+        if shed:
+            self._count("shed_queue", shed)
+
+    def set_cookie_secret(self, current: bytes, previous: bytes = b"") -> None:
+        self._filter.set_secrets(current, previous)
 
     def add_peer(self) -> Handle:
         handle = self._next_handle

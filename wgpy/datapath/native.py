@@ -23,6 +23,7 @@ from wgpy.datapath.contract import (
     Roamed,
     Slot,
 )
+from wgpy.datapath.filter import check_rules, check_secrets
 from wgpy.ip import Prefix, address_text, parse_address
 from wgpy.protocol.activity import Activity
 
@@ -85,8 +86,8 @@ class Control:
     def drain(self, limit: int) -> list[Event]:
         return [to_event(*event) for event in self._inner.drain(limit)]
 
-    def queue_depth(self) -> int:
-        depth: int = self._inner.queue_depth()
+    def queue_depth(self, kind: int | None = None) -> int:
+        depth: int = self._inner.queue_depth(kind)
         return depth
 
     def set_mtu(self, mtu: int) -> None:
@@ -99,7 +100,13 @@ class Control:
         self._inner.set_up(up)
 
     def set_filter(self, rules: Sequence[FilterRule], mac1_key: bytes) -> None:
-        self._inner.set_filter([tuple(rule) for rule in rules], mac1_key)
+        check_rules(rules)
+        budgets = any(rule.budget is not None for rule in rules)
+        seed = self._random(16) if budgets else bytes(16)
+        self._inner.set_filter([tuple(rule) for rule in rules], mac1_key, seed)
+
+    def set_cookie_secret(self, current: bytes, previous: bytes = b"") -> None:
+        self._inner.set_cookie_secrets(check_secrets(current, previous))
 
     def add_peer(self) -> Handle:
         peer: Handle = self._inner.add_peer()

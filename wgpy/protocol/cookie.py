@@ -55,6 +55,12 @@ class CookieChecker:
         self._secret = b""
         self._secret_born = 0.0
 
+    @property
+    def secrets(self) -> tuple[bytes, ...]:
+        """What the cookies given out are made with, 32 bytes each, newest first: for whoever sheds
+        a flood by mac2 before this object is asked. None before the first reply."""
+        return (self._secret,) if self._secret else ()
+
     def check_mac1(self, data: bytes) -> bool:
         """Whether a whole message, macs included, carries the right mac1."""
         if len(data) < _LEAST_LENGTH:

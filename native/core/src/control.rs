@@ -3,6 +3,8 @@
 
 use std::collections::hash_map::Entry;
 
+use zeroize::Zeroizing;
+
 use crate::allowedips::{Handle, Operation, Prefix};
 use crate::constants::STUN_COOKIE;
 use crate::counters::Counter;
@@ -13,6 +15,7 @@ use crate::gate::Gate;
 use crate::road::{Activity, Fallen, Road};
 use crate::route::Route;
 use crate::session::{NewKeyPair, Session};
+use crate::shed::MAC;
 
 /// Where a new key pair goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +44,7 @@ impl Engine {
     /// Whether `drain` has something to give.
     pub fn has_events(&self) -> bool {
         !(self.dirty.is_empty() && self.alarms.is_empty() && self.datagrams.is_empty())
+            || self.filter.has_datagrams()
     }
 
     /// Report something that the shell saw.
@@ -57,14 +61,33 @@ impl Engine {
                 collect(peer, road, &mut events);
             }
         }
-        let count = limit.min(self.datagrams.len());
-        events.extend(self.datagrams.drain(..count));
+        self.take_datagrams(limit, &mut events);
         events
     }
 
-    /// Control datagrams that wait to be drained.
-    pub fn queue_depth(&self) -> usize {
-        self.datagrams.len()
+    /// Every queue of its own has a quarter of the limit at the least, as long as there is room;
+    /// what nobody else needs is given out in order, to the common queue first.
+    fn take_datagrams(&mut self, limit: usize, events: &mut Vec<Event>) {
+        let mut left = limit;
+        let mut given = Vec::new();
+        for lane in self.filter.lanes() {
+            let share = lane.queue.len().min(limit.div_ceil(4)).min(left);
+            given.push(share);
+            left -= share;
+        }
+        let count = left.min(self.datagrams.len());
+        left -= count;
+        events.extend(self.datagrams.drain(..count));
+        for (lane, share) in self.filter.lanes().iter_mut().zip(given) {
+            let more = left.min(lane.queue.len() - share);
+            left -= more;
+            events.extend(lane.queue.drain(..share + more));
+        }
+    }
+
+    /// Control datagrams that wait to be drained: of a type with a budget, or of all others.
+    pub fn queue_depth(&self, kind: Option<u32>) -> usize {
+        kind.and_then(|kind| self.filter.queue_of(kind)).unwrap_or(&self.datagrams).len()
     }
 
     /// What was dropped, by reason.
@@ -92,12 +115,23 @@ impl Engine {
     }
 
     /// What may reach Python.
-    pub fn set_filter(&mut self, rules: Vec<Rule>, key: [u8; 32]) -> Result<(), Refused> {
+    pub fn set_filter(
+        &mut self,
+        rules: Vec<Rule>,
+        key: [u8; 32],
+        seed: [u8; MAC],
+    ) -> Result<(), Refused> {
         if let Some(rule) = rules.iter().find(|rule| !rule.fits()) {
             return Err(Refused(format!("the rule of type {} looks past its length", rule.kind)));
         }
-        self.filter.set(rules, key);
+        let shed = self.filter.set(rules, key, seed);
+        self.counters.add(Counter::ShedQueue, shed as u64);
         Ok(())
+    }
+
+    /// What cookies are made with.
+    pub fn set_cookie_secrets(&mut self, secrets: Vec<Zeroizing<[u8; 32]>>) {
+        self.filter.set_secrets(secrets);
     }
 
     /// A new peer. Handles are never reused.

@@ -35,6 +35,10 @@ counters! {
     GateMemory "gate_memory" "More than is held for all of them.";
     GateDropped "gate_dropped" "Packets that were held for a decision in vain.";
     GateExpired "gate_expired" "Key pairs on which nobody decided in time.";
+    ShedQueue "shed_queue" "The queue of a type that is dear to answer has no room.";
+    ShedRate "shed_rate" "More of such a type with a good mac2 than may pass.";
+    ShedUnproven "shed_unproven" "More of such a type without one than may pass.";
+    ShedSource "shed_source" "More of such a type from one source than may pass.";
     TunError "tun_error" "The TUN refused a packet.";
     ReceiveError "receive_error" "An ICMP error of an earlier send, mostly.";
     Truncated "truncated" "A datagram that did not fit.";

@@ -1,14 +1,15 @@
 //! What may reach Python: control datagrams of a known type and length, with a good mac1.
 //!
 //! A flood of junk costs one length check, and at the most one keyed BLAKE2s, and fills no queue.
+//! Types with a budget are bounded in number as well (`shed.rs`).
 
-use blake2::digest::consts::U16;
-use blake2::digest::{KeyInit, Mac};
-use blake2::Blake2sMac;
+use blake2::digest::Mac;
+use zeroize::Zeroizing;
 
 use crate::counters::Counter;
-
-const MAC: usize = 16;
+use crate::events::Event;
+use crate::route::Route;
+use crate::shed::{is_proven, mac, Budget, Lane, MAC};
 
 /// One type of control datagram that may pass, as `contract.FilterRule` has it.
 #[derive(Clone, Copy, Debug)]
@@ -19,30 +20,42 @@ pub struct Rule {
     pub length: usize,
     /// Whether the length is exact.
     pub exact: bool,
-    /// Where a mac1 of 16 bytes stands.
-    pub mac1_offset: Option<usize>,
+    /// Where a mac1 of 16 bytes stands; a negative offset counts from the end.
+    pub mac1_offset: Option<isize>,
     /// Where one of our indices stands.
     pub index_offset: Option<usize>,
+    /// The greatest length, unless it is exact.
+    pub longest: Option<usize>,
+    /// How many may pass.
+    pub budget: Option<Budget>,
 }
 
 impl Rule {
-    /// Whether all that it looks at lies within the least length.
+    /// Whether all that it looks at lies within the least length, and its budget bounds something.
     pub fn fits(&self) -> bool {
+        let span = if self.budget.is_some() { 2 * MAC } else { MAC };
         self.length >= 4
+            && self.longest.is_none_or(|longest| !self.exact && longest >= self.length)
             && self
                 .index_offset
                 .is_none_or(|at| at.checked_add(4).is_some_and(|e| e <= self.length))
-            && self
-                .mac1_offset
-                .is_none_or(|at| at.checked_add(MAC).is_some_and(|e| e <= self.length))
+            && match self.mac1_offset {
+                None => self.budget.is_none(),
+                Some(at) if at < 0 => (span..=self.length).contains(&at.unsigned_abs()),
+                Some(at) => at.unsigned_abs().checked_add(span).is_some_and(|e| e <= self.length),
+            }
+            && self.budget.is_none_or(|budget| budget.bounds())
     }
 }
 
-/// The rules that hold, and the key of mac1.
+/// The rules that hold, the key of mac1, and the queues of the types that have a budget.
 #[derive(Default)]
 pub struct Filter {
     rules: Vec<Rule>,
     key: [u8; 32],
+    /// In the order of their types.
+    lanes: Vec<Lane>,
+    secrets: Vec<Zeroizing<[u8; 32]>>,
 }
 
 fn word(data: &[u8], at: usize) -> u32 {
@@ -51,32 +64,85 @@ fn word(data: &[u8], at: usize) -> u32 {
 
 impl Filter {
     /// Replace them all; of two rules for one type the last one holds. Each must fit.
-    pub fn set(&mut self, rules: Vec<Rule>, key: [u8; 32]) {
+    ///
+    /// A queue whose type has no budget any more is dropped; how many datagrams were in it.
+    pub fn set(&mut self, rules: Vec<Rule>, key: [u8; 32], seed: [u8; MAC]) -> usize {
+        let mut former = std::mem::take(&mut self.lanes);
+        for (number, rule) in rules.iter().enumerate() {
+            let replaced = rules[number + 1..].iter().any(|other| other.kind == rule.kind);
+            let Some(budget) = rule.budget.filter(|_| !replaced) else { continue };
+            let known = former.iter().position(|lane| lane.kind == rule.kind);
+            self.lanes.push(match known {
+                Some(at) => former.swap_remove(at).with(&budget),
+                None => Lane::new(rule.kind, &budget, seed),
+            });
+        }
+        self.lanes.sort_unstable_by_key(|lane| lane.kind);
         self.rules = rules;
         self.key = key;
+        former.iter().map(|lane| lane.queue.len()).sum()
     }
 
-    /// Why a datagram is dropped, or None if it may pass. `is_ours` tells whether an index is one
-    /// of ours.
-    pub fn refusal(&self, data: &[u8], is_ours: impl Fn(u32) -> bool) -> Option<Counter> {
+    /// What cookies are made with.
+    pub fn set_secrets(&mut self, secrets: Vec<Zeroizing<[u8; 32]>>) {
+        self.secrets = secrets;
+    }
+
+    /// The queue of a type that has one of its own.
+    pub fn queue_of(&self, kind: u32) -> Option<&std::collections::VecDeque<Event>> {
+        self.lanes.iter().find(|lane| lane.kind == kind).map(|lane| &lane.queue)
+    }
+
+    /// The lanes, in the order of their types.
+    pub fn lanes(&mut self) -> &mut [Lane] {
+        &mut self.lanes
+    }
+
+    /// Whether anything waits in them.
+    pub fn has_datagrams(&self) -> bool {
+        self.lanes.iter().any(|lane| !lane.queue.is_empty())
+    }
+
+    /// Whether a datagram may pass: why not, or the lane whose queue it goes to, None for the
+    /// common one. `is_ours` tells whether an index is one of ours.
+    pub fn admit(
+        &mut self,
+        data: &[u8],
+        route: &Route,
+        now: f64,
+        is_ours: impl Fn(u32) -> bool,
+    ) -> Result<Option<&mut Lane>, Counter> {
         if data.len() < 4 {
-            return Some(Counter::TooShort);
+            return Err(Counter::TooShort);
         }
         let kind = word(data, 0);
         let Some(rule) = self.rules.iter().rev().find(|rule| rule.kind == kind) else {
-            return Some(Counter::UnknownType);
+            return Err(Counter::UnknownType);
         };
-        if data.len() < rule.length || (rule.exact && data.len() != rule.length) {
-            return Some(Counter::WrongLength);
+        let longest = if rule.exact { rule.length } else { rule.longest.unwrap_or(usize::MAX) };
+        if !(rule.length..=longest).contains(&data.len()) {
+            return Err(Counter::WrongLength);
         }
         if rule.index_offset.is_some_and(|at| !is_ours(word(data, at))) {
-            return Some(Counter::UnknownIndex);
+            return Err(Counter::UnknownIndex);
         }
-        let at = rule.mac1_offset?;
-        let mut mac =
-            <Blake2sMac<U16> as KeyInit>::new_from_slice(&self.key).expect("a key of 32 bytes");
-        mac.update(&data[..at]);
-        let good = mac.verify_slice(&data[at..at + MAC]).is_ok();
-        (!good).then_some(Counter::BadMac1)
+        let lane = self.lanes.iter_mut().find(|lane| lane.kind == kind);
+        if lane.as_ref().is_some_and(|lane| lane.is_full()) {
+            return Err(Counter::ShedQueue);
+        }
+        let Some(at) = rule.mac1_offset else { return Ok(lane) };
+        let from_end = if at < 0 { data.len() - at.unsigned_abs() } else { at.unsigned_abs() };
+        let (covered, rest) = data.split_at(from_end);
+        let mut mac1 = mac(&self.key);
+        mac1.update(covered);
+        if mac1.verify_slice(&rest[..MAC]).is_err() {
+            return Err(Counter::BadMac1);
+        }
+        let Some(lane) = lane else { return Ok(None) };
+        let proven = is_proven(&self.secrets, route, data, from_end + MAC);
+        match lane.refusal(route.address, proven, now) {
+            Some(reason) => Err(reason),
+            None => Ok(Some(lane)),
+        }
     }
 }

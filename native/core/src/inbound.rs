@@ -60,14 +60,14 @@ impl Engine {
 
     fn control_datagram(&mut self, range: std::ops::Range<usize>, route: &Route, now: f64) {
         let data = &self.udp[range];
-        let mut refusal = self.filter.refusal(data, |index| self.indices.contains_key(&index));
-        if refusal.is_none() && self.datagrams.len() >= CONTROL_QUEUE {
-            refusal = Some(Counter::ControlQueueFull);
-        }
-        match refusal {
-            Some(reason) => self.counters.count(reason),
-            None => self.datagrams.push_back(Event::Datagram(data.to_vec(), *route, now)),
-        }
+        let is_ours = |index| self.indices.contains_key(&index);
+        let queue = match self.filter.admit(data, route, now, is_ours) {
+            Ok(Some(lane)) => &mut lane.queue,
+            Ok(None) if self.datagrams.len() < CONTROL_QUEUE => &mut self.datagrams,
+            Ok(None) => return self.counters.count(Counter::ControlQueueFull),
+            Err(reason) => return self.counters.count(reason),
+        };
+        queue.push_back(Event::Datagram(data.to_vec(), *route, now));
     }
 
     #[inline]

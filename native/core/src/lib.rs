@@ -25,5 +25,6 @@ pub mod road;
 pub mod route;
 pub mod segment;
 pub mod session;
+pub mod shed;
 pub mod sum;
 pub mod vnet;

@@ -7,13 +7,16 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::net::IpAddr;
 
+use blake2::digest::Mac;
 use wgpy_core::allowedips::Operation;
 use wgpy_core::coalesce::{Merge, Part};
 use wgpy_core::control::Slot;
 use wgpy_core::engine::{Arena, Engine, Offloads, Outcome, Shell, Train};
+use wgpy_core::filter::Rule;
 use wgpy_core::packet::Address;
 use wgpy_core::route::Route;
 use wgpy_core::session::NewKeyPair;
+use wgpy_core::shed::{mac, Budget};
 use wgpy_core::vnet::{Vnet, GSO_TCPV4, NEEDS_CSUM};
 
 struct Counting;
@@ -147,4 +150,47 @@ fn none_for_a_packet_on_its_way() {
     assert_eq!(wire.datagrams, 50 * (44 + 1));
     assert!(wire.packets >= 100);
     assert!(there.counters().is_empty(), "{:?}", there.counters());
+}
+
+#[test]
+fn none_for_a_datagram_that_is_shed() {
+    let mut wire = Wire { bytes: Vec::new(), length: 0, segment: 0, datagrams: 0, packets: 0 };
+    let mut here = engine(1, 2, &mut wire);
+    let budget = Budget {
+        queue: 128,
+        proven_rate: 500.0,
+        unproven_rate: 1000.0,
+        unproven_burst: 1,
+        source_rate: 20.0,
+        source_burst: 5,
+    };
+    let rule = Rule {
+        kind: 0x10,
+        length: 1200,
+        exact: true,
+        mac1_offset: Some(-32),
+        index_offset: None,
+        longest: None,
+        budget: Some(budget),
+    };
+    here.set_filter(vec![rule], [7; 32], [9; 16]).unwrap();
+    here.set_cookie_secrets(vec![zeroize::Zeroizing::new([3; 32])]);
+    let mut data = vec![1; 1200];
+    data[..4].copy_from_slice(&0x10u32.to_le_bytes());
+    let mut mac1 = mac(&[7; 32]);
+    mac1.update(&data[..1168]);
+    data[1168..1184].copy_from_slice(&mac1.finalize().into_bytes());
+    let mut before = 0;
+    for number in 0..1000u32 {
+        if number == 1 {
+            before = COUNT.get();
+        }
+        let address = IpAddr::from(number.to_be_bytes());
+        let from = Route { address, port: 2, scope: 0, source: None, ifindex: 0 };
+        here.udp_space()[..data.len()].copy_from_slice(&data);
+        here.inbound(0, data.len(), 0, &from, 1.0, &mut wire);
+    }
+    assert_eq!(COUNT.get() - before, 0);
+    assert_eq!(here.counters(), [("shed_unproven", 999)]);
+    assert_eq!(here.queue_depth(Some(0x10)), 1);
 }

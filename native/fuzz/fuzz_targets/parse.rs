@@ -13,6 +13,7 @@ use wgpy_core::filter::Rule;
 use wgpy_core::packet::{Address, ICMP, ICMPV6};
 use wgpy_core::route::Route;
 use wgpy_core::session::NewKeyPair;
+use wgpy_core::shed::Budget;
 use wgpy_core::vnet;
 use wgpy_shell::wire::{read, Name};
 use zeroize::Zeroizing;
@@ -54,9 +55,21 @@ fn engine() -> Engine {
         exact: kind != 3,
         mac1_offset,
         index_offset,
+        longest: (kind == 3).then_some(1200),
+        budget: None,
     };
-    let rules = vec![rule(1, 148, Some(116), None), rule(3, 64, None, Some(4))];
-    engine.set_filter(rules, [0; 32]).expect("rules that fit");
+    let budget = Budget {
+        queue: 8,
+        proven_rate: 1.0,
+        unproven_rate: 1.0,
+        unproven_burst: 4,
+        source_rate: 1.0,
+        source_burst: 2,
+    };
+    let dear = Rule { exact: false, budget: Some(budget), ..rule(0x10, 40, Some(-32), None) };
+    let rules = vec![rule(1, 148, Some(116), None), rule(3, 64, None, Some(4)), dear];
+    engine.set_filter(rules, [0; 32], [0; 16]).expect("rules that fit");
+    engine.set_cookie_secrets(vec![Zeroizing::new([7; 32])]);
     engine.set_endpoint(peer, Some(route()));
     let pair = NewKeyPair {
         send_key: Zeroizing::new(vec![1; 32]),

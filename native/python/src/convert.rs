@@ -12,13 +12,17 @@ use wgpy_core::events::Event;
 use wgpy_core::filter::Rule;
 use wgpy_core::packet::Address;
 use wgpy_core::route::Route;
+use wgpy_core::shed;
 
 /// Address, port, scope, source, interface index; addresses are 4 or 16 bytes.
 pub type Endpoint = (Vec<u8>, u16, u32, Option<Vec<u8>>, u32);
 /// Operation, peer, address, length: 0 adds, 1 removes, 2 takes all.
 pub type AllowedIp = (u8, u32, Option<Vec<u8>>, u8);
-/// Type, length, exact, offset of mac1, offset of an index.
-pub type FilterRule = (u32, usize, bool, Option<usize>, Option<usize>);
+/// Type, length, exact, offset of mac1, offset of an index, greatest length, budget.
+pub type FilterRule =
+    (u32, usize, bool, Option<isize>, Option<usize>, Option<usize>, Option<Budget>);
+/// Queue, proven rate, unproven rate and burst, rate and burst of a source.
+pub type Budget = (usize, f64, f64, u32, f64, u32);
 
 pub fn refused(Refused(text): Refused) -> PyErr {
     PyValueError::new_err(text)
@@ -86,8 +90,15 @@ pub fn operation((kind, peer, address, length): AllowedIp) -> PyResult<Operation
     }
 }
 
-pub fn rule((kind, length, exact, mac1_offset, index_offset): FilterRule) -> Rule {
-    Rule { kind, length, exact, mac1_offset, index_offset }
+fn budget(
+    (queue, proven_rate, unproven_rate, unproven_burst, source_rate, source_burst): Budget,
+) -> shed::Budget {
+    shed::Budget { queue, proven_rate, unproven_rate, unproven_burst, source_rate, source_burst }
+}
+
+pub fn rule((kind, length, exact, mac1_offset, index_offset, longest, cost): FilterRule) -> Rule {
+    let budget = cost.map(budget);
+    Rule { kind, length, exact, mac1_offset, index_offset, longest, budget }
 }
 
 /// An event as a tuple: its name in the contract, and its fields.

@@ -18,8 +18,13 @@ macro_rules! control_methods {
                 events.into_iter().map(|event| $crate::convert::event(py, event)).collect()
             }
 
-            fn queue_depth(&self, py: pyo3::Python<'_>) -> pyo3::PyResult<usize> {
-                self.act(py, |engine, _, _| engine.queue_depth())
+            #[pyo3(signature = (kind))]
+            fn queue_depth(
+                &self,
+                py: pyo3::Python<'_>,
+                kind: Option<u32>,
+            ) -> pyo3::PyResult<usize> {
+                self.act(py, |engine, _, _| engine.queue_depth(kind))
             }
 
             fn counters(
@@ -39,10 +44,20 @@ macro_rules! control_methods {
                 py: pyo3::Python<'_>,
                 rules: Vec<$crate::convert::FilterRule>,
                 mac1_key: [u8; 32],
+                seed: [u8; 16],
             ) -> pyo3::PyResult<()> {
                 let rules = rules.into_iter().map($crate::convert::rule).collect();
-                self.act(py, |engine, _, _| engine.set_filter(rules, mac1_key))?
+                self.act(py, |engine, _, _| engine.set_filter(rules, mac1_key, seed))?
                     .map_err($crate::convert::refused)
+            }
+
+            fn set_cookie_secrets(
+                &self,
+                py: pyo3::Python<'_>,
+                secrets: Vec<[u8; 32]>,
+            ) -> pyo3::PyResult<()> {
+                let secrets = secrets.into_iter().map(zeroize::Zeroizing::new).collect();
+                self.act(py, |engine, _, _| engine.set_cookie_secrets(secrets))
             }
 
             fn add_peer(&self, py: pyo3::Python<'_>) -> pyo3::PyResult<u32> {

@@ -1,0 +1,175 @@
+//! What control datagrams that are dear to answer may cost: a queue of their own, and rates.
+//!
+//! Anybody who knows our public key can make datagrams that pass mac1, as many and from as many
+//! made-up addresses as the line carries. Their number is bounded here, before Python is woken for
+//! any of them. Those that carry the mac2 of a cookie of ours have proved their address and are
+//! bounded apart, so that a flood of the others does not shut them out (whitepaper 5.3). A datagram
+//! that is shed allocates nothing.
+
+use std::collections::VecDeque;
+use std::net::IpAddr;
+
+use blake2::digest::consts::U16;
+use blake2::digest::{KeyInit, Mac};
+use blake2::Blake2sMac;
+use zeroize::Zeroizing;
+
+use crate::counters::Counter;
+use crate::events::Event;
+use crate::route::Route;
+
+/// The length of mac1, mac2 and cookies.
+pub const MAC: usize = 16;
+/// Buckets for sources, twice (proven and not). Sources share them by a keyed hash: a flood from
+/// made-up addresses must come at 80,000 a second before another source's bucket runs dry by it.
+const SOURCES: usize = 4096;
+/// So much of the queue is left to those that have proved their address.
+const RESERVED: usize = 2;
+
+/// How many datagrams of a type may reach Python, as `contract.Budget` has it.
+#[derive(Clone, Copy, Debug)]
+pub struct Budget {
+    /// Those that wait.
+    pub queue: usize,
+    /// Of those with a good mac2, a second; at once, as many as the queue takes.
+    pub proven_rate: f64,
+    /// Of the others, a second.
+    pub unproven_rate: f64,
+    /// And at once.
+    pub unproven_burst: u32,
+    /// From one source, a second.
+    pub source_rate: f64,
+    /// And at once.
+    pub source_burst: u32,
+}
+
+impl Budget {
+    /// Whether each of its bounds bounds something.
+    pub fn bounds(&self) -> bool {
+        let rates = [self.proven_rate, self.unproven_rate, self.source_rate];
+        (1..=crate::constants::CONTROL_QUEUE).contains(&self.queue)
+            && rates.into_iter().all(|rate| rate > 0.0)
+            && self.unproven_burst >= 1
+            && self.source_burst >= 1
+    }
+}
+
+/// Keyed BLAKE2s of 16 bytes, to be fed. The key has at most 32 bytes.
+pub fn mac(key: &[u8]) -> Blake2sMac<U16> {
+    <Blake2sMac<U16> as KeyInit>::new_from_slice(key).expect("a key of at most 32 bytes")
+}
+
+/// A token bucket in one number: the moment at which it is full again.
+struct Rate {
+    interval: f64,
+    most: f64,
+}
+
+impl Rate {
+    fn new(rate: f64, burst: f64) -> Self {
+        // Half a token of slack, so that rounding takes none away.
+        Rate { interval: 1.0 / rate, most: (burst - 0.5) / rate }
+    }
+
+    fn allows(&self, full_at: f64, now: f64) -> bool {
+        full_at - now <= self.most
+    }
+
+    fn take(&self, full_at: &mut f64, now: f64) {
+        *full_at = full_at.max(now) + self.interval;
+    }
+}
+
+/// The queue and the buckets of one type of datagram.
+pub struct Lane {
+    /// The type.
+    pub kind: u32,
+    /// What waits.
+    pub queue: VecDeque<Event>,
+    seed: [u8; MAC],
+    /// Each number is the moment at which a bucket is full: not proven first, then proven.
+    sources: Vec<f64>,
+    full_at: [f64; 2],
+    length: usize,
+    source: Rate,
+    rates: [Rate; 2],
+}
+
+impl Lane {
+    /// A lane with nothing used up. Which sources share a bucket depends on the seed.
+    pub fn new(kind: u32, budget: &Budget, seed: [u8; MAC]) -> Self {
+        Lane {
+            kind,
+            queue: VecDeque::with_capacity(budget.queue),
+            seed,
+            sources: vec![0.0; 2 * SOURCES],
+            full_at: [0.0; 2],
+            length: budget.queue,
+            source: Rate::new(budget.source_rate, budget.source_burst.into()),
+            rates: [
+                Rate::new(budget.unproven_rate, budget.unproven_burst.into()),
+                Rate::new(budget.proven_rate, budget.queue as f64),
+            ],
+        }
+    }
+
+    /// The same lane with another budget; what was used up stays so.
+    pub fn with(self, budget: &Budget) -> Self {
+        let Lane { kind, queue, seed, sources, full_at, .. } = self;
+        Lane { queue, sources, full_at, ..Lane::new(kind, budget, seed) }
+    }
+
+    /// Whether nothing more may come.
+    pub fn is_full(&self) -> bool {
+        self.queue.len() >= self.length
+    }
+
+    /// Why a datagram is dropped, or None if it may pass.
+    pub fn refusal(&mut self, address: IpAddr, proven: bool, now: f64) -> Option<Counter> {
+        if !proven && self.queue.len() >= self.length / RESERVED {
+            return Some(Counter::ShedQueue);
+        }
+        let lane = usize::from(proven);
+        if !self.rates[lane].allows(self.full_at[lane], now) {
+            return Some(if proven { Counter::ShedRate } else { Counter::ShedUnproven });
+        }
+        let slot = lane * SOURCES + self.slot(address);
+        if !self.source.allows(self.sources[slot], now) {
+            return Some(Counter::ShedSource);
+        }
+        self.source.take(&mut self.sources[slot], now);
+        self.rates[lane].take(&mut self.full_at[lane], now);
+        None
+    }
+
+    fn slot(&self, address: IpAddr) -> usize {
+        let mut mac = mac(&self.seed);
+        match address {
+            IpAddr::V4(v4) => mac.update(&v4.octets()),
+            // A host commonly has a whole /64.
+            IpAddr::V6(v6) => mac.update(&v6.octets()[..8]),
+        }
+        let [a, b, c, d, ..] = <[u8; MAC]>::from(mac.finalize().into_bytes());
+        u32::from_le_bytes([a, b, c, d]) as usize % SOURCES
+    }
+}
+
+/// Whether the mac2 at `at` is that of a cookie which the sender got (whitepaper 5.4.4).
+pub fn is_proven(secrets: &[Zeroizing<[u8; 32]>], route: &Route, data: &[u8], at: usize) -> bool {
+    let mac2 = &data[at..at + MAC];
+    if mac2 == [0; MAC] {
+        return false;
+    }
+    secrets.iter().any(|secret| {
+        let mut cookie = mac(&**secret);
+        match route.address {
+            IpAddr::V4(v4) => cookie.update(&v4.octets()),
+            IpAddr::V6(v6) => cookie.update(&v6.octets()),
+        }
+        cookie.update(&route.port.to_be_bytes());
+        let cookie = Zeroizing::new(<[u8; MAC]>::from(cookie.finalize().into_bytes()));
+        let mut expected = mac(&*cookie);
+        expected.update(&data[..at]);
+        expected.verify_slice(mac2).is_ok()
+    })
+}

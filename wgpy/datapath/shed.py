@@ -1,0 +1,123 @@
+"""What control datagrams that are dear to answer may cost: a queue of their own, and rates.
+
+Anybody who knows our public key can make datagrams that pass mac1, as many and from as many made-up
+addresses as the line carries. Their number is bounded here, before Python is woken for any of them.
+Those that carry the mac2 of a cookie of ours have proved their address and are bounded apart, so
+that a flood of the others does not shut them out (whitepaper 5.3).
+"""
+
+import hmac
+from collections import deque
+from collections.abc import Sequence
+from hashlib import blake2s
+
+from wgpy.datapath.contract import Budget, Datagram
+from wgpy.datapath.endpoint import Route, to_endpoint
+from wgpy.ip import parse_address
+
+MAC_LENGTH = 16
+# Buckets for sources, twice (proven and not). Sources share them by a keyed hash: a flood from
+# made-up addresses must come at 80,000 a second before another source's bucket runs dry by it.
+SOURCES = 4096
+# So much of the queue is left to those that have proved their address.
+RESERVED = 2
+_NO_MAC = bytes(MAC_LENGTH)
+
+
+def mac(key: bytes, data: bytes) -> bytes:
+    """Keyed BLAKE2s of 16 bytes."""
+    return blake2s(data, digest_size=MAC_LENGTH, key=key).digest()
+
+
+class Rate:
+    """A token bucket in one number: the moment at which it is full again."""
+
+    __slots__ = ("_interval", "_most")
+
+    def __init__(self, rate: float, burst: int) -> None:
+        self._interval = 1.0 / rate
+        # Half a token of slack, so that rounding takes none away.
+        self._most = (burst - 0.5) / rate
+
+    def allows(self, full_at: float, now: float) -> bool:
+        """Whether there is a token."""
+        return full_at - now <= self._most
+
+    def take(self, full_at: float, now: float) -> float:
+        """The bucket with a token less."""
+        return max(full_at, now) + self._interval
+
+
+class Lane:
+    """The queue and the buckets of one type of datagram."""
+
+    def __init__(self, seed: bytes) -> None:
+        self.queue: deque[Datagram] = deque()
+        self._seed = seed
+        # Each number is the moment at which a bucket is full: not proven first, then proven.
+        self._sources = [0.0] * (2 * SOURCES)
+        self._full_at = [0.0, 0.0]
+
+    def set(self, budget: Budget) -> None:
+        """From now on this much; what was used up stays so."""
+        self._length = budget.queue
+        self._source = Rate(budget.source_rate, budget.source_burst)
+        self._rates = (
+            Rate(budget.unproven_rate, budget.unproven_burst),
+            Rate(budget.proven_rate, budget.queue),
+        )
+
+    @property
+    def is_full(self) -> bool:
+        """Whether nothing more may come."""
+        return len(self.queue) >= self._length
+
+    def refusal(self, address: bytes, proven: bool, now: float) -> str | None:
+        """Why a datagram from an address of 4 or 16 bytes is dropped, as the name of a counter."""
+        if not proven and len(self.queue) >= self._length // RESERVED:
+            return "shed_queue"
+        if not self._rates[proven].allows(self._full_at[proven], now):
+            return "shed_rate" if proven else "shed_unproven"
+        # A host commonly has a whole /64.
+        source = address if len(address) == 4 else address[:8]
+        slot = int.from_bytes(mac(self._seed, source)[:4], "little") % SOURCES + proven * SOURCES
+        if not self._source.allows(self._sources[slot], now):
+            return "shed_source"
+        self._sources[slot] = self._source.take(self._sources[slot], now)
+        self._full_at[proven] = self._rates[proven].take(self._full_at[proven], now)
+        return None
+
+
+def address_and_port(route: Route) -> tuple[bytes, bytes]:
+    """The packed address of a sender, and with its port what a cookie is made over."""
+    endpoint = to_endpoint(route)
+    address = parse_address(endpoint.address)
+    return address, address + endpoint.port.to_bytes(2, "big")
+
+
+def is_proven(secrets: Sequence[bytes], source: bytes, data: bytes, mac2_at: int) -> bool:
+    """Whether the mac2 at `mac2_at` is that of a cookie which `source` got (whitepaper 5.4.4)."""
+    mac2 = data[mac2_at : mac2_at + MAC_LENGTH]
+    if mac2 == _NO_MAC:
+        return False
+    return any(
+        hmac.compare_digest(mac(mac(secret, source), data[:mac2_at]), mac2) for secret in secrets
+    )
+
+
+def shares(lengths: Sequence[int], limit: int) -> list[int]:
+    """How many of `limit` datagrams each queue gives, the common one first.
+
+    Every queue of its own has a quarter of the limit at the least, as long as there is room; what
+    nobody else needs is given out in order.
+    """
+    left = limit
+    given = [0] * len(lengths)
+    for number in range(1, len(lengths)):
+        given[number] = min(lengths[number], -(-limit // 4), left)
+        left -= given[number]
+    for number, length in enumerate(lengths):
+        more = min(length - given[number], left)
+        given[number] += more
+        left -= more
+    return given
