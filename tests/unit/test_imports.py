@@ -96,7 +96,14 @@ def imports_in(source: str, importer: str, *, is_package: bool = False) -> Itera
             for imported in targets(child):
                 yield Import(importer, imported, getattr(child, "lineno", 0), lazy)
             inside = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
-            yield from visit(child, lazy or inside)
+            yield from visit(child, lazy or inside or for_types_only(child))
+
+    def for_types_only(node: ast.AST) -> bool:
+        return (
+            isinstance(node, ast.If)
+            and isinstance(node.test, ast.Name)
+            and node.test.id == "TYPE_CHECKING"
+        )
 
     def targets(node: ast.AST) -> Iterator[str]:
         if isinstance(node, ast.Import):
@@ -166,6 +173,8 @@ from wgpy import ip
 from wgpy.linux import udp as sockets
 from . import timers
 from ..datapath.replay import ReplayWindow
+if TYPE_CHECKING:
+    import ssl
 def later():
     import asyncio
     return importlib.import_module("wgpy.cli")
@@ -178,6 +187,7 @@ def later():
         ("wgpy.linux.udp", False),
         ("wgpy.protocol.timers", False),
         ("wgpy.datapath.replay", False),
+        ("ssl", True),
         ("asyncio", True),
         ("wgpy.cli", True),
     ]

@@ -35,10 +35,10 @@ def section(page: str, title: str) -> str:
 def entries(page: str = WGPY) -> dict[str, str]:
     """Each command that wgpy(1) describes: its heading and its text, up to the next command.
 
-    One with actions has an entry for each: `token issue` of `.It Ic token issue Fl -key`.
+    What a command's actions are called belongs to the name: `ca issue`.
     """
-    heading = r"^\.It Ic ([a-z]+(?: [a-z]+)?)"
-    parts = re.split(heading, section(page, "DESCRIPTION"), flags=re.MULTILINE)
+    start = r"^\.It Ic ([a-z]+(?: [a-z]+)?)\b"
+    parts = re.split(start, section(page, "DESCRIPTION"), flags=re.MULTILINE)
     return dict(zip(parts[1::2], parts[2::2], strict=True))
 
 
@@ -58,14 +58,14 @@ def options_in_heading(text: str) -> set[str]:
 
 
 def parsers() -> dict[str, argparse.ArgumentParser]:
-    """The parser of each command, and in its place those of its actions where it has some."""
-    found: dict[str, argparse.ArgumentParser] = {}
+    """The parser of each command, or of each action of a command that has some."""
+    found = {}
     for name in COMMANDS:
-        parser = make_parser(name)
+        parser: argparse.ArgumentParser = make_parser(name)
         below = [x for x in parser._actions if isinstance(x, argparse._SubParsersAction)]
-        if below:
-            found.update({f"{name} {word}": x for word, x in below[0].choices.items()})
-        else:
+        for action in below:
+            found.update({f"{name} {word}": made for word, made in action.choices.items()})
+        if not below:
             found[name] = parser
     return found
 

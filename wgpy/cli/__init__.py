@@ -47,6 +47,8 @@ COMMANDS: Final[dict[str, Command]] = {
     "down": Command("wgpy.cli.down", "take an interface down and undo what up did"),
     "save": Command("wgpy.cli.save", "write the running configuration to the interface's file"),
     "strip": Command("wgpy.cli.strip", "print a configuration without what only up understands"),
+    "ca": Command("wgpy.cli.ca", "be a certification authority: issue, renew and revoke"),
+    "cert": Command("wgpy.cli.cert", "show what a certificate says"),
     "token": Command("wgpy.cli.token", "make, look at and verify tokens that let peers in"),
     "demo": Command("wgpy.cli.demo", "bring up a tunnel between two namespaces and show it"),
     "doctor": Command("wgpy.cli.doctor", "say what this machine has and what it lacks"),
