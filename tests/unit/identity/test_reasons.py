@@ -6,7 +6,17 @@ from collections.abc import Iterator
 
 from tests.support.requirements import ROOT
 
-MODULES = ("admissions", "authority", "checks", "jwks", "material", "own", "signer", "token")
+MODULES = (
+    "admissions",
+    "authority",
+    "checks",
+    "jwks",
+    "material",
+    "own",
+    "place",
+    "signer",
+    "token",
+)
 # They judge the keys of certificates and tokens alike.
 SHARED = {"key-encoding", "key-order"}
 
