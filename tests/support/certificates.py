@@ -15,7 +15,9 @@ from cryptography.hazmat.primitives.asymmetric import ec, x25519
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from wgpy.identity.anchors import Anchors, read_authority
-from wgpy.identity.profile import PEER_PURPOSE, RIGHTS, Rights, encode_rights
+from wgpy.identity.crl import encode_denials
+from wgpy.identity.denylist import Denied
+from wgpy.identity.profile import DENIALS, PEER_PURPOSE, RIGHTS, Rights, encode_rights
 from wgpy.identity.settings import Limits
 from wgpy.ip import Prefix, parse_prefix
 from wgpy.keys import PrivateKey, PublicKey
@@ -234,6 +236,39 @@ def _time(seconds: float) -> datetime.datetime:
 
 
 ROOT = Authority()
+
+
+def crl(
+    *serials: int,
+    authority: Authority = ROOT,
+    number: int | None = 1,
+    until: float = NOW + DAY,
+    denied: Denied | None = None,
+    extra: x509.ExtensionType | None = None,
+    names_key: bool = True,
+    pem: bool = True,
+) -> bytes:
+    """A CRL of `authority` with these serial numbers. `extra` is a critical extension."""
+    builder = (
+        x509.CertificateRevocationListBuilder()
+        .issuer_name(subject(authority.name))
+        .last_update(_time(NOW - DAY))
+        .next_update(_time(until))
+    )
+    for serial in serials:
+        entry = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(_time(NOW))
+        builder = builder.add_revoked_certificate(entry.build())
+    if number is not None:
+        builder = builder.add_extension(x509.CRLNumber(number), False)
+    if names_key:
+        builder = builder.add_extension(authority_key_id(authority), False)
+    if denied is not None:
+        value = x509.UnrecognizedExtension(DENIALS, encode_denials(denied))
+        builder = builder.add_extension(value, False)
+    if extra is not None:
+        builder = builder.add_extension(extra, True)
+    encoding = serialization.Encoding.PEM if pem else serialization.Encoding.DER
+    return builder.sign(authority.key, hashes.SHA256()).public_bytes(encoding)
 
 
 def anchors(

@@ -335,7 +335,8 @@ def _issued_json(issued: "Issued") -> dict[str, Any]:
 
 def _print_authority(issuer: "Issuer", as_json: bool) -> None:
     from wgpy.cli.cert import description_json, description_text
-    from wgpy.identity.describe import describe, time_text
+    from wgpy.identity.describe import describe
+    from wgpy.identity.x509der import time_text
 
     description = describe(issuer.authority.der)
     issued = issuer.ledger.all()

@@ -64,7 +64,7 @@ def description_json(found: "Description") -> dict[str, Any]:
 def description_text(found: "Description") -> str:
     """A certificate as lines."""
     from wgpy.cli import style
-    from wgpy.identity.describe import time_text
+    from wgpy.identity.x509der import time_text
 
     ca = found.is_authority
     title = found.subject if ca or not found.names else found.names[0]

@@ -36,7 +36,7 @@ from wgpy.identity.profile import (
     under,
     within,
 )
-from wgpy.identity.x509der import check_critical, extension, load, parsing, rights
+from wgpy.identity.x509der import check_critical, extension, load, parsing, rights, time_text
 from wgpy.ip import Prefix
 from wgpy.keys import PublicKey
 
@@ -218,10 +218,10 @@ def _moment(leaf: Leaf, wall: float) -> float:
     if leaf.not_after < leaf.not_before:
         raise CredentialError("validity", "it ends before it begins")
     if wall > leaf.not_after:
-        raise CredentialError("expired", f"it expired at {_time_text(leaf.not_after)}")
+        raise CredentialError("expired", f"it expired at {time_text(leaf.not_after)}")
     if wall < leaf.not_before - EARLY_SECONDS:
         raise CredentialError(
-            "not-yet-valid", f"it is not valid before {_time_text(leaf.not_before)}"
+            "not-yet-valid", f"it is not valid before {time_text(leaf.not_before)}"
         )
     return max(wall, leaf.not_before)
 
@@ -343,8 +343,3 @@ def _check_level(
     if limits is not None and not groups <= set(limits.groups):
         raise CredentialError("groups", "it has a group outside the limits of its CA")
     return above
-
-
-def _time_text(seconds: float) -> str:
-    """A time in UTC as a person reads it."""
-    return datetime.datetime.fromtimestamp(seconds, datetime.UTC).strftime("%Y-%m-%d %H:%M:%SZ")

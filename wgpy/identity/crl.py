@@ -93,8 +93,8 @@ def read_crl(data: bytes, known: Sequence[CertificateAuthority]) -> Iterator[Rev
     for der in _split(data):
         with parsing("CRL"):
             crl = x509.load_der_x509_crl(der) if der[:1] == b"\x30" else x509.load_pem_x509_crl(der)
-            key_id = _key_id(crl)
-        named = [x for x in known if x.certificate.subject == crl.issuer]
+            key_id, issuer = _key_id(crl), crl.issuer
+        named = [x for x in known if x.certificate.subject == issuer]
         if key_id is not None:
             named = [x for x in named if key_id in (x.key_id, x.spki)]
         yield _verified(crl, named) if named else None

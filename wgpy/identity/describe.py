@@ -1,6 +1,5 @@
 """What a certificate says, for a person to read; nothing is verified."""
 
-import datetime
 from dataclasses import dataclass
 
 from cryptography import x509
@@ -112,8 +111,3 @@ def _names(certificate: x509.Certificate) -> tuple[tuple[str, ...], tuple[str, .
 def _plain(text: str) -> str:
     """A stranger's text, unable to write to the terminal."""
     return "".join(x if x.isprintable() else "?" for x in text)
-
-
-def time_text(seconds: float) -> str:
-    """A time in UTC as a person reads it."""
-    return datetime.datetime.fromtimestamp(seconds, datetime.UTC).strftime("%Y-%m-%d %H:%M:%SZ")

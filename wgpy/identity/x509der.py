@@ -1,5 +1,6 @@
 """X.509 as it comes from outside: DER or PEM in, one exception for everything that is wrong."""
 
+import datetime
 import hashlib
 import warnings
 from collections.abc import Iterator
@@ -135,3 +136,8 @@ def hash_of_key(key: CertificatePublicKeyTypes) -> bytes:
         serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
     )
     return hashlib.sha256(der).digest()
+
+
+def time_text(seconds: float) -> str:
+    """A time in UTC as a person reads it."""
+    return datetime.datetime.fromtimestamp(seconds, datetime.UTC).strftime("%Y-%m-%d %H:%M:%SZ")

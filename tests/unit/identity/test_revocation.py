@@ -1,12 +1,10 @@
 """CRLs and deny lists: what they refuse, and which of them are refused themselves."""
 
-import datetime
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,16 +16,14 @@ from tests.support.certificates import (
     Authority,
     Peer,
     anchors,
-    authority_key_id,
+    crl,
     key_usage,
     signing_key,
-    subject,
 )
 from wgpy.identity.certificate import Certificates, verify
 from wgpy.identity.claims import Claims, CredentialError, Kind
 from wgpy.identity.crl import decode_denials, encode_denials, read_crl
 from wgpy.identity.denylist import Denied, read_deny_list
-from wgpy.identity.profile import DENIALS
 from wgpy.identity.revocation import Revocations
 from wgpy.keys import PublicKey
 
@@ -44,41 +40,6 @@ CLAIMS = verify(Peer(serial=0x1234).der(), None, TRUST, NOW, KEY)
 BELOW = verify(Peer(parent=MIDDLE).der(), None, TRUST, NOW, KEY)
 OTHER = PublicKey(bytes([9]) + bytes(31))
 ISSUER = CLAIMS.issuer.hex()
-
-
-def crl(
-    *serials: int,
-    authority: Authority = ROOT,
-    number: int | None = 1,
-    until: float = NOW + DAY,
-    denied: Denied | None = None,
-    extra: x509.ExtensionType | None = None,
-    names_key: bool = True,
-    pem: bool = True,
-) -> bytes:
-    def time(seconds: float) -> datetime.datetime:
-        return datetime.datetime.fromtimestamp(seconds, datetime.UTC)
-
-    builder = (
-        x509.CertificateRevocationListBuilder()
-        .issuer_name(subject(authority.name))
-        .last_update(time(NOW - DAY))
-        .next_update(time(until))
-    )
-    for serial in serials:
-        entry = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(time(NOW))
-        builder = builder.add_revoked_certificate(entry.build())
-    if number is not None:
-        builder = builder.add_extension(x509.CRLNumber(number), False)
-    if names_key:
-        builder = builder.add_extension(authority_key_id(authority), False)
-    if denied is not None:
-        value = x509.UnrecognizedExtension(DENIALS, encode_denials(denied))
-        builder = builder.add_extension(value, False)
-    if extra is not None:
-        builder = builder.add_extension(extra, True)
-    encoding = serialization.Encoding.PEM if pem else serialization.Encoding.DER
-    return builder.sign(authority.key, hashes.SHA256()).public_bytes(encoding)
 
 
 def load(
