@@ -23,11 +23,15 @@ _MAX_INPUT: Final = 16_384
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The five things that `wgpy token` does."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True, title="actions")
-    _add_genkey(actions.add_parser("genkey", help="make a key that signs tokens"))
-    _add_jwks(actions.add_parser("jwks", help="print the JWKS that verifiers read"))
-    _add_issue(actions.add_parser("issue", help="make a token and print it"))
-    _add_inspect(actions.add_parser("inspect", help="show what a token says, without verifying"))
-    _add_verify(actions.add_parser("verify", help="verify a token as a peer would"))
+
+    def action(name: str, text: str) -> argparse.ArgumentParser:
+        return actions.add_parser(name, help=text, description=text, allow_abbrev=False)
+
+    _add_genkey(action("genkey", "make a key that signs tokens"))
+    _add_jwks(action("jwks", "print the JWKS that verifiers read"))
+    _add_issue(action("issue", "make a token and print it"))
+    _add_inspect(action("inspect", "show what a token says, without verifying"))
+    _add_verify(action("verify", "verify a token as a peer would"))
 
 
 def _add_genkey(parser: argparse.ArgumentParser) -> None:
@@ -59,9 +63,9 @@ def _add_issue(parser: argparse.ArgumentParser) -> None:
     for option, what in (
         ("address", "an address of the peer's; at most twice"),
         ("group", "a group that it is in"),
-        ("route", "a prefix that it may route"),
+        ("prefix", "a prefix that it may route"),
     ):
-        metavar = "PREFIX" if option == "route" else option.upper()
+        metavar = option.upper()
         parser.add_argument(f"--{option}", metavar=metavar, action="append", default=[], help=what)
     parser.add_argument(
         "--valid", metavar="DURATION", help="such as 90s, 15m, 24h or 7d; 24h, or 15m to enrol"
@@ -90,7 +94,7 @@ def _add_verify(parser: argparse.ArgumentParser) -> None:
 
 def _add_passphrase(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--passphrase-file", metavar="SECRET", help="a file with the key's passphrase"
+        "--passphrase-file", metavar="FILE", help="a file with the key's passphrase"
     )
 
 
@@ -148,7 +152,7 @@ def _issue(args: argparse.Namespace) -> None:
         key=_public_key(args.public_key),
         addresses=_prefixes(args.address),
         groups=tuple(args.group),
-        prefixes=_prefixes(args.route),
+        prefixes=_prefixes(args.prefix),
         generation=_generation(args),
         jti=new_jti() if args.enrol else None,
     )
@@ -211,7 +215,7 @@ def _describe(found: Any, use: str) -> dict[str, Any]:
         "network": found.network.hex(),
         "addresses": [str(x) for x in found.addresses],
         "groups": sorted(found.groups),
-        "routes": [str(x) for x in found.prefixes],
+        "prefixes": [str(x) for x in found.prefixes],
         "generation": getattr(found, "generation", None),
         "jti": getattr(found, "jti", None),
         "not_before": _utc(found.not_before),

@@ -6,7 +6,7 @@ addresses stay its own, whether it is here or not.
 """
 
 import sqlite3
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterator, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -155,26 +155,61 @@ class Admissions:
         A credential that is in effect already writes nothing. Raises CredentialError as `check`
         does, or when the ledger is full; LedgerError when it cannot be written.
         """
-        if self._effective.get(claims.name) == (claims, reserve):
-            return Confirmation(claims, changed=False)
-        if self._in_effect(claims, wall, reserve):
-            self._remember(claims, reserve)
-            return Confirmation(claims, changed=False)
-        with transaction(self._connection):
+        (done,) = self.confirm_all([(claims, reserve)], wall, rotations)
+        if isinstance(done, CredentialError):
+            raise done
+        return done
+
+    def confirm_all(
+        self, wanted: Sequence[tuple[Claims, bool]], wall: float, rotations: Rotations
+    ) -> list[Confirmation | CredentialError]:
+        """The same for several, one after the other and in one transaction: the disk is waited for
+        once. Each is a pair of the claims and whether to reserve their addresses.
+
+        Raises LedgerError, and then none has taken effect.
+        """
+        results: dict[int, Confirmation | CredentialError] = {}
+        for number, (claims, reserve) in enumerate(wanted):
+            if self._is_in_effect(claims, wall, reserve):
+                self._remember(claims, reserve)
+                results[number] = Confirmation(claims, changed=False)
+        if len(results) < len(wanted):
+            with transaction(self._connection):
+                self._sweep(wall)
+                for number, (claims, reserve) in enumerate(wanted):
+                    if number not in results:
+                        results[number] = self._take_effect(claims, wall, rotations, reserve)
+        for number, (claims, reserve) in enumerate(wanted):
+            done = results[number]
+            if isinstance(done, Confirmation) and done.changed:
+                self._remember(claims, reserve)
+                self.revision += 1
+                self.takeovers += done.former_key is not None
+        return [results[number] for number in range(len(wanted))]
+
+    def _take_effect(
+        self, claims: Claims, wall: float, rotations: Rotations, reserve: bool
+    ) -> Confirmation | CredentialError:
+        """One of a transaction: checked as a whole before any of it is written."""
+        try:
             former = self.check(claims, wall, rotations, reserve=reserve)
-            self._sweep(wall)
-            self._write(claims, former, reserve)
-        self.revision += 1
-        self._remember(claims, reserve)
+            self._make_room(claims, former, reserve)
+        except CredentialError as error:
+            return error
+        self._write(claims, former, reserve)
         if former is None:
             return Confirmation(claims, changed=True)
-        self.takeovers += former.key != claims.key
         return Confirmation(
             claims,
             changed=True,
             former_key=former.key if former.key != claims.key else None,
             former_issuer=former.issuer if former.issuer != claims.issuer else None,
         )
+
+    def _is_in_effect(self, claims: Claims, wall: float, reserve: bool) -> bool:
+        if self._effective.get(claims.name) == (claims, reserve):
+            return True
+        return self._in_effect(claims, wall, reserve)
 
     def _remember(self, claims: Claims, reserve: bool) -> None:
         self._effective.pop(claims.name, None)
@@ -195,11 +230,13 @@ class Admissions:
         row = self._row("SELECT name, until FROM address WHERE address = ?", (address.address,))
         return row is not None and row[0] == claims.name and row[1] >= claims.not_after
 
-    def _write(self, claims: Claims, former: Holder | None, reserve: bool) -> None:
+    def _make_room(self, claims: Claims, former: Holder | None, reserve: bool) -> None:
         if reserve:
             self._room("address", len(claims.addresses), MAX_ADDRESSES)
         if former is None:
             self._room("name", 1, MAX_NAMES)
+
+    def _write(self, claims: Claims, former: Holder | None, reserve: bool) -> None:
         # An older credential with a later end must not come back when the newer one is over.
         until = max(claims.not_after, former.until if former is not None else 0.0)
         self._connection.execute(

@@ -10,20 +10,20 @@ has counted since, ends a session whichever of the two says so.
 
 import hashlib
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
-from wgpy.identity import checks
+from wgpy.identity import checks, token
 from wgpy.identity.admissions import Admissions, Confirmation, Rotations
 from wgpy.identity.claims import Claims, CredentialError, Kind
 from wgpy.identity.ledger import LedgerError
 from wgpy.identity.material import Material, load_material
-from wgpy.identity.profile import within
+from wgpy.identity.place import Place, Routes, Surroundings
 from wgpy.identity.settings import AuthoritySettings
+from wgpy.identity.token import Enrolment
 from wgpy.identity.watch import Stamp, stamp
-from wgpy.ip import Prefix
 from wgpy.keys import PublicKey
 
 # Credentials whose signatures were verified, each about 1 KiB: more than one interface has peers,
@@ -32,31 +32,11 @@ MAX_VERDICTS: Final = 16_384
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What an interface has beside its admitted peers, and what they can never take."""
-
-    # The interface's own addresses, and those of other interfaces that are not to be shadowed.
-    own: tuple[Prefix, ...] = ()
-    # Peers of the configuration, with their allowed IPs.
-    configured: Mapping[PublicKey, Sequence[Prefix]] = field(default_factory=dict)
-    # The prefixes of the networks that this machine is attached to by other links.
-    links: tuple[Prefix, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
 class Ended:
     """A live session that has to end now, and why."""
 
     claims: Claims
     error: CredentialError
-
-
-@dataclass(frozen=True, slots=True)
-class Routes:
-    """A peer's routed prefixes: which could be installed by local choice, and which never."""
-
-    possible: tuple[Prefix, ...]
-    withheld: tuple[tuple[Prefix, str], ...]
 
 
 @dataclass(slots=True)
@@ -79,9 +59,7 @@ class Authority:
         self.settings = settings
         self._ledger = ledger
         self._load = load
-        self._surroundings = Surroundings()
-        self._own = checks.PrefixTable()
-        self._configured = checks.PrefixTable()
+        self._place = Place(settings, Surroundings())
         self._rotations: Rotations = frozenset(
             (bytes.fromhex(old), bytes.fromhex(new)) for old, new in settings.rotations
         )
@@ -103,11 +81,7 @@ class Authority:
 
     def set_surroundings(self, surroundings: Surroundings) -> None:
         """Say what admitted peers can never take. Live sessions are looked at by `ended`."""
-        self._surroundings = surroundings
-        self._own = checks.PrefixTable(surroundings.own)
-        self._configured = checks.PrefixTable(
-            prefix for prefixes in surroundings.configured.values() for prefix in prefixes
-        )
+        self._place = Place(self.settings, surroundings)
         self._around_revision += 1
 
     # --- Files ---
@@ -142,7 +116,7 @@ class Authority:
         try:
             return self._load(self.settings, self._ledger)
         except LedgerError as error:
-            raise CredentialError("ledger", f"the ledger fails: {error}") from None
+            raise _ledger_failure(error) from None
         except OSError as error:
             raise CredentialError("unreadable", f"{error.filename}: {error.strerror}") from None
 
@@ -176,8 +150,10 @@ class Authority:
             self._check_standing(claims, wall)
             revision = (self._around_revision, self._ledger.revision)
             if verdict.revision != revision:
-                self._check_place(claims)
-                self._ledger.check(claims, wall, self._rotations, reserve=self._reserves(claims))
+                self._place.check(claims)
+                self._ledger.check(
+                    claims, wall, self._rotations, reserve=self._place.decides(claims)
+                )
                 verdict.revision = revision
             if wanted_name is not None and claims.name != wanted_name:
                 raise CredentialError(
@@ -191,14 +167,64 @@ class Authority:
         Everything that may have changed since is looked at again. Raises CredentialError when
         another peer was faster, or when the disk does not take it.
         """
-        with self._counting():
-            self._check_standing(claims, wall)
-            self._check_place(claims)
-            done = self._ledger.confirm(
-                claims, wall, self._rotations, reserve=self._reserves(claims)
-            )
-        self.counts["confirmed"] += 1
+        (done,) = self.confirm_all([claims], wall)
+        if isinstance(done, CredentialError):
+            raise done
         return done
+
+    def confirm_all(
+        self, wanted: Sequence[Claims], wall: float
+    ) -> list[Confirmation | CredentialError]:
+        """The same for all that wait at one moment: the disk is waited for once. Raises nothing."""
+        results: dict[int, Confirmation | CredentialError] = {}
+        for number, claims in enumerate(wanted):
+            try:
+                self._check_standing(claims, wall)
+                self._place.check(claims)
+            except CredentialError as error:
+                results[number] = error
+        rest = [number for number in range(len(wanted)) if number not in results]
+        try:
+            done = self._ledger.confirm_all(
+                [(wanted[x], self._place.decides(wanted[x])) for x in rest], wall, self._rotations
+            )
+            results.update(zip(rest, done, strict=True))
+        except LedgerError as error:
+            results.update({x: _ledger_failure(error) for x in rest})
+        for result in results.values():
+            if isinstance(result, CredentialError):
+                self.refused[result.reason] += 1
+            else:
+                self.counts["confirmed"] += 1
+        return [results[number] for number in range(len(wanted))]
+
+    # --- Who enrols ---
+
+    def examine_enrolment(self, key: PublicKey, text: bytes, wall: float) -> Enrolment:
+        """What a token to enrol permits a static key. Changes nothing. Raises CredentialError.
+
+        It is spent by `spend`, together with what the key is given for it.
+        """
+        with self._counting():
+            self._material.check_key(key)
+            found = token.verify_enrolment(
+                text, self._material.issuers, self.settings.network, wall, key
+            )
+            self._ledger.check_unspent(found.issuer, found.jti, key)
+        return found
+
+    def spend(self, enrolment: Enrolment, key: PublicKey, wall: float) -> bool:
+        """Spend a token to enrol: on disk when this returns. False for a key that asks again.
+
+        Raises CredentialError when another key was faster.
+        """
+        with self._counting():
+            checks.check_times(enrolment.not_before, enrolment.not_after, wall)
+            return self._ledger.spend(
+                enrolment.issuer, enrolment.jti, key, enrolment.not_after, wall
+            )
+
+    # --- Who is denied ---
 
     def check_configured(self, key: PublicKey) -> None:
         """Raise CredentialError for a configured key that is denied; it needs no credential."""
@@ -212,7 +238,7 @@ class Authority:
             yield
         except LedgerError as error:
             self.refused["ledger"] += 1
-            raise CredentialError("ledger", f"the ledger fails: {error}") from None
+            raise _ledger_failure(error) from None
         except CredentialError as error:
             self.refused[error.reason] += 1
             raise
@@ -241,29 +267,6 @@ class Authority:
             raise CredentialError("wrong-network", "it is for another network")
         self._material.check(claims, wall)
 
-    def _check_place(self, claims: Claims) -> None:
-        """Whether a key that is not configured may have these addresses, by its groups too."""
-        if claims.key in self._surroundings.configured:
-            return
-        for group in self.settings.require_groups:
-            if group not in claims.groups:
-                raise CredentialError("group-required", f"it is not in the group {group}")
-        if not claims.addresses:
-            raise CredentialError("no-address", "it gives no address")
-        for address in claims.addresses:
-            if not within(address, self.settings.accept):
-                raise CredentialError("not-accepted", f"{address} is in no `accept` network")
-            if (own := self._own.overlapping(address)) is not None:
-                raise CredentialError("own-address", f"{address} meets our own {own}")
-            if (taken := self._configured.overlapping(address)) is not None:
-                raise CredentialError(
-                    "configured-address", f"{address} meets {taken} of a configured peer"
-                )
-
-    def _reserves(self, claims: Claims) -> bool:
-        """Not for a configured peer: it has the addresses of the configuration."""
-        return claims.key not in self._surroundings.configured
-
     # --- Who stays ---
 
     def ended(self, live: Iterable[Claims], wall: float) -> list[Ended]:
@@ -283,7 +286,7 @@ class Authority:
                     self._stays[id(claims)] = claims
                     continue
                 self._check_standing(claims, wall)
-                self._check_place(claims)
+                self._place.check(claims)
                 self._ledger.check_current(claims, wall)
                 self._stays[id(claims)] = claims
             except CredentialError as error:
@@ -310,27 +313,12 @@ class Authority:
         return min(ends if stale is None else [*ends, stale])
 
     def routes(self, claims: Claims) -> Routes:
-        """Which of a peer's routed prefixes could be installed, if somebody here chooses to.
+        """Which of a peer's routed prefixes could be installed, if somebody here chooses to."""
+        return self._place.routes(claims)
 
-        A prefix that meets an `accept` network could answer for every name that is away, so none
-        does; nor what is ours, a configured peer's, or a network that this machine is attached to.
-        """
-        possible, withheld = [], []
-        accept = checks.PrefixTable(self.settings.accept)
-        links = checks.PrefixTable(self._surroundings.links)
-        for prefix in claims.prefixes:
-            for word, table in (
-                ("an accept network", accept),
-                ("our own address", self._own),
-                ("a configured peer's", self._configured),
-                ("a local link's", links),
-            ):
-                if (other := table.overlapping(prefix)) is not None:
-                    withheld.append((prefix, f"it meets {word} {other}"))
-                    break
-            else:
-                possible.append(prefix)
-        return Routes(tuple(possible), tuple(withheld))
+
+def _ledger_failure(error: LedgerError) -> CredentialError:
+    return CredentialError("ledger", f"the ledger fails: {error}")
 
 
 def _digest(

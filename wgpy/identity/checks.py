@@ -1,4 +1,4 @@
-"""What a credential of either kind is held against: times, limits, and the addresses of others."""
+"""What a credential of either kind is held against: times and limits."""
 
 from collections.abc import Iterable
 from typing import Final
@@ -6,7 +6,7 @@ from typing import Final
 from wgpy.identity.claims import CredentialError
 from wgpy.identity.profile import is_unicast, under, within
 from wgpy.identity.settings import Limits
-from wgpy.ip import Prefix, mask
+from wgpy.ip import Prefix
 
 # A credential is accepted this many seconds before it begins, as if it had begun: clocks differ.
 # There is no grace at its end.
@@ -16,33 +16,6 @@ EARLY_SECONDS: Final = 300
 def is_host(prefix: Prefix) -> bool:
     """Whether `prefix` is one whole unicast address that a peer could have in a tunnel."""
     return prefix.length == len(prefix.address) * 8 and is_unicast(prefix.address)
-
-
-class PrefixTable:
-    """Which of many prefixes covers an address, at a cost that grows with their lengths alone."""
-
-    __slots__ = ("_by_length",)
-
-    def __init__(self, prefixes: Iterable[Prefix] = ()) -> None:
-        self._by_length: dict[tuple[int, int], set[bytes]] = {}
-        for prefix in prefixes:
-            key = (len(prefix.address), prefix.length)
-            self._by_length.setdefault(key, set()).add(prefix.address)
-
-    def overlapping(self, prefix: Prefix) -> Prefix | None:
-        """A prefix of the table that has an address in common with `prefix`, or None."""
-        for (size, length), addresses in self._by_length.items():
-            if size != len(prefix.address):
-                continue
-            if length <= prefix.length:
-                covering = mask(prefix.address, length)
-                if covering in addresses:
-                    return Prefix(covering, length)
-            else:
-                for address in addresses:
-                    if mask(address, prefix.length) == prefix.address:
-                        return Prefix(address, length)
-        return None
 
 
 def check_times(not_before: float, not_after: float, wall: float) -> None:

@@ -68,7 +68,7 @@ def said(capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, Any]:
 def test_from_a_key_to_a_verified_token(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], key: str, jwks: str
 ) -> None:
-    more = ("--group", "laptops", "--group", "staff", "--route", "192.168.7.0/24", "--valid", "2h")
+    more = ("--group", "laptops", "--group", "staff", "--prefix", "192.168.7.0/24", "--valid", "2h")
     token = issued(tmp_path, capsys, key, *PEER, "--address", "fd09::2", *more)
     verify = ("verify", "--issuers", jwks, "--network", NETWORK, "--public-key", KEY)
     found = said(capsys, *verify, token)
@@ -82,7 +82,7 @@ def test_from_a_key_to_a_verified_token(
         "network": NETWORK,
         "addresses": ["10.9.0.2/32", "fd09::2/128"],
         "groups": ["laptops", "staff"],
-        "routes": ["192.168.7.0/24"],
+        "prefixes": ["192.168.7.0/24"],
         "generation": 1,
     }
     text = run(capsys, *verify, token)

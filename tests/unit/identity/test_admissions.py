@@ -151,6 +151,35 @@ def test_an_address_given_up_stays_reserved_for_its_name(ledger: Admissions) -> 
     assert refused(ledger, other) == "address-reserved"
 
 
+def test_several_wait_for_the_disk_once(ledger: Admissions) -> None:
+    ledger.confirm(numbered(0), NOW, NONE)
+    statements: list[str] = []
+    ledger._connection.set_trace_callback(statements.append)
+    thief = replace(numbered(2), name="thief.mesh", addresses=numbered(1).addresses)
+    wanted = [numbered(0), numbered(1), thief, numbered(2), replace(numbered(1), generation=2)]
+    done = ledger.confirm_all([(x, True) for x in wanted], NOW, NONE)
+    ledger._connection.set_trace_callback(None)
+    assert statements.count("COMMIT") == 1
+    assert [x.reason if isinstance(x, CredentialError) else x.changed for x in done] == [
+        False,
+        True,
+        "address-reserved",
+        True,
+        "old-generation",
+    ]
+    assert ledger.holder("thief.mesh", NOW) is None
+    assert ledger.holder(numbered(2).name, NOW) is not None
+
+
+def test_what_is_followed_in_the_same_moment_is_not_remembered(ledger: Admissions) -> None:
+    ledger.confirm(CLAIMS, NOW, NONE)
+    newer = replace(CLAIMS, generation=4, key=OTHER)
+    for batch in ([newer, CLAIMS], [CLAIMS, newer]):
+        ledger.confirm_all([(x, True) for x in batch], NOW, NONE)
+        assert refused(ledger, CLAIMS) == "old-generation"
+        assert ledger.takeovers == 1
+
+
 def test_without_reservation_addresses_are_left_alone(ledger: Admissions) -> None:
     ledger.confirm(CLAIMS, NOW, NONE, reserve=False)
     assert ledger.reserved(CLAIMS.addresses[0], NOW) is None

@@ -21,6 +21,7 @@ from tests.support.tokens import (
     SIGNER,
     cnf,
     compact,
+    enrol_payload,
     jwks_file,
     made,
     peer_payload,
@@ -28,9 +29,10 @@ from tests.support.tokens import (
 from tests.unit.identity.test_revocation import crl
 from wgpy.identity import authority as module
 from wgpy.identity.admissions import Admissions
-from wgpy.identity.authority import Authority, Surroundings
+from wgpy.identity.authority import Authority
 from wgpy.identity.claims import Claims, CredentialError, Kind
 from wgpy.identity.jwks import fingerprint
+from wgpy.identity.place import Surroundings
 from wgpy.identity.profile import Rights
 from wgpy.identity.settings import Anchor, AuthoritySettings, Limits, TokenIssuer
 from wgpy.ip import Prefix, parse_prefix
@@ -197,6 +199,62 @@ def test_the_first_to_confirm_gets_it(house: House) -> None:
         house.authority.confirm(second, NOW)
     assert caught.value.reason == "address-reserved"
     assert house.authority.refused["address-reserved"] == 1
+
+
+def test_all_that_wait_are_confirmed_at_once(house: House) -> None:
+    first = house.examine(text_of("a.mesh", ["10.9.0.2"]))
+    second = house.examine(text_of("b.mesh", ["10.9.0.2"], OTHER), OTHER)
+    third = house.examine(text_of("c.mesh", ["10.9.0.3"], KEY), KEY)
+    house.authority.set_surroundings(Surroundings(own=(parse_prefix("10.9.0.3"),)))
+    done = house.authority.confirm_all([first, second, third], NOW)
+    assert [x.reason if isinstance(x, CredentialError) else x.changed for x in done] == [
+        True,
+        "address-reserved",
+        "own-address",
+    ]
+    assert house.authority.refused == {"address-reserved": 1, "own-address": 1}
+    assert house.authority.counts["confirmed"] == 1
+
+
+# --- Who enrols ---
+
+
+def test_a_token_to_enrol_is_spent_by_one_key(house: House) -> None:
+    authority, text = house.authority, made(enrol_payload())
+    found = authority.examine_enrolment(PEER, text, NOW)
+    assert authority.examine_enrolment(OTHER, text, NOW) == found, "to ask spends nothing"
+    assert authority.spend(found, PEER, NOW) is True
+    assert authority.spend(found, PEER, NOW + 1) is False, "its answer may have been lost"
+    authority.examine_enrolment(PEER, text, NOW)
+    for ask in (
+        lambda: house.authority.examine_enrolment(OTHER, text, NOW),
+        lambda: house.authority.spend(found, OTHER, NOW),
+    ):
+        with pytest.raises(CredentialError) as caught:
+            ask()
+        assert caught.value.reason == "spent"
+    with pytest.raises(CredentialError) as caught:
+        authority.spend(found, PEER, NOW + 900)
+    assert caught.value.reason == "expired"
+    house.anew()
+    with pytest.raises(CredentialError):
+        house.authority.examine_enrolment(OTHER, text, NOW)
+
+
+def test_a_denied_key_does_not_enrol(house: House) -> None:
+    path = house.directory / "a.deny"
+    path.write_text(f"key {PEER}\n")
+    house.anew(revocations=(str(path),))
+    with pytest.raises(CredentialError) as caught:
+        house.authority.examine_enrolment(PEER, made(enrol_payload()), NOW)
+    assert caught.value.reason == "denied-key"
+
+
+def test_a_token_to_enrol_does_not_let_a_peer_in(house: House) -> None:
+    assert house.refused(made(enrol_payload())) == "wrong-use"
+
+
+# --- Names across issuers and restarts ---
 
 
 def test_another_issuer_does_not_take_a_name_but_by_rotation(house: House) -> None:
@@ -525,7 +583,7 @@ def test_routed_prefixes_never_meet_what_is_here(house: House) -> None:
 
 
 def test_overlap_is_found_both_ways() -> None:
-    from wgpy.identity.checks import PrefixTable
+    from wgpy.identity.place import PrefixTable
 
     table = PrefixTable([parse_prefix("10.0.0.0/8"), parse_prefix("fd00::1")])
     for text, other in (
