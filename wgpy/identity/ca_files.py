@@ -46,7 +46,10 @@ def new_directory(directory: Path) -> Iterator[None]:
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     for name in (KEY, CERTIFICATE, REQUEST, LEDGER):
         if (directory / name).exists():
-            raise CaError(f"{directory} has a CA already: there is {name}")
+            raise CaError(
+                f"{directory} has a CA already: there is {name}; choose another directory, or "
+                "remove what is left of one that was never finished"
+            )
     try:
         yield
     except BaseException:

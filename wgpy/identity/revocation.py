@@ -47,7 +47,8 @@ class Revocations:
 
         `known` are the CAs whose CRLs are of interest. `numbers` has the greatest cRLNumber that
         was ever seen of each, by the hash of its key: an older list is refused, and a newer one is
-        recorded once everything was read. Raises OSError, and CredentialError with the path.
+        recorded once everything was read. Raises OSError, CredentialError with the path, and
+        whatever `numbers` raises when it cannot record.
         """
         authorities = tuple(known)
         crls: dict[bytes, RevocationList] = {}
