@@ -9,6 +9,7 @@ from typing import Final, Self
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 
 from wgpy.identity import constraints
 from wgpy.identity.claims import CredentialError
@@ -32,6 +33,8 @@ MAX_ANCHORS: Final = 16
 MAX_INTERMEDIATES: Final = 64
 # Between a leaf and its trust anchor: one message carries one at most.
 MAX_BETWEEN: Final = 1
+
+MIN_RSA_BITS: Final = 2_048
 
 _ENDINGS: Final = (".pem", ".crt", ".cer")
 _CRITICAL_IN_CA: Final = (x509.BasicConstraints, x509.KeyUsage, x509.NameConstraints)
@@ -71,8 +74,8 @@ def read_authority(der: bytes, limits: Limits | None = None) -> CertificateAutho
     usage = extension(certificate, x509.KeyUsage)
     if usage is None or not usage.value.key_cert_sign:
         raise CredentialError("not-a-ca", "its keyUsage does not let it sign certificates")
-    if not isinstance(certificate.public_key(), ec.EllipticCurvePublicKey | rsa.RSAPublicKey):
-        raise CredentialError("ca-key", "the key of a CA is ECDSA (P-256, P-384) or RSA")
+    if not _may_sign(certificate.public_key()):
+        raise CredentialError("ca-key", "the key of a CA is ECDSA (P-256, P-384) or RSA (2,048)")
     own_id = extension(certificate, x509.SubjectKeyIdentifier)
     if own_id is None:
         raise CredentialError("no-key-id", "the CA has no subjectKeyIdentifier")
@@ -96,6 +99,13 @@ def read_authority(der: bytes, limits: Limits | None = None) -> CertificateAutho
         not_after=certificate.not_valid_after_utc.timestamp(),
         limits=limits,
     )
+
+
+def _may_sign(key: CertificatePublicKeyTypes) -> bool:
+    """Whether it is of a kind that the standard verifier takes in a CA as well."""
+    if isinstance(key, ec.EllipticCurvePublicKey):
+        return isinstance(key.curve, ec.SECP256R1 | ec.SECP384R1)
+    return isinstance(key, rsa.RSAPublicKey) and key.key_size >= MIN_RSA_BITS
 
 
 def check_signed_by(child: x509.Certificate, parent: x509.Certificate) -> None:

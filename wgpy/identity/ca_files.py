@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from wgpy.identity.anchors import CertificateAuthority, read_authority
 from wgpy.identity.building import SigningKey
 from wgpy.identity.claims import CredentialError
+from wgpy.identity.sealed_key import seal
 from wgpy.identity.x509der import certificates_in, read_file
 from wgpy.keys import write_secret
 
@@ -45,7 +46,10 @@ def new_directory(directory: Path) -> Iterator[None]:
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     for name in (KEY, CERTIFICATE, REQUEST, LEDGER):
         if (directory / name).exists():
-            raise CaError(f"{directory} has a CA already: there is {name}")
+            raise CaError(
+                f"{directory} has a CA already: there is {name}; choose another directory, or "
+                "remove what is left of one that was never finished"
+            )
     try:
         yield
     except BaseException:
@@ -61,27 +65,22 @@ def write_key(directory: Path, key: ec.EllipticCurvePrivateKey, passphrase: byte
     """Write a CA's key, encrypted. Raises CaError for a passphrase that protects nothing."""
     if not MIN_PASSPHRASE <= len(passphrase) <= MAX_PASSPHRASE:
         raise CaError(f"a passphrase has {MIN_PASSPHRASE} to {MAX_PASSPHRASE:,} bytes")
-    pem = key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.BestAvailableEncryption(passphrase),
-    )
-    write_secret(directory / KEY, pem)
+    write_secret(directory / KEY, pem(seal(key, passphrase), "ENCRYPTED PRIVATE KEY"))
 
 
 def read_key(directory: Path, passphrase: bytes) -> SigningKey:
     """A CA's key, as we or openssl wrote it. Raises CaError."""
     path = directory / KEY
     try:
-        pem = read_file(path)
+        text = read_file(path)
     except CredentialError as error:
         raise CaError(f"{path}: {error}") from None
-    if b"ENCRYPTED" not in pem:
+    if b"ENCRYPTED" not in text:
         raise CaError(
             f"{path}: the key is not encrypted; `openssl pkcs8 -topk8 -in FILE` encrypts it"
         )
     try:
-        key = serialization.load_pem_private_key(pem, passphrase)
+        key = serialization.load_pem_private_key(text, passphrase)
     except (ValueError, TypeError, UnsupportedAlgorithm):
         raise CaError(f"{path}: the passphrase is wrong, or it is no key") from None
     if not isinstance(key, ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey):

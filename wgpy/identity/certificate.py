@@ -9,7 +9,7 @@ So the order is:
 3. the standard verifier, with the one anchor and the one intermediate that the leaf names;
 4. network, groups and prefixes, at every level a subset of the level above; absent grants nothing.
 
-Every refusal is a CredentialError whose `reason` is one word; docs/credentials.md lists them.
+Every refusal is a CredentialError whose `reason` is one word; docs/certificates.md lists them.
 """
 
 import datetime

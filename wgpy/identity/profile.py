@@ -8,10 +8,9 @@ Our extension, in the leaf and in every CA above it, is canonical DER and not cr
       groups      SEQUENCE SIZE (0..16) OF UTF8String,    -- [a-z0-9-]{1,32}, no two alike
       prefixes    SEQUENCE SIZE (0..16) OF OCTET STRING } -- address, then length; no two alike
 
-Where it is absent, nothing is granted. docs/credentials.md describes the whole profile.
+Where it is absent, nothing is granted. docs/certificates.md describes the whole profile.
 """
 
-import ipaddress
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from cryptography.hazmat import asn1
 from cryptography.x509 import ObjectIdentifier
 
 from wgpy.identity.claims import CredentialError
-from wgpy.ip import Prefix, mask
+from wgpy.ip import Prefix, mask, parse_prefix
 from wgpy.keys import PublicKey
 
 # UUID dddf29ce-6f6c-48c7-b196-1305381119b7, under the arc that needs no registration (X.667).
@@ -65,7 +64,7 @@ _P: Final = 2**255 - 19
 # Not the address of one machine in a tunnel: this host, loopback, multicast, reserved, and what
 # means something only on one link.
 _NOT_UNICAST: Final = tuple(
-    ipaddress.ip_network(text)
+    parse_prefix(text)
     for text in (
         "0.0.0.0/8",
         "127.0.0.0/8",
@@ -168,8 +167,7 @@ def is_name(text: str) -> bool:
 
 def is_unicast(address: bytes) -> bool:
     """Whether an address of 4 or 16 bytes can be one machine's inside a tunnel."""
-    value = ipaddress.ip_address(address)
-    return not any(value in network for network in _NOT_UNICAST)
+    return not within(Prefix(address, 8 * len(address)), _NOT_UNICAST)
 
 
 def within(inner: Prefix, outers: Iterable[Prefix]) -> bool:

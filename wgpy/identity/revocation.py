@@ -3,7 +3,7 @@
 A CRL counts for what the key that signed it has issued, and for nobody else's: it revokes serial
 numbers, and in an extension of ours keys, and names up to a generation (a thief who renewed has
 another serial number). A deny list is the operator's word, and counts for everything here, keys of
-the configuration included. docs/credentials.md has both formats.
+the configuration included. docs/certificates.md has both formats.
 """
 
 from collections.abc import Iterable, Iterator, MutableMapping
@@ -47,7 +47,8 @@ class Revocations:
 
         `known` are the CAs whose CRLs are of interest. `numbers` has the greatest cRLNumber that
         was ever seen of each, by the hash of its key: an older list is refused, and a newer one is
-        recorded once everything was read. Raises OSError, and CredentialError with the path.
+        recorded once everything was read. Raises OSError, CredentialError with the path, and
+        whatever `numbers` raises when it cannot record.
         """
         authorities = tuple(known)
         crls: dict[bytes, RevocationList] = {}

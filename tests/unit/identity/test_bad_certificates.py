@@ -567,6 +567,10 @@ ANCHORS: dict[str, tuple[str, Authority]] = {
     "no right to sign": ("not-a-ca", replace(ROOT, usage=key_usage(crl_sign=True))),
     "no key id": ("no-key-id", replace(ROOT, has_key_id=False)),
     "an Ed25519 key": ("ca-key", replace(ROOT, key=EDWARDS)),
+    "a key on another curve": (
+        "ca-key",
+        replace(ROOT, key=ec.derive_private_key(77, ec.SECP256K1())),
+    ),
     "an unknown critical extension": ("critical", replace(ROOT, extra=((UNKNOWN, True),))),
 }
 
