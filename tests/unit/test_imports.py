@@ -28,8 +28,17 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "wgpy.protocol.keypair",
     ),
     "linux": ("wgpy.ip", "wgpy.datapath.endpoint"),
-    "device": ("wgpy.ip", "wgpy.keys", "wgpy.protocol", "wgpy.datapath", "wgpy.linux"),
-    "config": ("wgpy.ip", "wgpy.keys", "wgpy.device.uapi"),
+    # Rules and verdicts are pure; table.py alone brings them into force.
+    "firewall": ("wgpy.ip", "wgpy.linux.nft", "wgpy.linux.conntrack"),
+    "device": (
+        "wgpy.ip",
+        "wgpy.keys",
+        "wgpy.protocol",
+        "wgpy.datapath",
+        "wgpy.linux",
+        "wgpy.firewall",
+    ),
+    "config": ("wgpy.ip", "wgpy.keys", "wgpy.device.uapi", "wgpy.firewall.rules"),
     "quick": (
         "wgpy.ip",
         "wgpy.keys",
@@ -37,6 +46,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "wgpy.linux",
         "wgpy.device.client",
         "wgpy.device.uapi",
+        "wgpy.firewall.table",
     ),
     "demo": ("wgpy.ip", "wgpy.keys", "wgpy.device.client", "wgpy.device.uapi"),
     "doctor": ("wgpy.linux", "wgpy.datapath.portable", "wgpy._native"),

@@ -7,7 +7,7 @@ from typing import Protocol, assert_never
 
 from wgpy.device.uapi import DeviceState
 from wgpy.ip import parse_address
-from wgpy.linux import dns, firewall, routes
+from wgpy.linux import dns, firewall, nft, routes
 from wgpy.linux.netlink import Link, LinkAddress, Netlink
 from wgpy.quick import daemon
 from wgpy.quick.hooks import run_hook
@@ -77,7 +77,7 @@ class Machine:
             src_valid_mark_before=self._first_value(firewall.SRC_VALID_MARK, value),
             resolver=dns.find_resolver(),
             dns_record=record,
-            have_nft=firewall.have_nft(),
+            have_nft=nft.have_nft(),
             ipv6_off=routes.ipv6_is_off(),
         )
 
@@ -115,7 +115,7 @@ class Machine:
                 if step.found != step.value:
                     firewall.write_sysctl(step.name, step.value)
             case AddTable():
-                firewall.apply(
+                nft.apply(
                     firewall.add_commands(step.version, step.interface, step.addresses, step.mark)
                 )
             case AddRule():

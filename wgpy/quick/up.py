@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from wgpy.config.model import Config, InterfaceConfig
-from wgpy.linux import dns, firewall, routes
+from wgpy.linux import dns, nft, routes
 from wgpy.linux.netlink import Netlink
 from wgpy.quick.daemon import find_program
 from wgpy.quick.down import refuse_other_namespace, undo_journal
@@ -142,7 +142,7 @@ def _check_tools(config: Config) -> None:
     if interface.dns and dns.find_resolver() is None:
         raise QuickError(NO_RESOLVER)
     default = any(prefix.length == 0 for peer in config.peers for prefix in peer.allowed_ips)
-    if interface.table == "auto" and default and not firewall.have_nft():
+    if interface.table == "auto" and default and not nft.have_nft():
         raise QuickError(NO_NFT)
     if routes.ipv6_is_off() and any(address.version == 6 for address in interface.addresses):
         raise QuickError(
