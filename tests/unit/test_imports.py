@@ -46,6 +46,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "wgpy.linux",
         "wgpy.device.client",
         "wgpy.device.uapi",
+        "wgpy.firewall.compile",
         "wgpy.firewall.table",
     ),
     "demo": ("wgpy.ip", "wgpy.keys", "wgpy.device.client", "wgpy.device.uapi"),

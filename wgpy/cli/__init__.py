@@ -47,6 +47,7 @@ COMMANDS: Final[dict[str, Command]] = {
     "down": Command("wgpy.cli.down", "take an interface down and undo what up did"),
     "save": Command("wgpy.cli.save", "write the running configuration to the interface's file"),
     "strip": Command("wgpy.cli.strip", "print a configuration without what only up understands"),
+    "firewall": Command("wgpy.cli.firewall", "show the rules by group, and explain a verdict"),
     "demo": Command("wgpy.cli.demo", "bring up a tunnel between two namespaces and show it"),
     "doctor": Command("wgpy.cli.doctor", "say what this machine has and what it lacks"),
 }

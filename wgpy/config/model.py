@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from wgpy.device.uapi import AllowedIpChange
+from wgpy.firewall.rules import Settings as FirewallSettings
 from wgpy.ip import Prefix, address_text, mask
 from wgpy.keys import PresharedKey, PrivateKey, PublicKey
 
@@ -90,3 +91,5 @@ class Config:
     interface: InterfaceConfig = InterfaceConfig()
     peers: tuple[PeerConfig, ...] = ()
     path: Path | None = None
+    # None for a format that cannot say it; a TOML file without rules says that there are none.
+    firewall: FirewallSettings | None = None

@@ -35,6 +35,7 @@ def set_change(config: Config, resolve: Resolve, *, names: bool = False) -> Devi
         fwmark=interface.fwmark or 0,
         replace_peers=True,
         peers=[_whole_peer(peer, resolve, names=names) for peer in config.peers],
+        firewall=config.firewall,
     )
 
 
@@ -46,6 +47,7 @@ def add_change(config: Config, resolve: Resolve, *, names: bool = False) -> Devi
         listen_port=interface.listen_port,
         fwmark=interface.fwmark,
         peers=[_whole_peer(peer, resolve, names=names) for peer in config.peers],
+        firewall=config.firewall if config.firewall and config.firewall.rules else None,
     )
 
 
@@ -74,6 +76,8 @@ def sync_change(
     fwmark = interface.fwmark or 0
     if fwmark != state.fwmark and not (keep_fwmark and interface.fwmark is None):
         change.fwmark = fwmark
+    if config.firewall is not None and config.firewall != state.firewall:
+        change.firewall = config.firewall
     wanted = {peer.public_key for peer in config.peers}
     change.peers = [
         PeerChange(peer.public_key, remove=True)

@@ -17,7 +17,9 @@ from wgpy.config.model import Config
 from wgpy.config.toml_keys import INTERFACE, PEER, Value
 from wgpy.config.toml_lines import Path as Place
 from wgpy.config.toml_lines import line_index
+from wgpy.config.toml_rules import RULES, RuleDraft
 from wgpy.config.values import BadValueError
+from wgpy.firewall.rules import MAX_RULES, Rule
 from wgpy.keys import KeyFormatError
 
 _SPELLING: Final = Spelling("public_key", "allowed_ips", "address")
@@ -54,6 +56,7 @@ class _Reader:
     def __init__(self, draft: Draft, text: str) -> None:
         self.draft = draft
         self._lines = line_index(text)
+        self._rules: list[tuple[int, Rule]] = []
 
     def line(self, place: Place) -> int | None:
         """The line of a place, or of the nearest thing around it."""
@@ -72,8 +75,21 @@ class _Reader:
                     peer = PeerDraft(self.line((key, index)))
                     self.draft.peers.append(peer)
                     self._table((key, index), table, PEER, peer)
+            elif key in ("allow", "deny"):
+                tables = self._list((key,), value, f"write each rule under [[{key}]]")
+                for index, table in enumerate(tables):
+                    self._rule((key, index), table)
             else:
-                raise self._unknown((key,), ("interface", "peer"))
+                raise self._unknown((key,), ("interface", "peer", "allow", "deny"))
+        self.draft.rules = [rule for _, rule in sorted(self._rules, key=lambda pair: pair[0])]
+
+    def _rule(self, place: Place, table: object) -> None:
+        line = self.line(place)
+        rule = RuleDraft(str(place[0]), line)
+        self._table(place, table, {key: rule.reader(key) for key in RULES}, None)
+        self._rules.append((line or 0, rule.finish(self.draft)))
+        if len(self._rules) > MAX_RULES:
+            raise self.draft.error(line, rule.header, f"there are over {MAX_RULES} rules")
 
     def _table(
         self,
@@ -83,7 +99,7 @@ class _Reader:
         peer: PeerDraft | None,
     ) -> None:
         if not isinstance(table, dict):
-            header = "[interface]" if peer is None else "[[peer]]"
+            header = "[interface]" if place == ("interface",) else f"[[{place[0]}]]"
             raise self.draft.error(
                 self.line(place), str(place[0]), "is no table", f"write {header} and keys under it"
             )

@@ -59,12 +59,15 @@ def apply(name: str, change: DeviceChange, directory: str = SOCKET_DIRECTORY) ->
     """Change an interface. Raises UapiError.
 
     `endpoint_name` is a key of wgpy's own that another daemon would refuse: it is sent only where
-    `is_wgpy` is true, and left out elsewhere.
+    `is_wgpy` is true, and left out elsewhere. Rules of a firewall are refused elsewhere.
     """
     what = f"Unable to modify interface {name}"
     named = any(peer.endpoint_name is not None for peer in change.peers)
-    if named and not is_wgpy(name, directory):
-        change = _without_names(change)
+    if (named or change.firewall is not None) and not is_wgpy(name, directory):
+        if change.firewall is not None and change.firewall.rules:
+            reason = "its daemon has no firewall: take the rules out, or let wgpyd serve it"
+            raise UapiError(errno.EOPNOTSUPP, f"{what}: {reason}")
+        change = dataclasses.replace(_without_names(change), firewall=None)
     answer = _ask(name, format_change(change).encode(), directory, what)
     try:
         parse_errno(answer)

@@ -27,6 +27,7 @@ from wgpy.datapath.contract import (
     Roamed,
 )
 from wgpy.device.address import to_address, to_endpoint
+from wgpy.device.guard import Guard
 from wgpy.device.handshaker import Handshaker
 from wgpy.device.keylog import KeyLog
 from wgpy.device.peer import PeerEntry, PeerTable
@@ -38,6 +39,7 @@ from wgpy.device.uapi import (
     PeerState,
     UapiError,
 )
+from wgpy.firewall.rules import Settings as FirewallSettings
 from wgpy.keys import PresharedKey, PrivateKey, PublicKey
 from wgpy.protocol.constants import MAX_JITTER
 from wgpy.protocol.handshake import Local
@@ -80,7 +82,9 @@ class Device:
         random: Callable[[int], bytes] = os.urandom,
         ask_name: Callable[[PublicKey, str, int], None] | None = None,
         keylog: KeyLog | None = None,
+        guard: Guard | None = None,
     ) -> None:
+        self._guard = guard
         self._datapath = datapath
         self._bind = bind
         self._clock = clock
@@ -267,12 +271,19 @@ class Device:
     # --- Configuration ---
 
     def apply(self, change: DeviceChange) -> None:
-        """Carry out a `set=1` request. Raises UapiError, and has then changed nothing."""
+        """Carry out a `set=1` request. Raises UapiError, and has then changed nothing, unless it
+        is that the firewall cannot follow the peers."""
         self._check_room(change)
         for peer in change.peers:
             if peer.endpoint is not None:
                 to_endpoint(peer.endpoint)
-        self._set_sockets(change)
+        former = self._set_rules(change)
+        try:
+            self._set_sockets(change)
+        except UapiError:
+            if former is not None and self._guard is not None:
+                self._guard.start(former)
+            raise
         if change.private_key is not None:
             self._set_private_key(change.private_key)
         if change.replace_peers:
@@ -280,6 +291,21 @@ class Device:
                 self._remove(entry)
         for peer in change.peers:
             self._apply_peer(peer)
+        if self._guard is not None and (self._guard.active or change.firewall is not None):
+            self._guard.follow(
+                (entry.key, self._datapath.allowed_ips(entry.handle))
+                for entry in self._peers.by_key.values()
+            )
+
+    def _set_rules(self, change: DeviceChange) -> FirewallSettings | None:
+        """Put the rules in force before any peer comes; returns those of before."""
+        if change.firewall is None or (self._guard is None and not change.firewall.rules):
+            return None
+        if self._guard is None:
+            raise UapiError(errno.EOPNOTSUPP, "this device has no firewall")
+        former = self._guard.settings
+        self._guard.start(change.firewall)
+        return former
 
     def _check_room(self, change: DeviceChange) -> None:
         present = 0 if change.replace_peers else len(self._peers)
@@ -411,6 +437,7 @@ class Device:
             datapath=self._datapath.name,
             counters=dict(sorted(counters.items())),
             offloads=self._datapath.offloads(),
+            firewall=FirewallSettings() if self._guard is None else self._guard.settings,
         )
 
     def _peer_state(self, entry: PeerEntry) -> PeerState:

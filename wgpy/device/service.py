@@ -14,6 +14,7 @@ from collections.abc import Callable
 from wgpy.datapath.choose import open_datapath
 from wgpy.datapath.contract import DataPathError, Event, Failed, Offload, SocketError, TunLost
 from wgpy.device.device import Device
+from wgpy.device.guard import Guard
 from wgpy.device.keylog import KeyLog
 from wgpy.device.server import UapiServer
 from wgpy.device.uapi import Address, DeviceChange, DeviceState
@@ -53,6 +54,7 @@ class Service:
         self._datapath = open_datapath(
             tun.fd, vnet_header=tun.vnet_header, mtu=DEFAULT_MTU, clock=boottime
         )
+        self._guard = Guard(tun.name(), tun.name)
         self._device = Device(
             self._datapath,
             udp.bind,
@@ -61,6 +63,7 @@ class Service:
             stamp_ns=stamp_ns,
             ask_name=self._ask_name,
             keylog=keylog,
+            guard=self._guard,
         )
         self.server = UapiServer(self)
         self._link_seen = False
@@ -71,6 +74,7 @@ class Service:
         loop.add_reader(self._datapath.fileno(), self._datapath_ready)
         loop.add_reader(self._timer.fd, self._timer_ready)
         loop.add_reader(self._monitor.fd, self._monitor_ready)
+        self._guard.clean()
         self._follow_link()
         await self.server.start()
         watch = loop.create_task(self._watch_socket())
@@ -84,6 +88,7 @@ class Service:
             for fd in (self._datapath.fileno(), self._timer.fd, self._monitor.fd):
                 loop.remove_reader(fd)
             self._device.close()
+            self._guard.stop()
             self._monitor.close()
             self._timer.close()
             self._tun.close()
@@ -154,8 +159,12 @@ class Service:
             self._device.set_mtu(link.mtu)
         except DataPathError as error:
             _log.error("%s: %s", link.name, error)
+        # The rules are in our namespace, and cannot follow: nothing passes rather than everything.
+        unguarded = link.elsewhere and self._guard.active
+        if unguarded:
+            _log.error("%s: its firewall cannot follow it to another namespace: down", link.name)
         try:
-            self._device.set_up(link.up)
+            self._device.set_up(link.up and not unguarded)
         except OSError as error:
             _log.error("%s: the UDP port cannot be bound: %s", link.name, error.strerror)
         self._timer.set(self._device.wake())

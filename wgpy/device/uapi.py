@@ -8,6 +8,7 @@ import errno
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
+from wgpy.firewall.rules import Settings as FirewallSettings
 from wgpy.ip import Prefix
 from wgpy.keys import PresharedKey, PrivateKey, PublicKey
 
@@ -66,6 +67,8 @@ class DeviceChange:
     fwmark: int | None = None
     replace_peers: bool = False
     peers: list[PeerChange] = field(default_factory=list)
+    # wgpy's own key: the rules of the firewall, in the place of those that were.
+    firewall: FirewallSettings | None = None
 
 
 @dataclass(slots=True)
@@ -101,3 +104,5 @@ class DeviceState:
     counters: dict[str, int] = field(default_factory=dict)
     # And its offloads, `wgpy_offload=NAME on|off`: what moves many packets in one system call.
     offloads: dict[str, bool] = field(default_factory=dict)
+    # The rules of the firewall.
+    firewall: FirewallSettings = field(default_factory=FirewallSettings)

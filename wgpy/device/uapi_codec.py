@@ -1,10 +1,11 @@
 """The codec of the userspace API: `set=1` requests and `get=1` answers, between text and values.
 
 A request or an answer is lines of `key=value`, each ended by a single line feed; an empty line
-ends it. The keys are those of https://www.wireguard.com/xplatform/ and six of wgpy's own, which
-other programs ignore because they do not know them: `endpoint_name=HOST:PORT` of a peer, and in
-answers `own_public_key=HEX`, `wgpy_version=TEXT`, `datapath=NAME`, `wgpy_offload=NAME on|off` and
-`wgpy_counter=NAME N` of the device.
+ends it. The keys are those of https://www.wireguard.com/xplatform/ and seven of wgpy's own, which
+other programs ignore because they do not know them: `endpoint_name=HOST:PORT` of a peer,
+`wgpy_firewall=JSON` (firewall/rules.py) of the device, and in answers `own_public_key=HEX`,
+`wgpy_version=TEXT`, `datapath=NAME`, `wgpy_offload=NAME on|off` and `wgpy_counter=NAME N` of the
+device.
 
 Refusals carry the errno that wireguard-go answers with: EINVAL for an unknown key or a value that
 does not fit its key, EPROTO for a line that is no `key=value`, EIO for one that is too long.
@@ -34,11 +35,12 @@ from wgpy.device.uapi_values import (
     parse_prefix,
     parse_true,
 )
+from wgpy.firewall import rules as firewall_rules
 from wgpy.keys import PresharedKey, PrivateKey, PublicKey
 
-# The longest line that means anything is an endpoint_name: 14 bytes of key, a DNS name of 253, a
-# port. Fifteen times that is malice or a mistake. wireguard-go's own bound is 64 KiB.
-MAX_LINE_LENGTH: Final = 4096
+# The longest line that means anything has the rules of a firewall, of at most 60,000 characters.
+# wireguard-go's own bound is the same.
+MAX_LINE_LENGTH: Final = 64 << 10
 # 130,560 IPv6 prefixes take 7 MB, 100,000 peers with three prefixes each some 40 MB.
 MAX_REQUEST_LENGTH: Final = 64 << 20
 
@@ -115,6 +117,8 @@ def _read_device_line(change: DeviceChange, key: str, value: str) -> None:
             change.fwmark = parse_number(value, MAX_U32)
         case "replace_peers":
             change.replace_peers = parse_true(value)
+        case "wgpy_firewall":
+            change.firewall = firewall_rules.from_json(value)
         case _:
             raise _UnknownKeyError
 
@@ -163,6 +167,8 @@ def format_change(change: DeviceChange) -> str:
         out.append(f"fwmark={change.fwmark}")
     if change.replace_peers:
         out.append("replace_peers=true")
+    if change.firewall is not None:
+        out.append(f"wgpy_firewall={firewall_rules.to_json(change.firewall)}")
     for peer in change.peers:
         out.append(f"public_key={peer.public_key.hex()}")
         if peer.remove:
@@ -201,6 +207,8 @@ def format_state(state: DeviceState) -> str:
         out.append(f"wgpy_version={state.wgpy_version}")
     if state.datapath is not None:
         out.append(f"datapath={state.datapath}")
+    if state.firewall.rules:
+        out.append(f"wgpy_firewall={firewall_rules.to_json(state.firewall)}")
     out.extend(
         f"wgpy_offload={name} {'on' if on else 'off'}" for name, on in state.offloads.items()
     )
@@ -282,6 +290,8 @@ def _read_device_state(state: DeviceState, key: str, value: str) -> None:
             state.wgpy_version = value
         case "datapath":
             state.datapath = value
+        case "wgpy_firewall":
+            state.firewall = firewall_rules.from_json(value)
         case "wgpy_offload":
             name, _, on = value.rpartition(" ")
             if on not in ("on", "off"):

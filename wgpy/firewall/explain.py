@@ -1,11 +1,11 @@
 """Rules and verdicts for people and for programs: what `wgpy firewall` prints."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from wgpy.firewall.rules import Protocol, Rule, RulesError, Settings
 from wgpy.firewall.verdict import End, Member, Side, Verdict, owner
-from wgpy.ip import address_text, parse_address
+from wgpy.ip import Prefix, address_text, parse_address
 
 
 def find_end(text: str, members: Sequence[Member], is_ours: Callable[[bytes], bool]) -> End:
@@ -129,3 +129,19 @@ def show_json(settings: Settings, members: Sequence[Member]) -> dict[str, Any]:
         "rules": [_rule_json(number, rule) for number, rule in enumerate(settings.rules, 1)],
         "members": [_member_json(member) for member in members if member.judged],
     }
+
+
+def member(
+    key: str,
+    configured: Mapping[str, str],
+    *,
+    credential: tuple[str, frozenset[str]] | None,
+    addresses: tuple[Prefix, ...],
+) -> Member:
+    """A peer as the rules see it: by the name and groups of its credential or, without one, by the
+    name that `configured` has for its public key, and else not at all."""
+    if credential is not None:
+        name, groups = credential
+        return Member(key, name, groups, addresses)
+    named = configured.get(key)
+    return Member(key, named or "", frozenset(), addresses, judged=named is not None)

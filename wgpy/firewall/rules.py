@@ -26,7 +26,7 @@ MAX_JSON_LENGTH: Final = 60_000
 # Configured peers that rules can name; each is in the JSON with its key of 44 characters.
 MAX_PEERS: Final = 256
 # A path and a line, as a message shows it.
-_MAX_ORIGIN: Final = 300
+MAX_ORIGIN: Final = 300
 # A dNSName has up to 253 characters; the name of a configured peer up to 64.
 _MAX_NAME: Final = 253
 _GROUP: Final = re.compile(r"[a-z0-9-]{1,32}")
@@ -121,10 +121,8 @@ class Rule:
 
     def __str__(self) -> str:
         ends = (", ".join(map(str, side)) for side in (self.sources, self.destinations))
-        services = ", ".join(map(str, self.services))
-        return f"{self.action.value} from {' to '.join(ends)}" + (
-            f" {services}" if services else ""
-        )
+        services = ", ".join(map(str, self.services)) or "any protocol"
+        return f"{self.action.value} from {' to '.join(ends)}, {services}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,7 +246,7 @@ def _rule(value: object) -> Rule:
     if action not in ("allow", "deny"):
         raise RulesError("a rule neither allows nor denies")
     if origin is not None and not (
-        isinstance(origin, str) and origin.isprintable() and len(origin) <= _MAX_ORIGIN
+        isinstance(origin, str) and origin.isprintable() and len(origin) <= MAX_ORIGIN
     ):
         raise RulesError("a rule's origin is no text of one line")
     return Rule(

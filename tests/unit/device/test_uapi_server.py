@@ -110,7 +110,7 @@ class TestConversation:
 
     def test_a_line_without_end_is_refused(self, path: Path) -> None:
         with connect(path) as client:
-            client.sendall(b"set=1\n" + b"a" * 10_000)
+            client.sendall(b"set=1\n" + b"a" * 70_000)
             assert read_answers(client, 1) == ["errno=-5"]
 
     def test_clients_that_vanish_do_no_harm(self, interface: FakeInterface, path: Path) -> None:
