@@ -1,31 +1,15 @@
 """The table in the kernel does what `verdict` says: real packets, by rules that are made up.
 
-                 outside                 gate                      the test
-          veth0 192.0.2.2 ──────── veth0 192.0.2.1
-                fd92::2                  fd92::1
-                                         wgt0 10.0.0.254 ── TUN ── all the peers
-                                              fd00::fe
-
-The gate's kernel forwards and has the table. The test holds the TUN and plays the peers: what it
-writes comes from a peer, what it reads goes to one. Each packet has a port of its own, by which it
-is known wherever it comes out.
+And it lives and dies as it should: members come and go, somebody else removes it, daemons crash.
 """
 
-import contextlib
-import fcntl
-import os
-import select
-import socket
-import struct
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from tests.support.netns import Namespace
-from tests.support.packets import checksum, ip_packet, pseudo_header
+from tests.support.gate import LINK, OUTSIDE, PORTS, THIS, Flow, Gate, open_gate
 from wgpy.firewall.rules import (
     Action,
     Protocol,
@@ -36,17 +20,10 @@ from wgpy.firewall.rules import (
 )
 from wgpy.firewall.table import Firewall
 from wgpy.firewall.verdict import End, Member, Side, owner, verdict
-from wgpy.ip import address_text, parse_address, parse_prefix
+from wgpy.ip import parse_address, parse_prefix
+from wgpy.linux.nft import FirewallError
 
 pytestmark = [pytest.mark.root, pytest.mark.tool("nft", "ip")]
-
-LINK = "wgt0"
-PORTS = (22, 53, 80, 8080)
-THIS = {4: parse_address("10.0.0.254"), 6: parse_address("fd00::fe")}
-OUTSIDE = {4: parse_address("192.0.2.2"), 6: parse_address("fd92::2")}
-# Nobody's address behind the TUN, and no member's: what it sends is never judged.
-PLAIN = {4: parse_address("10.0.99.1"), 6: parse_address("fd00:99::1")}
-SENTINEL_PORT = 1
 
 
 def member(key: str, name: str, groups: str, prefixes: str, *, judged: bool = True) -> Member:
@@ -78,16 +55,6 @@ PEERS = [
 ]
 
 
-@dataclass(frozen=True)
-class Flow:
-    """The first packet of a connection."""
-
-    source: bytes
-    destination: bytes
-    protocol: Protocol
-    port: int
-
-
 def end(address: bytes) -> End:
     if address in THIS.values():
         return End(Side.THIS, address=address)
@@ -95,170 +62,10 @@ def end(address: bytes) -> End:
     return End(Side.OUTSIDE if found is None else Side.PEER, found, address)
 
 
-# --- The machine ---
-
-
-class Gate:
-    """The two namespaces, the TUN, and sockets on every port in both."""
-
-    def __init__(self, gate: Namespace, outside: Namespace) -> None:
-        self.gate, self.outside = gate, outside
-        gate.ip("link", "add", "veth0", "type", "veth", "peer", "name", "veth0", "netns",
-                outside.name)  # fmt: skip
-        for place, host in ((gate, 1), (outside, 2)):
-            place.add_address("veth0", f"192.0.2.{host}/24", f"fd92::{host}/64")
-            place.ip("link", "set", "veth0", "up")
-        self.tun = gate.inside(self._open_tun)
-        gate.add_address(LINK, "10.0.0.254/8", "fd00::fe/16")
-        gate.ip("link", "set", LINK, "up")
-        for place in (gate, outside):
-            for name in (
-                "net.ipv4.ip_forward=1",
-                "net.ipv6.conf.all.forwarding=1",
-                "net.ipv4.conf.all.rp_filter=0",
-                "net.ipv4.conf.all.send_redirects=0",
-                "net.ipv4.tcp_syn_retries=1",
-            ):
-                place.run("sysctl", "-q", "-w", name)
-        gate.run("sysctl", "-q", "-w", f"net.ipv4.conf.{LINK}.send_redirects=0")
-        outside.ip("route", "add", "10.0.0.0/8", "via", "192.0.2.1")
-        outside.ip("route", "add", "fd00::/16", "via", "fd92::1")
-        self.next_port = 10_000
-        self.listeners = [
-            self._listener(place, port) for place in (gate, outside) for port in PORTS
-        ]
-
-    def _open_tun(self) -> int:
-        fd = os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
-        fcntl.ioctl(fd, 0x400454CA, struct.pack("16sH22x", LINK.encode(), 0x1001))
-        return fd
-
-    def _listener(self, place: Namespace, port: int) -> socket.socket:
-        udp = place.socket(socket.AF_INET6, socket.SOCK_DGRAM)
-        udp.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-        udp.setblocking(False)
-        udp.bind(("::", port))
-        return udp
-
-    def close(self) -> None:
-        for listener in self.listeners:
-            listener.close()
-        os.close(self.tun)
-
-    def passed(self, flows: Sequence[Flow]) -> list[bool]:
-        """Which of these got through."""
-        mine: dict[int, int] = {}
-        with contextlib.ExitStack() as stack:
-            for number, flow in enumerate(flows):
-                port = self._port()
-                mine[port] = number
-                self._send(flow, port, stack)
-            seen = self._collect({self._sentinel(version, stack) for version in (4, 6)})
-        return [any(mine.get(port) == number for port in seen) for number in range(len(flows))]
-
-    def _port(self) -> int:
-        self.next_port += 1
-        if self.next_port > 64_000:
-            self.next_port = 10_000
-        return self.next_port
-
-    def _send(self, flow: Flow, port: int, stack: contextlib.ExitStack) -> None:
-        if flow.source not in (*THIS.values(), *OUTSIDE.values()):
-            os.write(self.tun, packet(flow, port))
-            return
-        place = self.gate if flow.source in THIS.values() else self.outside
-        family = socket.AF_INET if len(flow.source) == 4 else socket.AF_INET6
-        target = address_text(flow.destination)
-        own = address_text(flow.source)
-        if flow.protocol is Protocol.ICMP:
-            number = socket.IPPROTO_ICMP if len(flow.source) == 4 else socket.IPPROTO_ICMPV6
-            sender = stack.enter_context(place.socket(family, socket.SOCK_RAW, number))
-            sender.bind((own, 0))
-            data = body(flow, port)
-            if len(flow.source) == 16:
-                data = data[:2] + bytes(2) + data[4:]
-            # A packet that the table drops on its way out is an error here.
-            with contextlib.suppress(PermissionError):
-                sender.sendto(data, (target, 0))
-            return
-        kind = socket.SOCK_STREAM if flow.protocol is Protocol.TCP else socket.SOCK_DGRAM
-        sender = stack.enter_context(place.socket(family, kind))
-        sender.setblocking(False)
-        sender.bind((own, port))
-        with contextlib.suppress(BlockingIOError, PermissionError):
-            sender.connect((target, flow.port))
-            sender.send(b"x")
-
-    def _sentinel(self, version: int, stack: contextlib.ExitStack) -> int:
-        """Send what always passes, by the longest way, after everything else: its answer says that
-        whatever was to come has come."""
-        port = self._port()
-        flow = Flow(PLAIN[version], OUTSIDE[version], Protocol.TCP, SENTINEL_PORT)
-        self._send(flow, port, stack)
-        return port
-
-    def _collect(self, sentinels: set[int]) -> set[int]:
-        """The ports of what came out, until the sentinels have."""
-        seen: set[int] = set()
-        while not sentinels <= seen:
-            ready, _, _ = select.select([self.tun, *self.listeners], [], [], 10.0)
-            assert ready, "the sentinels did not come back"
-            for listener in self.listeners:
-                with contextlib.suppress(BlockingIOError):
-                    while True:
-                        seen.add(listener.recvfrom(100)[1][1])
-            with contextlib.suppress(BlockingIOError):
-                while True:
-                    seen.update(ports(os.read(self.tun, 2000)))
-        return seen
-
-
-def body(flow: Flow, port: int) -> bytes:
-    """The transport's part of the first packet."""
-    match flow.protocol:
-        case Protocol.TCP:
-            text = struct.pack("!HHIIBBHHH", port, flow.port, 7, 0, 5 << 4, 2, 1024, 0, 0)
-            at, number = 16, 6
-        case Protocol.UDP:
-            text, at, number = struct.pack("!HHHH", port, flow.port, 9, 0) + b"x", 6, 17
-        case Protocol.ICMP if len(flow.source) == 4:
-            text = struct.pack("!BBHHH", 8, 0, 0, port, 1)
-            value = checksum(text)
-            return text[:2] + value.to_bytes(2, "big") + text[4:]
-        case _:
-            text, at, number = struct.pack("!BBHHH", 128, 0, 0, port, 1), 2, 58
-    value = checksum(pseudo_header(flow.source, flow.destination, number, len(text)), text)
-    return text[:at] + value.to_bytes(2, "big") + text[at + 2 :]
-
-
-def packet(flow: Flow, port: int) -> bytes:
-    icmp = 1 if len(flow.source) == 4 else 58
-    number = {Protocol.TCP: 6, Protocol.UDP: 17, Protocol.ICMP: icmp}[flow.protocol]
-    return ip_packet(number, body(flow, port), source=flow.source, target=flow.destination)
-
-
-def ports(raw: bytes) -> Iterator[int]:
-    """The port that tells a packet from others: the source's, or in an answer the destination's."""
-    start = (raw[0] & 0xF) * 4 if raw[0] >> 4 == 4 else 40
-    number = raw[9] if raw[0] >> 4 == 4 else raw[6]
-    if number in (6, 17):
-        yield from (x for x in struct.unpack_from("!HH", raw, start) if x >= 10_000)
-    elif raw[start] in (0, 8, 128, 129):
-        yield struct.unpack_from("!H", raw, start + 4)[0]
-
-
 @pytest.fixture(scope="module")
-def gate() -> Iterator[Gate]:
-    with Namespace("gate") as inner, Namespace("outside") as outside:
-        # One processor: what is sent after something else also arrives after it.
-        before = os.sched_getaffinity(0)
-        os.sched_setaffinity(0, {min(before)})
-        made = Gate(inner, outside)
-        try:
-            yield made
-        finally:
-            made.close()
-            os.sched_setaffinity(0, before)
+def gate(clean_machine: None) -> Iterator[Gate]:
+    with open_gate() as made:
+        yield made
 
 
 # --- Made-up rules ---
@@ -334,3 +141,135 @@ def test_the_kernel_does_what_the_verdict_says(gate: Gate, table: list[Rule], tu
         assert wrong == [], list(map(str, table))
     finally:
         gate.gate.inside(firewall.stop)
+
+
+# --- A life ---
+
+ADA, BOB = MEMBERS[0], MEMBERS[1]
+SSH = Rule(
+    Action.ALLOW,
+    (parse_selector("group:staff"),),
+    (parse_selector("any"),),
+    (parse_service("22/tcp"), parse_service("udp")),
+)
+A, B = (parse_address(text) for text in ("10.0.0.1", "10.0.0.2"))
+
+
+@pytest.fixture
+def firewall(gate: Gate) -> Iterator[Firewall]:
+    """In force with one rule, and nobody is a member yet."""
+    made = Firewall(LINK)
+    gate.gate.inside(lambda: made.start(Settings((SSH,))))
+    yield made
+    gate.gate.inside(made.stop)
+    assert "wgpy-" not in gate.gate.run("nft", "list", "tables").stdout
+
+
+def passes(gate: Gate, *flows: Flow) -> list[bool]:
+    return gate.passed(flows)
+
+
+SSH_FLOW = Flow(A, THIS[4], Protocol.TCP, 22)
+WEB_FLOW = Flow(A, THIS[4], Protocol.TCP, 80)
+UDP_FLOW = Flow(A, B, Protocol.UDP, 53)
+
+
+def test_members_come_and_go(gate: Gate, firewall: Firewall) -> None:
+    assert passes(gate, SSH_FLOW, WEB_FLOW) == [True, True]  # not judged
+    gate.gate.inside(lambda: firewall.add(ADA))
+    assert passes(gate, SSH_FLOW, WEB_FLOW) == [True, False]
+    # Another of its groups, and the rule is no longer for it.
+    moved = Member(ADA.key, ADA.name, frozenset({"guests"}), ADA.addresses)
+    gate.gate.inside(lambda: firewall.add(moved))
+    assert passes(gate, SSH_FLOW, WEB_FLOW) == [False, False]
+    # The address goes to another key in one transaction.
+    gate.gate.inside(
+        lambda: firewall.change(
+            add=[Member("new", "new.mesh", frozenset({"staff"}), ADA.addresses)], remove=[ADA.key]
+        )
+    )
+    assert passes(gate, SSH_FLOW, WEB_FLOW) == [True, False]
+    gate.gate.inside(lambda: firewall.remove("new"))
+    assert passes(gate, SSH_FLOW, WEB_FLOW) == [True, True]
+    assert firewall.members == []
+
+
+def test_answers_pass_until_the_member_goes(gate: Gate, firewall: Firewall) -> None:
+    def answer(port: int) -> bool:
+        """Whether what B answers to A's datagram from `port` comes through."""
+        return gate.comes_through(Flow(B, A, Protocol.UDP, port), source_port=53)
+
+    gate.gate.inside(lambda: firewall.change(add=[ADA, BOB]))
+    stranger = Member(BOB.key, BOB.name, frozenset(), BOB.addresses)
+    gate.gate.inside(lambda: firewall.add(stranger))
+    assert not answer(30_001)
+    port = gate.next_port + 1
+    assert passes(gate, UDP_FLOW) == [True]
+    assert answer(port)
+    # The entry of A's connection goes with A: whoever has its address next gets no answers.
+    gate.gate.inside(lambda: firewall.remove(ADA.key))
+    gate.gate.inside(lambda: firewall.add(ADA))
+    assert not answer(port)
+
+
+def test_new_rules_hold_for_connections_that_there_are(gate: Gate, firewall: Firewall) -> None:
+    gate.gate.inside(lambda: firewall.change(add=[ADA, BOB]))
+    port = gate.next_port + 1
+    assert passes(gate, UDP_FLOW) == [True]
+    again = Flow(A, B, Protocol.UDP, 53)
+    assert gate.comes_through(again, source_port=port)
+    deny = Rule(Action.DENY, SSH.sources, SSH.destinations)
+    gate.gate.inside(lambda: firewall.start(Settings((SSH, deny))))
+    assert not gate.comes_through(again, source_port=port)
+
+
+def test_a_table_that_somebody_removed_is_made_anew(gate: Gate, firewall: Firewall) -> None:
+    gate.gate.inside(lambda: firewall.add(ADA))
+    gate.gate.run("nft", "flush", "ruleset")
+    assert passes(gate, WEB_FLOW) == [True]
+    gate.gate.inside(lambda: firewall.add(BOB))
+    assert passes(gate, SSH_FLOW, WEB_FLOW) == [True, False]
+
+
+def test_a_link_that_is_renamed_stays_guarded(gate: Gate, firewall: Firewall) -> None:
+    gate.gate.inside(lambda: firewall.add(ADA))
+    for before, after in ((LINK, "wgtx"), ("wgtx", LINK)):
+        gate.gate.ip("link", "set", before, "down")
+        gate.gate.ip("link", "set", before, "name", after)
+        gate.gate.ip("link", "set", after, "up")
+        gate.restore_routes(after)
+        assert passes(gate, SSH_FLOW, WEB_FLOW) == [True, False]
+
+
+def test_many_members_are_one_transaction(gate: Gate, firewall: Firewall) -> None:
+    many = [
+        Member(f"k{x}", f"n{x}", frozenset({"staff"}), (parse_prefix(f"10.77.{x >> 8}.{x & 255}"),))
+        for x in range(2000)
+    ]
+    gate.gate.inside(lambda: firewall.change(add=many))
+    last = parse_address("10.77.7.207")
+    flow = Flow(last, THIS[4], Protocol.TCP, 80)
+    assert passes(gate, flow) == [False]
+    gate.gate.inside(lambda: firewall.change(remove=[member.key for member in many]))
+    assert passes(gate, flow) == [True]
+
+
+def test_a_refusal_admits_nobody(gate: Gate, firewall: Firewall) -> None:
+    gate.gate.inside(lambda: firewall.add(ADA))
+    # In a namespace without the link there is no such table, and none can be made.
+    with pytest.raises(FirewallError, match="nft exited with 1"):
+        gate.outside.inside(lambda: firewall.add(BOB))
+    assert firewall.members == [ADA]
+    gate.gate.inside(lambda: firewall.add(BOB))
+    assert passes(gate, SSH_FLOW, WEB_FLOW) == [True, False]
+
+
+def test_without_rules_there_is_no_table(gate: Gate, firewall: Firewall) -> None:
+    gate.gate.inside(lambda: firewall.add(ADA))
+    gate.gate.inside(lambda: firewall.start(Settings()))
+    assert not firewall.active
+    assert "wgpy-" not in gate.gate.run("nft", "list", "tables").stdout
+    assert passes(gate, WEB_FLOW) == [True]
+    # Who was there is there when rules come back.
+    gate.gate.inside(lambda: firewall.start(Settings((SSH,))))
+    assert passes(gate, SSH_FLOW, WEB_FLOW) == [True, False]
