@@ -217,6 +217,8 @@ def test_new_rules_hold_for_connections_that_there_are(gate: Gate, firewall: Fir
     port = gate.next_port + 1
     assert passes(gate, UDP_FLOW) == [True]
     again = Flow(A, B, Protocol.UDP, 53)
+    # B answers, which makes the connection one that passes by itself.
+    assert gate.comes_through(Flow(B, A, Protocol.UDP, port), source_port=53)
     assert gate.comes_through(again, source_port=port)
     deny = Rule(Action.DENY, SSH.sources, SSH.destinations)
     gate.gate.inside(lambda: firewall.start(Settings((SSH, deny))))

@@ -140,6 +140,36 @@ def test_a_stripped_file_leaves_the_rules_alone(interface: Interface, tmp_path: 
     assert get(interface.name).firewall == before != type(before)()
 
 
+def test_a_table_that_somebody_deleted_comes_back(interface: Interface) -> None:
+    interface.write(RULES)
+    interface.well("up", str(interface.path))
+    before = interface.sets()
+    for _ in range(2):
+        interface.space.run("nft", "flush", "ruleset")
+        wait_until(lambda: interface.sets() == before, "the table to come back")
+
+
+def test_in_another_namespace_nothing_passes(interface: Interface) -> None:
+    interface.write(RULES)
+    interface.well("up", str(interface.path))
+    port = get(interface.name).listen_port
+    assert listens(interface.space, port)
+    with Namespace("inner") as inner:
+        interface.space.ip("link", "set", interface.name, "netns", inner.name)
+        inner.ip("link", "set", interface.name, "mtu", "1300", "up")
+        wait_until(lambda: not listens(interface.space, port), "the port to be closed")
+        # Rules cannot be changed there either.
+        code, _, error = interface.wgpy("setconf", interface.name, str(write_for_wg(interface)))
+        assert code == 1
+        assert "the rules of its firewall may be what failed" in error
+        assert not listens(interface.space, port)
+
+
+def listens(space: Namespace, port: int) -> bool:
+    """Whether a UDP socket has this port."""
+    return f":{port:04X} " in space.run("cat", "/proc/net/udp").stdout
+
+
 def test_down_after_a_crash(interface: Interface) -> None:
     interface.write(RULES)
     interface.well("up", str(interface.path))

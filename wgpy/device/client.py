@@ -85,6 +85,8 @@ def _without_names(change: DeviceChange) -> DeviceChange:
 def _advice(code: int, change: DeviceChange) -> str:
     if code == errno.EADDRINUSE:
         return "; choose another listen port, or end what has this one"
+    if code == errno.EIO and change.firewall is not None:
+        return "; the rules of its firewall may be what failed, and its log says why"
     removes = any(allowed.remove for peer in change.peers for allowed in peer.allowed_ips)
     if code == errno.EINVAL and removes:
         return "; its daemon may be too old to remove single allowed IPs: give the whole list"

@@ -10,12 +10,14 @@ import logging
 from collections.abc import Callable, Iterable
 
 from wgpy.device.uapi import UapiError
+from wgpy.firewall.compile import table_name
 from wgpy.firewall.rules import RulesError, Settings
 from wgpy.firewall.table import Firewall, clear
 from wgpy.firewall.verdict import Member
 from wgpy.ip import Prefix
 from wgpy.keys import PublicKey
 from wgpy.linux.nft import FirewallError, have_nft
+from wgpy.linux.nft_watch import TableWatch
 
 _log = logging.getLogger(__name__)
 
@@ -28,6 +30,7 @@ class Guard:
         self._link = link
         self._configured: frozenset[str] = frozenset()
         self.firewall = Firewall(interface)
+        self.watch = TableWatch(table_name(interface))
 
     @property
     def settings(self) -> Settings:
@@ -54,6 +57,7 @@ class Guard:
         try:
             self.firewall.start(settings, self._link())
         except (FirewallError, RulesError) as error:
+            _log.error("%s: the rules are not in force: %s", self._interface, error)
             raise UapiError(errno.EIO, f"the rules are not in force: {error}") from None
 
     def follow(self, peers: Iterable[tuple[PublicKey, list[Prefix]]]) -> None:
@@ -77,8 +81,18 @@ class Guard:
         except FirewallError as error:
             raise UapiError(errno.EIO, f"the firewall does not know its peers: {error}") from None
 
+    def watch_ready(self) -> None:
+        """The watch has something to read: a table that somebody deleted is made anew."""
+        if self.watch.deleted() and self.active:
+            _log.warning("%s: somebody deleted its table; it is made anew", self._interface)
+            try:
+                self.firewall.restore()
+            except FirewallError as error:
+                _log.error("%s: its rules are not in force: %s", self._interface, error)
+
     def stop(self) -> None:
         """Remove the table: the interface ends."""
+        self.watch.close()
         try:
             self.firewall.stop()
         except FirewallError as error:

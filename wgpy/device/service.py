@@ -74,6 +74,7 @@ class Service:
         loop.add_reader(self._datapath.fileno(), self._datapath_ready)
         loop.add_reader(self._timer.fd, self._timer_ready)
         loop.add_reader(self._monitor.fd, self._monitor_ready)
+        loop.add_reader(self._guard.watch.fd, self._guard.watch_ready)
         self._guard.clean()
         self._follow_link()
         await self.server.start()
@@ -85,7 +86,12 @@ class Service:
             for task in self._lookups.values():
                 task.cancel()
             await self.server.close()
-            for fd in (self._datapath.fileno(), self._timer.fd, self._monitor.fd):
+            for fd in (
+                self._datapath.fileno(),
+                self._timer.fd,
+                self._monitor.fd,
+                self._guard.watch.fd,
+            ):
                 loop.remove_reader(fd)
             self._device.close()
             self._guard.stop()

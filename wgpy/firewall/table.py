@@ -83,6 +83,12 @@ class Firewall:
             clear(self._interface)
         self._settings, self._names, self._present = Settings(), Names(()), {}
 
+    def restore(self) -> None:
+        """Make the table anew, for somebody removed it. Raises FirewallError."""
+        if self.active:
+            self._present = None
+            self._rebuild()
+
     def speaks_of(self, name: str) -> bool:
         """Whether a rule names this peer: then a configured peer is a member."""
         return name in named(self._settings.rules)
