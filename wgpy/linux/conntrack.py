@@ -5,7 +5,7 @@ other things than before, what it began must not go on: its entries are deleted.
 
 The kernel dumps the entries that an address is in (linux/netfilter/nfnetlink_conntrack.h; it
 filters since 5.8, and what comes is looked at again here), and each is deleted by its tuple.
-IPv6 is dumped whole.
+IPv6 is always dumped whole.
 """
 
 import errno
@@ -13,6 +13,7 @@ import os
 import socket
 import struct
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 from wgpy.ip import Prefix, mask
 
@@ -27,7 +28,7 @@ _KIND = 0x3FFF
 _CTA_TUPLE_ORIG, _CTA_TUPLE_REPLY, _CTA_ID, _CTA_ZONE, _CTA_FILTER = 1, 2, 12, 18, 25
 _CTA_TUPLE_IP = 1
 # CTA_IP_V4_SRC and _DST, CTA_IP_V6_SRC and _DST.
-_CTA_IP = {socket.AF_INET: (1, 2), socket.AF_INET6: (3, 4)}
+_CTA_IP: dict[int, tuple[int, int]] = {socket.AF_INET: (1, 2), socket.AF_INET6: (3, 4)}
 # CTA_FILTER_ORIG_FLAGS and CTA_FILTER_REPLY_FLAGS; a bit for the source, one for the destination.
 _CTA_FILTER_FLAGS = {_CTA_TUPLE_ORIG: 1, _CTA_TUPLE_REPLY: 2}
 
@@ -36,8 +37,12 @@ _HEADER = struct.Struct("=IHHII")
 _GENERIC = struct.Struct("=BBH")
 _ATTRIBUTE = struct.Struct("=HH")
 _LENGTH = 1 << 18
-# Each address takes four dumps; from here on one dump of everything costs less.
-_MAX_FILTERED = 8
+# The kernel walks its whole hash table for each dump, whatever is in it. So there is one dump of
+# everything, and only where many entries would be copied, four that the kernel filters for each
+# address; with more addresses than these, one dump costs less again.
+_MAX_DUMPED = 20_000
+_MAX_FILTERED = 2
+_COUNT = Path("/proc/sys/net/netfilter/nf_conntrack_count")
 # The kernel answers at once; this is for one that is very busy.
 _TIMEOUT = 5.0
 
@@ -51,24 +56,31 @@ def forget(prefixes: Iterable[Prefix]) -> int:
 
     Needs CAP_NET_ADMIN, and works on the network namespace of the thread. Raises ConntrackError.
     """
-    count = 0
     wanted = set(prefixes)
+    tracked = _tracked()
+    if not wanted or tracked == 0:
+        return 0
+    lengths: dict[int, set[int]] = {}
+    for address, length in wanted:
+        lengths.setdefault(len(address), set()).add(length)
     with _Ctnetlink() as kernel:
-        for family, size in ((socket.AF_INET, 4), (socket.AF_INET6, 16)):
-            mine = {prefix for prefix in wanted if len(prefix.address) == size}
-            if not mine:
-                continue
-            entries: dict[bytes, bytes] = {}
-            for body in kernel.candidates(family, mine):
-                attributes = _attributes(body)
-                original = attributes.get(_CTA_TUPLE_ORIG, b"")
-                reply = attributes.get(_CTA_TUPLE_REPLY, b"")
-                found = {*_addresses(original, family), *_addresses(reply, family)}
-                if any(_within(address, mine) for address in found):
-                    entries[_deletion(attributes)] = b""
-            for entry in entries:
-                count += kernel.delete(family, entry)
-    return count
+        entries: set[tuple[int, bytes]] = set()
+        for family, body in kernel.candidates(wanted, filtered=tracked > _MAX_DUMPED):
+            attributes = _attributes(body)
+            original = attributes.get(_CTA_TUPLE_ORIG, b"")
+            reply = attributes.get(_CTA_TUPLE_REPLY, b"")
+            found = (*_addresses(original, family), *_addresses(reply, family))
+            if any(_within(address, wanted, lengths) for address in found):
+                entries.add((family, _deletion(attributes)))
+        return sum(kernel.delete(family, entry) for family, entry in entries)
+
+
+def _tracked() -> int:
+    """How many entries there are in this namespace; many if the kernel does not say."""
+    try:
+        return int(_COUNT.read_text())
+    except FileNotFoundError:
+        return _MAX_DUMPED + 1
 
 
 class _Ctnetlink:
@@ -89,22 +101,20 @@ class _Ctnetlink:
     def __exit__(self, *_: object) -> None:
         self._socket.close()
 
-    def candidates(self, family: int, prefixes: set[Prefix]) -> Iterator[bytes]:
-        """The attributes of each entry that may be one to delete."""
-        whole = [prefix for prefix in prefixes if prefix.length == len(prefix.address) * 8]
+    def candidates(self, prefixes: set[Prefix], *, filtered: bool) -> Iterator[tuple[int, bytes]]:
+        """Family and attributes of each entry that may be one to delete."""
+        whole = [p.address for p in prefixes if (len(p.address), p.length) == (4, 32)]
         # For IPv6 the kernel's filter (seen with 6.18) leaves out the very entries that fit.
-        wide = len(whole) < len(prefixes) or len(whole) > _MAX_FILTERED
-        if wide or family == socket.AF_INET6:
-            yield from self._ask(_GET, _NLM_F_DUMP, family, b"")
+        if not filtered or len(whole) < len(prefixes) or len(whole) > _MAX_FILTERED:
+            yield from self._ask(_GET, _NLM_F_DUMP, socket.AF_UNSPEC, b"")
             return
-        for prefix in whole:
+        for address in whole:
             for tuple_kind, flag in _CTA_FILTER_FLAGS.items():
-                for bit, address_kind in enumerate(_CTA_IP[socket.AddressFamily(family)]):
-                    address = _attribute(address_kind, prefix.address)
-                    query = _nested(tuple_kind, _nested(_CTA_TUPLE_IP, address))
+                for bit, address_kind in enumerate(_CTA_IP[socket.AF_INET]):
+                    inner = _nested(_CTA_TUPLE_IP, _attribute(address_kind, address))
                     flags = _attribute(flag, struct.pack("=I", 1 << bit))
-                    query += _nested(_CTA_FILTER, flags)
-                    yield from self._ask(_GET, _NLM_F_DUMP, family, query)
+                    query = _nested(tuple_kind, inner) + _nested(_CTA_FILTER, flags)
+                    yield from self._ask(_GET, _NLM_F_DUMP, socket.AF_INET, query)
 
     def delete(self, family: int, entry: bytes) -> bool:
         """Delete one entry; False if it ended by itself meanwhile."""
@@ -116,8 +126,8 @@ class _Ctnetlink:
             raise
         return True
 
-    def _ask(self, kind: int, flags: int, family: int, body: bytes) -> Iterator[bytes]:
-        """Ask, and yield the attributes of each answer."""
+    def _ask(self, kind: int, flags: int, family: int, body: bytes) -> Iterator[tuple[int, bytes]]:
+        """Ask, and yield the family and the attributes of each answer."""
         self._sequence += 1
         length = _HEADER.size + _GENERIC.size + len(body)
         header = _HEADER.pack(length, kind, _NLM_F_REQUEST | flags, self._sequence, 0)
@@ -132,7 +142,7 @@ class _Ctnetlink:
                         if code:
                             raise _KernelError(-code)
                         return
-                    yield content[_GENERIC.size :]
+                    yield content[0], content[_GENERIC.size :]
         except TimeoutError:
             raise ConntrackError("connection tracking does not answer") from None
         except OSError as error:
@@ -169,14 +179,15 @@ def _deletion(attributes: dict[int, bytes]) -> bytes:
 def _addresses(tuple_body: bytes, family: int) -> list[bytes]:
     """The source and the destination of a tuple."""
     inner = _attributes(_attributes(tuple_body).get(_CTA_TUPLE_IP, b""))
-    return [inner[kind] for kind in _CTA_IP[socket.AddressFamily(family)] if kind in inner]
+    return [inner[kind] for kind in _CTA_IP.get(family, ()) if kind in inner]
 
 
-def _within(address: bytes, prefixes: set[Prefix]) -> bool:
-    if Prefix(address, len(address) * 8) in prefixes:
-        return True
-    lengths = {prefix.length for prefix in prefixes} - {len(address) * 8}
-    return any(Prefix(mask(address, length), length) in prefixes for length in lengths)
+def _within(address: bytes, prefixes: set[Prefix], lengths: dict[int, set[int]]) -> bool:
+    """Whether one of the prefixes, which have these lengths by size of address, has it."""
+    return any(
+        Prefix(mask(address, length), length) in prefixes
+        for length in lengths.get(len(address), ())
+    )
 
 
 def _attribute(kind: int, value: bytes) -> bytes:

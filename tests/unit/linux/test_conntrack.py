@@ -7,7 +7,7 @@ import pytest
 
 from tests.support.netns import Namespace
 from wgpy.ip import Prefix, parse_prefix
-from wgpy.linux import nft
+from wgpy.linux import conntrack, nft
 from wgpy.linux.conntrack import ConntrackError, forget
 
 pytestmark = [pytest.mark.root, pytest.mark.tool("nft", "ip")]
@@ -73,11 +73,20 @@ def test_an_address_of_ipv6(tracked: Namespace) -> None:
     assert count(tracked, "127.0.0.0/8") == 1
 
 
+def test_where_there_are_many_the_kernel_filters(
+    tracked: Namespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conntrack, "_MAX_DUMPED", 0)
+    test_the_entries_of_an_address_go_and_others_stay(tracked)
+    test_an_address_of_ipv6(tracked)
+
+
 def test_nothing_asked_for_is_nothing_done() -> None:
     assert forget([]) == 0
 
 
 def test_a_refusal_is_one_line(tracked: Namespace) -> None:
+    say(tracked, LOOP[0], LOOP[1])
     done = tracked.run(
         "setpriv", "--bounding-set", "-net_admin", "--inh-caps", "-net_admin", "--",
         "python3", "-c",
