@@ -15,8 +15,8 @@ from wgpy.linux import nft
 from wgpy.linux.conntrack import ConntrackError, forget
 from wgpy.linux.nft import FirewallError
 
-# A daemon waits for nft: some milliseconds for a peer, two seconds for 10,000 on a busy machine. The
-# watchdog of its systemd unit waits for 30.
+# A daemon waits for nft: some milliseconds for a peer, two seconds for 10,000 on a busy machine.
+# The watchdog of its systemd unit waits for 30.
 TIMEOUT = 10.0
 
 

@@ -28,22 +28,10 @@ def apply(commands: Sequence[dict[str, Any]], timeout: float = TIMEOUT) -> None:
 
     Raises FirewallError.
     """
-    _nft(("-j", "-f", "-"), json.dumps({"nftables": list(commands)}), timeout)
-
-
-def delete_table(family: str, name: str, timeout: float = TIMEOUT) -> None:
-    """Delete a table; nothing is done when there is none. Raises FirewallError."""
-    wanted = {"family": family, "name": name}
-    listed = json.loads(_nft(("-j", "list", "tables"), "", timeout))["nftables"]
-    tables = [entry["table"] for entry in listed if "table" in entry]
-    if any(wanted.items() <= table.items() for table in tables):
-        apply([{"delete": {"table": wanted}}], timeout)
-
-
-def _nft(arguments: tuple[str, ...], text: str, timeout: float) -> str:
+    text = json.dumps({"nftables": list(commands)})
     try:
         done = subprocess.run(
-            ("nft", *arguments),
+            ("nft", "-j", "-f", "-"),
             input=text,
             capture_output=True,
             text=True,
@@ -60,4 +48,13 @@ def _nft(arguments: tuple[str, ...], text: str, timeout: float) -> str:
     if done.returncode != 0:
         lines = done.stderr.strip().splitlines() or ["it printed nothing"]
         raise FirewallError(f"nft exited with {done.returncode}: {lines[0].strip()}")
-    return done.stdout
+
+
+def delete_table(family: str, name: str, timeout: float = TIMEOUT) -> None:
+    """Delete a table; nothing is done when there is none. Raises FirewallError.
+
+    It is added first, in the same transaction: so nobody who deletes it at the same time makes
+    this one fail.
+    """
+    table = {"table": {"family": family, "name": name}}
+    apply([{"add": table}, {"delete": table}], timeout)
