@@ -28,6 +28,8 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "wgpy.protocol.keypair",
     ),
     "linux": ("wgpy.ip", "wgpy.datapath.endpoint"),
+    # Rules and verdicts are pure; table.py alone brings them into force.
+    "firewall": ("wgpy.ip", "wgpy.linux.nft", "wgpy.linux.conntrack"),
     "device": (
         "wgpy.ip",
         "wgpy.keys",
@@ -35,11 +37,13 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "wgpy.datapath",
         "wgpy.linux",
         "wgpy.identity",
+        "wgpy.firewall",
     ),
     "config": (
         "wgpy.ip",
         "wgpy.keys",
         "wgpy.device.uapi",
+        "wgpy.firewall.rules",
         "wgpy.identity.settings",
         "wgpy.identity.words",
     ),
@@ -50,6 +54,8 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "wgpy.linux",
         "wgpy.device.client",
         "wgpy.device.uapi",
+        "wgpy.firewall.compile",
+        "wgpy.firewall.table",
     ),
     "demo": ("wgpy.ip", "wgpy.keys", "wgpy.device.client", "wgpy.device.uapi"),
     "doctor": ("wgpy.linux", "wgpy.datapath.portable", "wgpy._native"),

@@ -381,7 +381,7 @@ def _claims_json(claims: ClaimsSummary | None) -> dict[str, Any]:
         "credential": {
             "kind": claims.kind.value,
             "serial": claims.serial or None,
-            "issuer": claims.issuer.hex(),
+            "issuer": None if claims.issuer is None else claims.issuer.hex(),
             "expires": claims.expiry,
         },
     }

@@ -20,6 +20,10 @@ from wgpy.config.model import (
 )
 from wgpy.config.values import BadValueError, has_host_bits, parse_network, shown
 from wgpy.device.uapi import AllowedIpChange
+from wgpy.firewall.rules import Rule, RulesError
+from wgpy.firewall.rules import Settings as FirewallSettings
+from wgpy.firewall.rules import named as names_in
+from wgpy.firewall.rules import to_json as firewall_json
 from wgpy.identity.settings import Expectation
 from wgpy.identity.words import is_dns_name
 from wgpy.ip import Prefix, mask
@@ -80,6 +84,8 @@ class Draft:
     peers: list[PeerDraft] = field(default_factory=list)
     authority: AuthorityDraft | None = None
     identity: IdentityDraft | None = None
+    # Rules in the order of the file; None for a format that has none.
+    rules: list[Rule] | None = None
     warnings: list[str] = field(default_factory=list)
 
     def error(
@@ -155,6 +161,7 @@ class Draft:
             self.path,
             authority=None if self.authority is None else self.authority.finish(self.error),
             identity=None if self.identity is None else self.identity.finish(self.error),
+            firewall=self._firewall(peers),
         )
 
     def _expectation(self, peer: PeerDraft) -> Expectation | None:
@@ -200,6 +207,29 @@ class Draft:
                 "there is no [identity], so neither side has a credential",
                 "write one, or leave credential out",
             )
+
+    def _firewall(self, peers: dict[PublicKey, PeerDraft]) -> FirewallSettings | None:
+        """The rules, with the keys of the configured peers that they name."""
+        if self.rules is None:
+            return None
+        named: dict[str, str] = {}
+        for name in sorted(names_in(self.rules)):
+            keys = [key for key, peer in peers.items() if peer.name == name]
+            if len(keys) > 1:
+                raise self.error(
+                    peers[keys[1]].line,
+                    "name",
+                    f"{shown(name)} is the name of two peers, and a rule speaks of it",
+                    "give each its own",
+                )
+            if keys:
+                named[name] = keys[0].base64()
+        settings = FirewallSettings(tuple(self.rules), named)
+        try:
+            firewall_json(settings)
+        except RulesError as error:
+            raise self.error(None, None, error.reason, "make them fewer") from None
+        return settings
 
     def _check_addresses(self) -> None:
         # The kernel holds an IPv6 address once, whatever its length; an IPv4 one once per length.

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from wgpy.device.uapi import AllowedIpChange
+from wgpy.firewall.rules import Settings as FirewallSettings
 from wgpy.identity.settings import AuthoritySettings, Expectation, IdentitySettings
 from wgpy.ip import Prefix, address_text, mask
 from wgpy.keys import PresharedKey, PrivateKey, PublicKey
@@ -101,3 +102,5 @@ class Config:
     # Whether the file's format can speak of credentials. A .conf file cannot, and so leaves those
     # of a running interface as they are; a TOML file without them says that there are none.
     has_credentials: bool = field(default=False, compare=False)
+    # None for a format that cannot say it; a TOML file without rules says that there are none.
+    firewall: FirewallSettings | None = None

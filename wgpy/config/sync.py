@@ -41,6 +41,7 @@ def set_change(config: Config, resolve: Resolve, *, names: bool = False) -> Devi
         identity=config.identity or _cleared(config),
         replace_peers=True,
         peers=[_whole_peer(peer, resolve, names=names) for peer in config.peers],
+        firewall=config.firewall,
     )
 
 
@@ -54,6 +55,7 @@ def add_change(config: Config, resolve: Resolve, *, names: bool = False) -> Devi
         authority=config.authority,
         identity=config.identity,
         peers=[_whole_peer(peer, resolve, names=names) for peer in config.peers],
+        firewall=config.firewall if config.firewall and config.firewall.rules else None,
     )
 
 
@@ -87,6 +89,8 @@ def sync_change(
         change.authority = config.authority or _cleared(config)
     if config.identity != state.identity:
         change.identity = config.identity or _cleared(config)
+    if config.firewall is not None and config.firewall != state.firewall:
+        change.firewall = config.firewall
     wanted = {peer.public_key for peer in config.peers}
     # A configured peer goes when the file lacks it; one that was admitted, when the file has it.
     change.peers = [

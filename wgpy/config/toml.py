@@ -20,7 +20,9 @@ from wgpy.config.toml_credentials import AUTHORITY, IDENTITY
 from wgpy.config.toml_keys import INTERFACE, PEER, Value, unknown_key
 from wgpy.config.toml_lines import Path as Place
 from wgpy.config.toml_lines import line_index
+from wgpy.config.toml_rules import RULES, RuleDraft
 from wgpy.config.values import BadValueError
+from wgpy.firewall.rules import MAX_RULES, Rule
 from wgpy.keys import KeyFormatError
 
 _SPELLING: Final = Spelling("public_key", "allowed_ips", "address")
@@ -60,6 +62,7 @@ class _Reader:
     def __init__(self, draft: Draft, text: str) -> None:
         self.draft = draft
         self._lines = line_index(text)
+        self._rules: list[tuple[int, Rule]] = []
 
     def line(self, place: Place) -> int | None:
         """The line of a place, or of the nearest thing around it."""
@@ -85,8 +88,21 @@ class _Reader:
                 case "identity":
                     self.draft.identity = IdentityDraft(self.line((key,)))
                     self._table((key,), value, IDENTITY)
+                case "allow" | "deny":
+                    tables = self._list((key,), value, f"write each rule under [[{key}]]")
+                    for index, table in enumerate(tables):
+                        self._rule((key, index), table)
                 case _:
                     raise unknown_key(self.draft, self.line((key,)), key, SECTIONS)
+        self.draft.rules = [rule for _, rule in sorted(self._rules, key=lambda pair: pair[0])]
+
+    def _rule(self, place: Place, table: object) -> None:
+        line = self.line(place)
+        rule = RuleDraft(str(place[0]), line)
+        self._table(place, table, {key: rule.reader(key) for key in RULES})
+        self._rules.append((line or 0, rule.finish(self.draft)))
+        if len(self._rules) > MAX_RULES:
+            raise self.draft.error(line, rule.header, f"there are over {MAX_RULES} rules")
 
     def _table(
         self,
@@ -96,7 +112,7 @@ class _Reader:
         peer: PeerDraft | None = None,
     ) -> None:
         if not isinstance(table, dict):
-            header = f"[{place[0]}]" if peer is None else f"[[{place[0]}]]"
+            header = f"[{place[0]}]" if len(place) == 1 else f"[[{place[0]}]]"
             raise self.draft.error(
                 self.line(place), str(place[0]), "is no table", f"write {header} and keys under it"
             )

@@ -97,6 +97,10 @@ class Admitter:
         self._intake.set_ours(Ours(local, checker, network, None if own is None else own.name))
         return True
 
+    def greatest_stamp(self, key: PublicKey) -> bytes | None:
+        """The mark of a key that came by credential, for when it enters the configuration."""
+        return self._intake.stamps.greatest(key)
+
     def counters(self) -> Mapping[str, int]:
         """Everything that was dropped or refused, by reason."""
         return {f"credential_{name}": n for name, n in self._intake.counts().items()} | dict(

@@ -55,8 +55,8 @@ def apply(name: str, change: DeviceChange, directory: str = SOCKET_DIRECTORY) ->
     """Change an interface. Raises UapiError.
 
     Keys of wgpy's own, which another daemon would refuse, are sent only to wgpyd. Elsewhere names
-    of endpoints are left out, and credentials are refused: without them the interface would not do
-    what was asked.
+    of endpoints are left out, and credentials and rules are refused: without them the interface
+    would not do what was asked.
     """
     what = f"Unable to modify interface {name}"
     if _has_own_keys(change):
@@ -78,6 +78,7 @@ def _has_own_keys(change: DeviceChange) -> bool:
     return (
         change.authority is not None
         or change.identity is not None
+        or change.firewall is not None
         or any(peer.endpoint_name or peer.expectation for peer in change.peers)
     )
 
@@ -100,10 +101,13 @@ def _for_daemon(change: DeviceChange, state: DeviceState) -> DeviceChange:
             "its daemon knows no credentials; only wgpyd takes [authority], [identity] and "
             "`credential`",
         )
+    if change.firewall is not None and change.firewall.rules:
+        reason = "its daemon has no firewall: take the rules out, or let wgpyd serve it"
+        raise UapiError(errno.EOPNOTSUPP, reason)
     peers = [
         dataclasses.replace(peer, endpoint_name=None, expectation=None) for peer in change.peers
     ]
-    return dataclasses.replace(change, peers=peers)
+    return dataclasses.replace(change, peers=peers, firewall=None)
 
 
 def _advice(code: int, change: DeviceChange) -> str:

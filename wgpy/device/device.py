@@ -26,22 +26,29 @@ from wgpy.datapath.contract import (
     RekeySend,
     Roamed,
 )
-from wgpy.device.address import to_address, to_endpoint
+from wgpy.device.address import to_endpoint
 from wgpy.device.admissions import Admissions, CredentialSettings
+from wgpy.device.admitter import Admitter
+from wgpy.device.credentials import Credentials
+from wgpy.device.guard import Guard
 from wgpy.device.handshaker import Handshaker
 from wgpy.device.keylog import KeyLog
 from wgpy.device.peer import PeerEntry, PeerTable
 from wgpy.device.refusals import check_change
+from wgpy.device.sessions import Sessions
+from wgpy.device.shown import peer_state
+from wgpy.device.trust import Trust
 from wgpy.device.uapi import (
     Address,
     Cleared,
     DeviceChange,
     DeviceState,
     PeerChange,
-    PeerState,
     UapiError,
 )
+from wgpy.firewall.rules import Settings as FirewallSettings
 from wgpy.identity.settings import Expectation
+from wgpy.ip import Prefix
 from wgpy.keys import PresharedKey, PrivateKey, PublicKey
 from wgpy.protocol.constants import MAX_JITTER
 from wgpy.protocol.handshake import Local
@@ -68,7 +75,8 @@ class Device:
 
     `wall_ns` gives nanoseconds since the epoch, and `stamp_ns` those that go into initiations.
     `ask_name(key, name, port)` asks for the addresses of an endpoint that does not answer;
-    `resolved` takes the answer. `admissions` admits peers by their credentials.
+    `resolved` takes the answer. With `trust`, peers can be admitted by their credentials, and
+    `follow(paths)` is told whose change to report by `files_changed`. `guard` is the firewall.
     """
 
     def __init__(
@@ -82,16 +90,41 @@ class Device:
         random: Callable[[int], bytes] = os.urandom,
         ask_name: Callable[[PublicKey, str, int], None] | None = None,
         keylog: KeyLog | None = None,
-        admissions: Admissions | None = None,
+        guard: Guard | None = None,
+        trust: Trust | None = None,
+        follow: Callable[[list[str]], None] | None = None,
     ) -> None:
+        self._guard = guard
         self._datapath = datapath
         self._bind = bind
         self._clock = clock
         self._wall_ns = wall_ns
         self._random = random
         self._ask_name = ask_name
-        self._credentials = CredentialSettings(admissions)
         self._peers = PeerTable()
+        self._trust = trust
+        self._sessions: Sessions | None = None
+        self._admitter: Admitter | None = None
+        if trust is not None:
+            self._sessions = Sessions(
+                datapath,
+                self._peers,
+                trust,
+                clock=clock,
+                drop=self._remove,
+                drop_keys=self._drop_keys,
+                gate=None if guard is None else guard.firewall,
+            )
+            self._admitter = Admitter(
+                datapath,
+                self._peers,
+                trust,
+                self._sessions,
+                stamp_ns=stamp_ns or wall_ns,
+                random=random,
+                add=self._add,
+                drop=self._remove,
+            )
         self._handshaker = Handshaker(
             datapath,
             self._peers,
@@ -100,7 +133,14 @@ class Device:
             random=random,
             moved=self._moved,
             keylog=keylog,
+            admitter=self._admitter,
         )
+        admissions: Admissions | None = None
+        if trust is not None and self._sessions is not None and self._admitter is not None:
+            admissions = Credentials(
+                self._peers, trust, self._sessions, self._admitter, self._handshaker, follow
+            )
+        self._credentials = CredentialSettings(admissions)
         # Peers can be configured before there is a key: until then they belong to a random one.
         self._no_key = Local(PrivateKey(random(32)))
         self._sockets: Sockets | None = None
@@ -156,12 +196,37 @@ class Device:
         self.set_up(False)
         self._handshaker.set_private_key(None)
         self._datapath.close()
+        if self._trust is not None:
+            self._trust.close()
 
     def _open_sockets(self, port: int) -> None:
         sockets = self._bind(port, self._mark)
         self._datapath.set_sockets(sockets.v4, sockets.v6)
         self._sockets = sockets
         self._port = sockets.port
+
+    def set_addresses(self, own: tuple[Prefix, ...], links: tuple[Prefix, ...]) -> None:
+        """The machine's addresses, and the networks that it is attached to: no admitted peer ever
+        has them."""
+        if self._sessions is not None:
+            self._sessions.set_addresses(own, links)
+
+    def files_changed(self) -> None:
+        """Files that say what is trusted, revoked or presented may have changed."""
+        if self._trust is None or self._sessions is None:
+            return
+        trusted, presented = self._trust.reload()
+        if trusted or presented:
+            self._handshaker.trust_changed()
+        if trusted:
+            self._sessions.trust_changed()
+        if presented:
+            # Who knows the old credential ends the session with it: show the new one in time.
+            now = self._clock()
+            for entry in list(self._peers.by_key.values()):
+                if entry.expectation is not None and self._datapath.activity(entry.handle).rx_bytes:
+                    self._perform(entry, entry.protocol.timers.want_handshake(now), now)
+                    self._look(entry, now)
 
     # --- Events and timers ---
 
@@ -181,14 +246,35 @@ class Device:
             if isinstance(event, HandshakeNeeded | RekeySend | RekeyReceive):
                 self._perform(entry, entry.protocol.timers.want_handshake(now), now)
             elif isinstance(event, KeyConfirmed):
-                entry.last_handshake_ns = self._wall_ns()
-                entry.protocol.timers.handshake_complete(now)
-                self._handshaker.forget(entry)
+                gated = self._admitter is not None and self._admitter.confirmed(
+                    entry, event.local_index
+                )
+                if not gated:
+                    self._session_began(entry, now)
             elif isinstance(event, Roamed):
                 entry.endpoint = event.endpoint
             elif not isinstance(event, Active | Datagram):
                 continue
             self._look(entry, now)
+        self._work(now)
+
+    def _session_began(self, entry: PeerEntry, now: float) -> None:
+        """The peer proved that it has the keys of the session that we answered with."""
+        entry.last_handshake_ns = self._wall_ns()
+        entry.protocol.timers.handshake_complete(now)
+        self._handshaker.forget(entry)
+
+    def _work(self, now: float) -> None:
+        """Go on with handshakes by credential, and with what rests on them."""
+        if self._admitter is None or self._sessions is None:
+            return
+        for entry in self._admitter.commit(now):
+            self._session_began(entry, now)
+            self._look(entry, now)
+        for entry in self._admitter.work(now):
+            self._look(entry, now)
+        if self._sessions.next_look is not None and now >= self._sessions.next_look:
+            self._sessions.look(now)
 
     def wake(self) -> float | None:
         """Run the timers that are due. Returns when to be woken next, None for not at all."""
@@ -199,7 +285,12 @@ class Device:
             if entry is not None and entry.look_at == when:
                 entry.look_at = None
                 self._look(entry, now)
-        return self._agenda[0][0] if self._agenda else None
+        self._work(now)
+        moments = [self._agenda[0][0]] if self._agenda else []
+        if self._admitter is not None and self._sessions is not None:
+            more = (self._admitter.next_at(now), self._sessions.next_look)
+            moments += [moment for moment in more if moment is not None]
+        return min(moments, default=None)
 
     def _look(self, entry: PeerEntry, now: float) -> None:
         """Let a peer's timers decide, and note when to ask them again."""
@@ -271,11 +362,18 @@ class Device:
     # --- Configuration ---
 
     def apply(self, change: DeviceChange) -> None:
-        """Carry out a `set=1` request. Raises UapiError, and has then changed nothing."""
+        """Carry out a `set=1` request. Raises UapiError, and has then changed nothing, unless it
+        is that the firewall cannot follow the peers."""
         check_change(change, self._peers)
         self._credentials.check_peers(change)
         put_into_force = self._prepare_credentials(change)
-        self._set_sockets(change)
+        former = self._set_rules(change)
+        try:
+            self._set_sockets(change)
+        except UapiError:
+            if former is not None and self._guard is not None:
+                self._guard.start(former)
+            raise
         if change.private_key is not None:
             self._set_private_key(change.private_key)
         put_into_force()
@@ -288,6 +386,22 @@ class Device:
         for peer in change.peers:
             self._apply_peer(peer)
         self._credentials.peers_changed(change)
+        if self._guard is not None and (self._guard.active or change.firewall is not None):
+            self._guard.follow(
+                (entry.key, self._datapath.allowed_ips(entry.handle))
+                for entry in self._peers.by_key.values()
+                if not entry.admitted
+            )
+
+    def _set_rules(self, change: DeviceChange) -> FirewallSettings | None:
+        """Put the rules in force before any peer comes; returns those of before."""
+        if change.firewall is None or (self._guard is None and not change.firewall.rules):
+            return None
+        if self._guard is None:
+            raise UapiError(errno.EOPNOTSUPP, "this device has no firewall")
+        former = self._guard.settings
+        self._guard.start(change.firewall)
+        return former
 
     def _prepare_credentials(self, change: DeviceChange) -> Callable[[], None]:
         private, local = change.private_key, self._handshaker.local
@@ -367,12 +481,15 @@ class Device:
         if entry is None:
             if change.update_only:
                 return
-            entry = self._add(change.public_key)
+            entry = self._add(change.public_key, None)
         self._update(entry, change)
 
-    def _add(self, key: PublicKey) -> PeerEntry:
+    def _add(self, key: PublicKey, psk: PresharedKey | None) -> PeerEntry:
         local = self._handshaker.local or self._no_key
-        entry = PeerEntry(key, self._datapath.add_peer(), Peer(local, key, None, self._jitter))
+        entry = PeerEntry(key, self._datapath.add_peer(), Peer(local, key, psk, self._jitter))
+        stamp = None if self._admitter is None else self._admitter.greatest_stamp(key)
+        if stamp is not None:
+            entry.protocol.raise_stamp(stamp)
         self._peers.add(entry)
         self._datapath.rest(entry.handle)
         return entry
@@ -428,32 +545,19 @@ class Device:
             own_public_key=local.public if local is not None else None,
             listen_port=self._port,
             fwmark=self._mark,
-            peers=[self._peer_state(entry) for entry in self._peers.by_key.values()],
+            peers=[
+                peer_state(entry, self._datapath, self._credentials.describe(entry.key))
+                for entry in self._peers.by_key.values()
+                if entry.is_shown
+            ],
             wgpy_version=wgpy.__version__,
             datapath=self._datapath.name,
             counters=dict(sorted(counters.items())),
             offloads=self._datapath.offloads(),
+            firewall=FirewallSettings() if self._guard is None else self._guard.settings,
         )
         self._credentials.show(state)
         return state
-
-    def _peer_state(self, entry: PeerEntry) -> PeerState:
-        activity = self._datapath.activity(entry.handle)
-        endpoint = entry.endpoint
-        return PeerState(
-            public_key=entry.key,
-            preshared_key=entry.protocol.remote.psk or PresharedKey(bytes(32)),
-            endpoint=None if endpoint is None else to_address(endpoint),
-            endpoint_name=entry.endpoint_name,
-            last_handshake=divmod(entry.last_handshake_ns, 10**9),
-            tx_bytes=activity.tx_bytes,
-            rx_bytes=activity.rx_bytes,
-            persistent_keepalive=entry.protocol.timers.persistent_keepalive,
-            allowed_ips=self._datapath.allowed_ips(entry.handle),
-            admitted=entry.admitted,
-            expectation=entry.expectation,
-            claims=self._credentials.describe(entry.key),
-        )
 
 
 def _set_psk(entry: PeerEntry, psk: PresharedKey) -> None:

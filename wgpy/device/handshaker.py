@@ -8,8 +8,8 @@ from collections import Counter
 from collections.abc import Callable
 
 from wgpy.datapath.contract import (
-    Datagram,
     Budget,
+    Datagram,
     DataPath,
     Endpoint,
     FilterRule,
@@ -123,6 +123,8 @@ class Handshaker:
         else:
             self.local = Local(private)
             self._checker = CookieChecker(self.local.public, self._random)
+        self._secrets = ()
+        self._datapath.set_cookie_secret(b"")
         self.trust_changed()
 
     def trust_changed(self) -> None:

@@ -14,14 +14,20 @@ from collections.abc import Callable
 from wgpy.datapath.choose import open_datapath
 from wgpy.datapath.contract import DataPathError, Event, Failed, Offload, SocketError, TunLost
 from wgpy.device.device import Device
+from wgpy.device.guard import Guard
 from wgpy.device.keylog import KeyLog
 from wgpy.device.server import UapiServer
+from wgpy.device.trust import Trust
 from wgpy.device.uapi import Address, DeviceChange, DeviceState
+from wgpy.device.wallclock import STATE_DIRECTORY
+from wgpy.identity.admissions import Admissions as Ledger
 from wgpy.keys import PublicKey
 from wgpy.linux import udp
+from wgpy.linux.addresses import addresses
 from wgpy.linux.monitor import Change, Monitor
 from wgpy.linux.timerfd import BootTimer, boottime, suspended_time
 from wgpy.linux.tun import DEFAULT_MTU, Tun
+from wgpy.linux.watch import Watch
 
 _log = logging.getLogger(__name__)
 
@@ -53,6 +59,9 @@ class Service:
         self._datapath = open_datapath(
             tun.fd, vnet_header=tun.vnet_header, mtu=DEFAULT_MTU, clock=boottime
         )
+        name = tun.name()
+        self._guard = Guard(name, tun.name)
+        self._watch = Watch()
         self._device = Device(
             self._datapath,
             udp.bind,
@@ -61,9 +70,13 @@ class Service:
             stamp_ns=stamp_ns,
             ask_name=self._ask_name,
             keylog=keylog,
+            guard=self._guard,
+            trust=Trust(lambda: Ledger(STATE_DIRECTORY / f"{name}.ledger"), stamp_ns),
+            follow=self._follow_files,
         )
         self.server = UapiServer(self)
         self._link_seen = False
+        self._followed: list[str] = []
 
     async def run(self) -> str:
         """Serve until the interface ends, then give everything back. Returns why it ended."""
@@ -71,6 +84,10 @@ class Service:
         loop.add_reader(self._datapath.fileno(), self._datapath_ready)
         loop.add_reader(self._timer.fd, self._timer_ready)
         loop.add_reader(self._monitor.fd, self._monitor_ready)
+        loop.add_reader(self._guard.watch.fd, self._guard.watch_ready)
+        loop.add_reader(self._watch.fd, self._watch_ready)
+        self._guard.clean()
+        self._look_at_addresses()
         self._follow_link()
         await self.server.start()
         watch = loop.create_task(self._watch_socket())
@@ -81,9 +98,17 @@ class Service:
             for task in self._lookups.values():
                 task.cancel()
             await self.server.close()
-            for fd in (self._datapath.fileno(), self._timer.fd, self._monitor.fd):
+            for fd in (
+                self._datapath.fileno(),
+                self._timer.fd,
+                self._monitor.fd,
+                self._guard.watch.fd,
+                self._watch.fd,
+            ):
                 loop.remove_reader(fd)
             self._device.close()
+            self._guard.stop()
+            self._watch.close()
             self._monitor.close()
             self._timer.close()
             self._tun.close()
@@ -118,8 +143,16 @@ class Service:
         change = self._monitor.read()
         if change & Change.ROUTES:
             self._device.routes_changed()
+            self._look_at_addresses()
         if change & Change.LINK:
             self._follow_link()
+
+    def _watch_ready(self) -> None:
+        self._watch.acknowledge()
+        # What was a file that is missing may be a directory now, or somewhere else.
+        self._follow_files(self._followed)
+        self._device.files_changed()
+        self._timer.set(self._device.wake())
 
     # --- What the UAPI server calls ---
 
@@ -154,11 +187,31 @@ class Service:
             self._device.set_mtu(link.mtu)
         except DataPathError as error:
             _log.error("%s: %s", link.name, error)
+        # The rules are in our namespace, and cannot follow: nothing passes rather than everything.
+        unguarded = link.elsewhere and self._guard.active
+        if unguarded:
+            _log.error("%s: its firewall cannot follow it to another namespace: down", link.name)
         try:
-            self._device.set_up(link.up)
+            self._device.set_up(link.up and not unguarded)
         except OSError as error:
             _log.error("%s: the UDP port cannot be bound: %s", link.name, error.strerror)
         self._timer.set(self._device.wake())
+
+    def _follow_files(self, paths: list[str]) -> None:
+        self._followed = paths
+        try:
+            self._watch.follow(paths)
+        except OSError as error:
+            _log.error("%s cannot be followed: %s", error.filename, error.strerror)
+
+    def _look_at_addresses(self) -> None:
+        link = self._monitor.state()
+        try:
+            found = addresses(-1 if link is None or link.elsewhere else link.index)
+        except OSError as error:
+            _log.error("the machine's addresses are not known: %s", error.strerror or error)
+            return
+        self._device.set_addresses(found.own, found.networks)
 
     def _note(self, event: Event) -> None:
         if isinstance(event, TunLost):

@@ -14,8 +14,8 @@ from wgpy.datapath.contract import AllowedIpOperation, DataPath
 from wgpy.device.peer import PeerEntry, PeerTable
 from wgpy.device.trust import Trust
 from wgpy.firewall.verdict import Member
-from wgpy.identity.authority import Surroundings
 from wgpy.identity.claims import Claims, CredentialError
+from wgpy.identity.place import Surroundings
 from wgpy.ip import Prefix, address_text
 from wgpy.keys import PublicKey
 from wgpy.linux.nft import FirewallError
@@ -68,11 +68,8 @@ class Sessions:
         self, batch: Sequence[tuple[PeerEntry, Claims]], now: float
     ) -> dict[PublicKey, CredentialError]:
         """Let claims take effect, and return whose could not, and why. The gates are still shut."""
-        failed: dict[PublicKey, CredentialError] = {}
         wall = self._trust.wall()
-        done = [
-            (entry, claims) for entry, claims in batch if self._confirm(entry, claims, wall, failed)
-        ]
+        done, failed = self._confirm(batch, wall)
         try:
             if self._gate is not None:
                 self._gate.change(add=[_member(claims) for entry, claims in done if entry.admitted])
@@ -94,26 +91,30 @@ class Sessions:
         return failed
 
     def _confirm(
-        self,
-        entry: PeerEntry,
-        claims: Claims,
-        wall: float,
-        failed: dict[PublicKey, CredentialError],
-    ) -> bool:
+        self, batch: Sequence[tuple[PeerEntry, Claims]], wall: float
+    ) -> tuple[list[tuple[PeerEntry, Claims]], dict[PublicKey, CredentialError]]:
+        """Write the claims to the ledger, all at once: whose took effect, and why not others."""
         authority = self._trust.authority
-        try:
-            if authority is None:
-                raise CredentialError("no-authority", "nobody here judges credentials any more")
-            confirmation = authority.confirm(claims, wall)
-        except CredentialError as error:
-            failed[entry.key] = error
-            return False
-        if confirmation.former_key is not None:
-            _log.warning("%s has another key now: %s", claims.name, entry.key.base64())
-            former = self._peers.by_key.get(confirmation.former_key)
-            if former is not None and former.claims is not None:
-                self.end(former, CredentialError("superseded", "another key has its name now"))
-        return True
+        if authority is None:
+            gone = CredentialError("no-authority", "nobody here judges credentials any more")
+            return [], {entry.key: gone for entry, _claims in batch}
+        results = authority.confirm_all([claims for _entry, claims in batch], wall)
+        done, failed = [], {}
+        for (entry, claims), result in zip(batch, results, strict=True):
+            if isinstance(result, CredentialError):
+                failed[entry.key] = result
+                continue
+            done.append((entry, claims))
+            if result.former_key is not None:
+                self._supersede(claims, result.former_key)
+        return done, failed
+
+    def _supersede(self, claims: Claims, former_key: PublicKey) -> None:
+        """Another key has the name now: what the former one has ends."""
+        _log.warning("%s has another key now: %s", claims.name, claims.key.base64())
+        former = self._peers.by_key.get(former_key)
+        if former is not None and former.claims is not None:
+            self.end(former, CredentialError("superseded", "another key has its name now"))
 
     def _began(self, entry: PeerEntry, claims: Claims, now: float, wall: float) -> None:
         if entry.claims is None:

@@ -5,13 +5,14 @@ The authority decides; this keeps it and our own credential up to date, and know
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from wgpy.identity.admissions import Admissions as Ledger
-from wgpy.identity.authority import Authority, Surroundings
+from wgpy.identity.authority import Authority
 from wgpy.identity.claims import Claims, CredentialError, Kind
 from wgpy.identity.ledger import LedgerError
 from wgpy.identity.own import OwnCredential
+from wgpy.identity.place import Surroundings
 from wgpy.identity.settings import AuthoritySettings, IdentitySettings
 from wgpy.keys import KeyFormatError, PresharedKey, PublicKey, read_key_text
 from wgpy.protocol.credential_payload import Offer, OfferKind
@@ -44,6 +45,7 @@ class Trust:
         self._now = _InForce()
         self._around = Surroundings()
         self._remarks: tuple[str, ...] = ()
+        self._told = ""
 
     # --- Settings and files ---
 
@@ -113,17 +115,23 @@ class Trust:
             except CredentialError as error:
                 _log.error("what was trusted before stays in force: %s", error)
             self._remark()
-        if now.own is not None and now.identity is not None and now.key is not None:
-            if now.own.changed(now.identity):
-                try:
-                    own = OwnCredential.load(now.identity, now.key)
-                    self._check_network(own)
-                except CredentialError as error:
-                    _log.error("the credential presented before stays: %s", error)
-                else:
-                    self._now = _InForce(now.authority, own, now.identity, now.psk, now.key)
-                    presented = True
+        identity, key = now.identity, now.key
+        if now.own is None or identity is None or key is None or not now.own.changed(identity):
+            return trusted, presented
+        try:
+            own = OwnCredential.load(identity, key)
+            self._check_network(own)
+            self._now = replace(now, own=own)
+            presented = True
+        except CredentialError as error:
+            self._tell_once(f"the credential presented before stays: {error}")
         return trusted, presented
+
+    def _tell_once(self, text: str) -> None:
+        """A broken file is looked at whenever something beside it changes."""
+        if text != self._told:
+            _log.error("%s", text)
+        self._told = text
 
     def _check_network(self, own: OwnCredential) -> None:
         if self.network is not None and own.network != self.network:

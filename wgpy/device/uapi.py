@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final, NamedTuple, Self
 
+from wgpy.firewall.rules import Settings as FirewallSettings
 from wgpy.identity.claims import Claims, Kind
 from wgpy.identity.settings import AuthoritySettings, Expectation, IdentitySettings
 from wgpy.ip import Prefix
@@ -59,8 +60,8 @@ class ClaimsSummary:
     groups: tuple[str, ...]
     # A certificate's serial number in hexadecimal, or a token's jti, which may be empty.
     serial: str
-    # SHA-256 of the issuer's SubjectPublicKeyInfo, 32 bytes.
-    issuer: bytes
+    # SHA-256 of the issuer's SubjectPublicKeyInfo, 32 bytes; None of our own, which others verify.
+    issuer: bytes | None
     expiry: int
 
     @classmethod
@@ -111,6 +112,8 @@ class DeviceChange:
     identity: IdentitySettings | Cleared | None = None
     replace_peers: bool = False
     peers: list[PeerChange] = field(default_factory=list)
+    # wgpy's own key: the rules of the firewall, in the place of those that were.
+    firewall: FirewallSettings | None = None
 
 
 @dataclass(slots=True)
@@ -155,3 +158,5 @@ class DeviceState:
     authority: AuthoritySettings | None = None
     identity: IdentitySettings | None = None
     claims: ClaimsSummary | None = None
+    # The rules of the firewall.
+    firewall: FirewallSettings = field(default_factory=FirewallSettings)

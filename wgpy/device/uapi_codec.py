@@ -6,7 +6,7 @@ other programs ignore because they do not know them: `endpoint_name=HOST:PORT` o
 answers `own_public_key=HEX`, `wgpy_version=TEXT`, `datapath=NAME`, `wgpy_offload=NAME on|off` and
 `wgpy_counter=NAME N` of the device. Those about credentials are lines of JSON
 (`uapi_credentials.py`): `wgpy_authority` and `wgpy_identity` of the device and `wgpy_credential` of
-a peer, each `off` to clear it; in answers also `wgpy_claims` of both and `wgpy_admitted=true` of a
+a peer, each `off` to clear it, and `wgpy_firewall` (firewall/rules.py) of the device; in answers also `wgpy_claims` of both and `wgpy_admitted=true` of a
 peer. A request with such a key that is refused is answered with the reason after the errno,
 `wgpy_error=TEXT`; nobody else ever meets that line.
 
@@ -49,11 +49,12 @@ from wgpy.device.uapi_values import (
     parse_prefix,
     parse_true,
 )
+from wgpy.firewall import rules as firewall_rules
 from wgpy.identity.settings import AuthoritySettings, Expectation, IdentitySettings
 from wgpy.keys import PresharedKey, PrivateKey, PublicKey
 
-# wireguard-go's own bound. The longest line that means anything is a wgpy_authority, whose JSON
-# has at most 60,000 characters.
+# wireguard-go's own bound. The longest line that means anything is a wgpy_authority or a
+# wgpy_firewall, whose JSON has at most 60,000 characters.
 MAX_LINE_LENGTH: Final = 64 << 10
 # What is told of a refusal: a path of 4,096 bytes cannot fill a terminal with it.
 _MAX_REASON: Final = 1000
@@ -144,6 +145,8 @@ def _read_device_line(change: DeviceChange, key: str, value: str) -> None:
         case "wgpy_identity":
             cleared = value == _CLEARED
             change.identity = Cleared.CLEARED if cleared else parse_identity(value)
+        case "wgpy_firewall":
+            change.firewall = firewall_rules.from_json(value)
         case _:
             raise _UnknownKeyError
 
@@ -205,6 +208,8 @@ def format_change(change: DeviceChange) -> str:
             out.append(f"wgpy_identity={format_identity(identity)}")
     if change.replace_peers:
         out.append("replace_peers=true")
+    if change.firewall is not None:
+        out.append(f"wgpy_firewall={firewall_rules.to_json(change.firewall)}")
     for peer in change.peers:
         out.append(f"public_key={peer.public_key.hex()}")
         if peer.remove:
@@ -248,6 +253,8 @@ def format_state(state: DeviceState) -> str:
         out.append(f"wgpy_version={state.wgpy_version}")
     if state.datapath is not None:
         out.append(f"datapath={state.datapath}")
+    if state.firewall.rules:
+        out.append(f"wgpy_firewall={firewall_rules.to_json(state.firewall)}")
     out.extend(
         f"wgpy_offload={name} {'on' if on else 'off'}" for name, on in state.offloads.items()
     )
@@ -350,6 +357,8 @@ def _read_device_state(state: DeviceState, key: str, value: str) -> None:
             state.wgpy_version = value
         case "datapath":
             state.datapath = value
+        case "wgpy_firewall":
+            state.firewall = firewall_rules.from_json(value)
         case "wgpy_offload":
             name, _, on = value.rpartition(" ")
             if on not in ("on", "off"):

@@ -142,7 +142,7 @@ def format_claims(claims: ClaimsSummary) -> str:
         "name": claims.name,
         "groups": claims.groups,
         "serial": claims.serial,
-        "issuer": claims.issuer.hex(),
+        "issuer": None if claims.issuer is None else claims.issuer.hex(),
         "expiry": claims.expiry,
     }
     return _dump(value, "the claims are too long")
@@ -151,11 +151,11 @@ def format_claims(claims: ClaimsSummary) -> str:
 def parse_claims(text: str) -> ClaimsSummary:
     """Read what `format_claims` writes; unknown fields are passed over. Raises ValueError."""
     fields = _Fields(_load(text), exact=False)
-    issuer, expiry = fields.text("issuer"), fields.take("expiry")
+    issuer, expiry = fields.take("issuer"), fields.take("expiry")
     groups = fields.each("groups", _group)
     if len(groups) > MAX_GROUPS:
         raise ValueError(f"it has more than {MAX_GROUPS} groups")
-    if not is_fingerprint(issuer):
+    if issuer is not None and not (isinstance(issuer, str) and is_fingerprint(issuer)):
         raise ValueError("the issuer is no SHA-256")
     if not isinstance(expiry, int) or isinstance(expiry, bool) or not 0 <= expiry <= _MAX_TIME:
         raise ValueError("the expiry is no time")
@@ -164,7 +164,7 @@ def parse_claims(text: str) -> ClaimsSummary:
         name=fields.text("name"),
         groups=groups,
         serial=fields.text("serial"),
-        issuer=bytes.fromhex(issuer),
+        issuer=None if issuer is None else bytes.fromhex(issuer),
         expiry=expiry,
     )
 

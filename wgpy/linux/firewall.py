@@ -10,29 +10,17 @@ One table an IP version, named after the interface:
 The text for nft(8) is JSON (libnftables-json(5)): interface names need no quoting there.
 """
 
-import json
-import shutil
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from wgpy.linux import nft
+
 # Priorities of the kernel's own hooks (linux/netfilter_ipv4.h): before conntrack, and mangle.
 _PRIORITY_RAW = -300
 _PRIORITY_MANGLE = -150
-# nft works in milliseconds; one that takes longer waits for something that will not come.
-_TIMEOUT = 30.0
 # The kernel consults the mark in reverse-path filtering only with this (ip-sysctl: src_valid_mark).
 SRC_VALID_MARK = "net.ipv4.conf.all.src_valid_mark"
-
-
-class FirewallError(Exception):
-    """nft is missing or refused: one line."""
-
-
-def have_nft() -> bool:
-    """Whether nft(8) is on PATH."""
-    return shutil.which("nft") is not None
 
 
 def table_name(interface: str) -> str:
@@ -108,39 +96,9 @@ def _mangle(key: dict[str, Any], value: dict[str, Any]) -> dict[str, Any]:
     return {"mangle": {"key": key, "value": value}}
 
 
-def apply(commands: Sequence[dict[str, Any]]) -> None:
-    """Give commands to nft as one transaction. Raises FirewallError."""
-    _nft(("-j", "-f", "-"), json.dumps({"nftables": list(commands)}))
-
-
 def delete_table(version: int, interface: str) -> None:
     """Delete the interface's table; nothing is done when there is none. Raises FirewallError."""
-    wanted = {"family": _family(version), "name": table_name(interface)}
-    listed = json.loads(_nft(("-j", "list", "tables"), ""))["nftables"]
-    tables = [entry["table"] for entry in listed if "table" in entry]
-    if any(wanted.items() <= table.items() for table in tables):
-        apply([{"delete": {"table": wanted}}])
-
-
-def _nft(arguments: tuple[str, ...], text: str) -> str:
-    try:
-        done = subprocess.run(
-            ("nft", *arguments),
-            input=text,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=_TIMEOUT,
-            check=False,
-        )
-    except FileNotFoundError:
-        raise FirewallError("there is no program nft; install nftables") from None
-    except subprocess.TimeoutExpired:
-        raise FirewallError(f"nft did not end in {_TIMEOUT:.0f} s") from None
-    if done.returncode != 0:
-        lines = done.stderr.strip().splitlines() or ["it printed nothing"]
-        raise FirewallError(f"nft exited with {done.returncode}: {lines[0].strip()}")
-    return done.stdout
+    nft.delete_table(_family(version), table_name(interface))
 
 
 def read_sysctl(name: str) -> str | None:

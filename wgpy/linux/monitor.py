@@ -14,6 +14,15 @@ import struct
 from dataclasses import dataclass
 from enum import Flag, auto
 
+from wgpy.linux.netlink_messages import (
+    HEADER,
+    NLM_F_ACK,
+    NLM_F_REQUEST,
+    NLMSG_ERROR,
+    attribute,
+    attributes,
+    messages,
+)
 from wgpy.linux.tun import Tun
 
 _SOL_NETLINK = 270
@@ -23,8 +32,6 @@ _RTM_NEWLINK, _RTM_DELLINK, _RTM_GETLINK = 16, 17, 18
 _RTM_NEWADDR, _RTM_DELADDR = 20, 21
 _RTM_NEWROUTE, _RTM_DELROUTE = 24, 25
 _RTM_NEWNSID, _RTM_GETNSID = 88, 90
-_NLMSG_ERROR = 2
-_NLM_F_REQUEST, _NLM_F_ACK = 1, 4
 
 # RTMGRP_LINK, _IPV4_IFADDR, _IPV4_ROUTE, _IPV6_IFADDR, _IPV6_ROUTE.
 _GROUPS = 0x1 | 0x10 | 0x40 | 0x100 | 0x400
@@ -34,8 +41,6 @@ _NETNSA_NSID, _NETNSA_FD = 1, 3
 _NSID_NOT_ASSIGNED = -1
 _IFF_UP = 1
 
-_HEADER = struct.Struct("=IHHII")
-_ATTRIBUTE = struct.Struct("=HH")
 # struct ifinfomsg: family, padding, type, index, flags, change.
 _IFINFO = struct.Struct("=BxHiII")
 # struct rtgenmsg, padded to four bytes.
@@ -102,7 +107,7 @@ class Monitor:
                     raise
                 # Events were lost: anything may have changed.
                 return Change.LINK | Change.ROUTES
-            for kind, _body in _messages(data):
+            for kind, _body in messages(data):
                 if kind in (_RTM_NEWLINK, _RTM_DELLINK):
                     change |= Change.LINK
                 elif kind in (_RTM_NEWADDR, _RTM_DELADDR, _RTM_NEWROUTE, _RTM_DELROUTE):
@@ -123,29 +128,29 @@ class Monitor:
 
     def _link(self, name: str, nsid: int | None) -> LinkState | None:
         body = _IFINFO.pack(socket.AF_UNSPEC, 0, 0, 0, 0)
-        body += _attribute(_IFLA_IFNAME, name.encode() + b"\0")
+        body += attribute(_IFLA_IFNAME, name.encode() + b"\0")
         if nsid is not None:
-            body += _attribute(_IFLA_TARGET_NETNSID, struct.pack("=i", nsid))
+            body += attribute(_IFLA_TARGET_NETNSID, struct.pack("=i", nsid))
         answer = self._request(_RTM_GETLINK, body, _RTM_NEWLINK)
         if answer is None:
             return None
         _family, _type, index, flags, _change = _IFINFO.unpack_from(answer)
-        attributes = _attributes(answer[_IFINFO.size :])
-        (mtu,) = struct.unpack("=I", attributes[_IFLA_MTU])
+        found = attributes(answer[_IFINFO.size :])
+        (mtu,) = struct.unpack("=I", found[_IFLA_MTU])
         return LinkState(name, index, bool(flags & _IFF_UP), mtu, nsid is not None)
 
     def _namespace_id(self, namespace: int) -> int | None:
         """The identifier of a namespace in ours; one is made where there is none."""
         query = _GENERIC.pack(socket.AF_UNSPEC)
-        query += _attribute(_NETNSA_FD, struct.pack("=I", namespace))
+        query += attribute(_NETNSA_FD, struct.pack("=I", namespace))
         for _ in range(2):
             answer = self._request(_RTM_GETNSID, query, _RTM_NEWNSID)
             if answer is None:
                 return None
-            (nsid,) = struct.unpack("=i", _attributes(answer[_GENERIC.size :])[_NETNSA_NSID])
+            (nsid,) = struct.unpack("=i", attributes(answer[_GENERIC.size :])[_NETNSA_NSID])
             if nsid != _NSID_NOT_ASSIGNED:
                 return int(nsid)
-            wanted = _attribute(_NETNSA_NSID, struct.pack("=i", _NSID_NOT_ASSIGNED))
+            wanted = attribute(_NETNSA_NSID, struct.pack("=i", _NSID_NOT_ASSIGNED))
             self._request(_RTM_NEWNSID, query + wanted, None)
         return None
 
@@ -153,49 +158,17 @@ class Monitor:
         """Ask, and return the body of the answer of kind `wanted`; None on an error, or when
         only an acknowledgement was wanted."""
         self._sequence += 1
-        length = _HEADER.size + len(body)
-        flags = _NLM_F_REQUEST | (_NLM_F_ACK if wanted is None else 0)
-        self._ask.send(_HEADER.pack(length, kind, flags, self._sequence, 0) + body)
+        length = HEADER.size + len(body)
+        flags = NLM_F_REQUEST | (NLM_F_ACK if wanted is None else 0)
+        self._ask.send(HEADER.pack(length, kind, flags, self._sequence, 0) + body)
         for _ in range(_MOST_REPLIES):
             try:
                 data = self._ask.recv(_REPLY_LENGTH)
             except TimeoutError:
                 return None
-            for answer, content in _messages(data, self._sequence):
+            for answer, content in messages(data, self._sequence):
                 if answer == wanted:
                     return content
-                if answer == _NLMSG_ERROR:
+                if answer == NLMSG_ERROR:
                     return None
         return None
-
-
-def _messages(data: bytes, sequence: int | None = None) -> list[tuple[int, bytes]]:
-    """The messages in a netlink datagram: kind and body; of one sequence number if given."""
-    found = []
-    at = 0
-    while at + _HEADER.size <= len(data):
-        length, kind, _flags, number, _port = _HEADER.unpack_from(data, at)
-        if length < _HEADER.size:
-            break
-        if sequence is None or number == sequence:
-            found.append((kind, data[at + _HEADER.size : at + length]))
-        at += (length + 3) & ~3
-    return found
-
-
-def _attribute(kind: int, value: bytes) -> bytes:
-    padding = bytes(-len(value) % 4)
-    return _ATTRIBUTE.pack(_ATTRIBUTE.size + len(value), kind) + value + padding
-
-
-def _attributes(data: bytes) -> dict[int, bytes]:
-    found = {}
-    at = 0
-    while at + _ATTRIBUTE.size <= len(data):
-        length, kind = _ATTRIBUTE.unpack_from(data, at)
-        if length < _ATTRIBUTE.size:
-            break
-        # The two highest bits are flags (NLA_F_NESTED, NLA_F_NET_BYTEORDER).
-        found[kind & 0x3FFF] = data[at + _ATTRIBUTE.size : at + length]
-        at += (length + 3) & ~3
-    return found

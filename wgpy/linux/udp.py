@@ -7,6 +7,7 @@ import socket
 from dataclasses import dataclass
 
 from wgpy.datapath.endpoint import IP_PKTINFO, UDP_GRO
+from wgpy.ip import address_text
 
 # As much as a burst at 10 Gb/s brings in 5 ms; what the kernel's and other implementations take.
 BUFFER_BYTES = 7 << 20
@@ -113,3 +114,17 @@ def _set_mark(fd: int, mark: int) -> None:
     sock = socket.socket(fileno=os.dup(fd))
     with sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, mark)
+
+
+def is_local(address: bytes) -> bool:
+    """Whether this machine has an address of 4 or 16 bytes: only then a socket can be bound to it.
+
+    Where the sysctl ip_nonlocal_bind is set, every address looks like one.
+    """
+    family = socket.AF_INET if len(address) == 4 else socket.AF_INET6
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind((address_text(address), 0))
+        except OSError:
+            return False
+    return True

@@ -6,8 +6,9 @@ Undoing never relies on the step having been taken: a crash may have come before
 from typing import Protocol, assert_never
 
 from wgpy.device.uapi import DeviceState
+from wgpy.firewall.table import clear as clear_firewall
 from wgpy.ip import Prefix, parse_address
-from wgpy.linux import dns, firewall, routes
+from wgpy.linux import dns, firewall, nft, routes
 from wgpy.linux.netlink import Link, LinkAddress, Netlink
 from wgpy.quick import daemon
 from wgpy.quick.hooks import run_hook
@@ -19,6 +20,7 @@ from wgpy.quick.steps import (
     AddRule,
     AddTable,
     Configure,
+    GuardLink,
     QuickError,
     RunHook,
     SetDns,
@@ -77,7 +79,7 @@ class Machine:
             src_valid_mark_before=self._first_value(firewall.SRC_VALID_MARK, value),
             resolver=dns.find_resolver(),
             dns_record=record,
-            have_nft=firewall.have_nft(),
+            have_nft=nft.have_nft(),
             ipv6_off=routes.ipv6_is_off(),
         )
 
@@ -115,9 +117,11 @@ class Machine:
                 if step.found != step.value:
                     firewall.write_sysctl(step.name, step.value)
             case AddTable():
-                firewall.apply(
+                nft.apply(
                     firewall.add_commands(step.version, step.interface, step.addresses, step.mark)
                 )
+            case GuardLink():
+                clear_firewall(step.interface)
             case AddRule():
                 routes.add_rule(self._net, step.rule())
             case AddRoute():
@@ -145,6 +149,8 @@ class Machine:
                 return str(step).replace(" add ", " delete ", 1)
             case SetLink() if link is not None:
                 return f"ip link set down dev {step.interface}"
+            case GuardLink():
+                return str(step)
             case AddRule() | AddTable():
                 return str(step).replace(" add ", " delete ", 1)
             case SetDns():
@@ -171,6 +177,8 @@ class Machine:
                 routes.delete_rule(self._net, step.rule())
             case AddTable():
                 firewall.delete_table(step.version, step.interface)
+            case GuardLink():
+                clear_firewall(step.interface)
             case SetDns():
                 self._unset_dns(step, link)
             case SetSysctl() if self._restores(step):

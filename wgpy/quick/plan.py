@@ -22,6 +22,7 @@ from wgpy.quick.steps import (
     AddRule,
     AddTable,
     Configure,
+    GuardLink,
     QuickError,
     RunHook,
     SetDns,
@@ -65,9 +66,16 @@ class Snapshot:
     ipv6_off: bool = False
 
 
-def plan_start(interface: str, config: InterfaceConfig, program: str | None) -> list[Step]:
-    """The daemon (unless `program` is None: it runs already), PreUp, keys and peers."""
-    start: list[Step] = [] if program is None else [StartDaemon(interface, program)]
+def plan_start(
+    interface: str, config: InterfaceConfig, program: str | None, *, guarded: bool = False
+) -> list[Step]:
+    """The daemon (unless `program` is None: it runs already), PreUp, keys and peers.
+
+    `guarded`: there are rules of a firewall. Its table goes after the daemon does, so it comes
+    before it here.
+    """
+    start: list[Step] = [GuardLink(interface)] if guarded else []
+    start += [] if program is None else [StartDaemon(interface, program)]
     return [*start, *plan_hooks(interface, "PreUp", config.pre_up), Configure(interface)]
 
 
@@ -110,6 +118,7 @@ NO_RESOLVER = (
     "DNS needs resolvconf or a running systemd-resolved: install openresolv or systemd-resolved, "
     "or take DNS out of the configuration"
 )
+NO_NFT_FOR_RULES = "[[allow]] and [[deny]] need nft(8): install nftables"
 NO_NFT = "a default route needs nft(8): install nftables, or say `Table = off` and route by PostUp"
 
 

@@ -9,8 +9,8 @@ from types import FrameType
 from wgpy.config.errors import ConfigError
 from wgpy.device.uapi import UapiError
 from wgpy.linux.dns import DnsError
-from wgpy.linux.firewall import FirewallError
 from wgpy.linux.netlink import NetlinkError
+from wgpy.linux.nft import FirewallError
 from wgpy.quick.hooks import run_hook
 from wgpy.quick.journal import Journal
 from wgpy.quick.machine import Machine

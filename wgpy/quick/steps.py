@@ -8,6 +8,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
+from wgpy.firewall.compile import table_name as firewall_table
 from wgpy.ip import parse_prefix
 from wgpy.linux import dns, firewall
 from wgpy.linux.routes import MAIN_TABLE, Route, Rule
@@ -135,6 +136,17 @@ class AddTable:
 
 
 @dataclass(frozen=True, slots=True)
+class GuardLink:
+    """Remove an old table of the firewall. The daemon makes a new one when it is configured, and
+    undoing this step removes that one, whatever became of the daemon."""
+
+    interface: str
+
+    def __str__(self) -> str:
+        return f"nft delete table inet {firewall_table(self.interface)}"
+
+
+@dataclass(frozen=True, slots=True)
 class AddRule:
     """Add a policy rule."""
 
@@ -180,6 +192,7 @@ Step = (
     | SetMark
     | SetSysctl
     | AddTable
+    | GuardLink
     | AddRule
     | AddRoute
 )
@@ -199,6 +212,7 @@ _KINDS: dict[str, type[Step]] = {
         SetMark,
         SetSysctl,
         AddTable,
+        GuardLink,
         AddRule,
         AddRoute,
     )

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from wgpy.config.model import Config, InterfaceConfig
-from wgpy.linux import dns, firewall, routes
+from wgpy.config.model import Config
+from wgpy.linux import dns, nft, routes
 from wgpy.linux.netlink import Netlink
 from wgpy.quick.daemon import find_program
 from wgpy.quick.down import refuse_other_namespace, undo_journal
@@ -18,7 +18,14 @@ from wgpy.quick.journal import (
     read_journal,
 )
 from wgpy.quick.machine import Control, Machine
-from wgpy.quick.plan import NO_NFT, NO_RESOLVER, plan_hooks, plan_network, plan_start
+from wgpy.quick.plan import (
+    NO_NFT,
+    NO_NFT_FOR_RULES,
+    NO_RESOLVER,
+    plan_hooks,
+    plan_network,
+    plan_start,
+)
 from wgpy.quick.runner import (
     FAILURES,
     Interrupted,
@@ -69,18 +76,20 @@ def up(
         )
         journal.write()
         machine = Machine(net, journal, control)
-        _take_or_undo(lambda: _take(machine, journal, config.interface, program, observe), journal)
+        _take_or_undo(lambda: _take(machine, journal, config, program, observe), journal)
 
 
 def _take(
     machine: Machine,
     journal: Journal,
-    config: InterfaceConfig,
+    whole: Config,
     program: str | None,
     observe: Observer,
 ) -> None:
-    name = journal.interface
-    take_all(machine, journal, plan_start(name, config, program), observe)
+    name, config = journal.interface, whole.interface
+    take_all(
+        machine, journal, plan_start(name, config, program, guarded=_has_rules(whole)), observe
+    )
     record = dns.resolvconf_record(name)
     with machine_lock(journal.run_directory):
         network = plan_network(name, config, machine.snapshot(record))
@@ -136,13 +145,19 @@ def _clear_the_way(net: Netlink, interface: str, run_directory: Path) -> None:
         raise QuickError(f"{interface}: what was left behind stays: {'; '.join(failures)}")
 
 
+def _has_rules(config: Config) -> bool:
+    return config.firewall is not None and bool(config.firewall.rules)
+
+
 def _check_tools(config: Config) -> None:
     """Refuse, before anything is touched, what would fail for want of a program."""
     interface = config.interface
+    if _has_rules(config) and not nft.have_nft():
+        raise QuickError(NO_NFT_FOR_RULES)
     if interface.dns and dns.find_resolver() is None:
         raise QuickError(NO_RESOLVER)
     default = any(prefix.length == 0 for peer in config.peers for prefix in peer.allowed_ips)
-    if interface.table == "auto" and default and not firewall.have_nft():
+    if interface.table == "auto" and default and not nft.have_nft():
         raise QuickError(NO_NFT)
     if routes.ipv6_is_off() and any(address.version == 6 for address in interface.addresses):
         raise QuickError(

@@ -8,10 +8,11 @@ import pytest
 
 from tests.support.requirements import ROOT, program
 from tests.unit.config.samples import PRIVATE, PSK
-from wgpy.config import toml, toml_credentials, toml_keys
+from wgpy.config import toml, toml_credentials, toml_keys, toml_rules
 from wgpy.config.errors import ConfigError
 from wgpy.config.load import load
 from wgpy.config.values import MAX_MTU, MIN_MTU
+from wgpy.firewall.rules import MAX_RULES, MAX_WORDS, Kind
 
 PAGE = ROOT / "man" / "wgpy.toml.5"
 TEXT = PAGE.read_text()
@@ -29,6 +30,7 @@ def test_every_key_is_described_and_no_other() -> None:
         "The authority": sorted(toml_credentials.AUTHORITY),
         "The identity": sorted(toml_credentials.IDENTITY),
         "Credentials and the running interface": [],
+        "Rules": sorted(toml_rules.RULES),
     }
 
 
@@ -40,6 +42,22 @@ def test_the_limits_of_an_issuer_are_described() -> None:
 def test_the_limits_are_the_parsers() -> None:
     assert f"from {MIN_MTU} to {MAX_MTU}" in TEXT.replace("\n", " ")
     assert f"up to {toml_keys.MAX_NAME_LENGTH} printable" in TEXT
+    assert f"up to {MAX_RULES} of both" in TEXT
+    assert f"up to {MAX_WORDS} words" in TEXT
+
+
+def test_every_end_of_a_rule_is_described() -> None:
+    rules = TEXT.split(".Ss Rules")[1]
+    assert re.findall(r"^\.It Cm (\w+)", rules, re.MULTILINE) == [kind.value for kind in Kind]
+
+
+def test_the_example_of_rules_is_read() -> None:
+    blocks = re.findall(r"^\.Bd -literal.*?\n(.*?)^\.Ed", TEXT, re.DOTALL | re.MULTILINE)
+    (example,) = (block for block in blocks if "[[allow]]" in block)
+    config, said = toml.parse(example, "quick")
+    assert said == []
+    assert config.firewall is not None
+    assert len(config.firewall.rules) == 3
 
 
 def examples() -> list[str]:

@@ -25,6 +25,7 @@ from wgpy.device.uapi_codec import (
     parse_errno,
     parse_state,
 )
+from wgpy.firewall.rules import from_json
 from wgpy.ip import Prefix, address_text, mask, parse_prefix
 from wgpy.keys import PresharedKey, PrivateKey, PublicKey
 
@@ -377,3 +378,21 @@ def test_no_answer_raises_anything_else(lines: list[str]) -> None:
     except UapiError:
         return
     assert isinstance(state, DeviceState)
+
+
+def test_the_rules_of_a_firewall_travel_in_one_line() -> None:
+    text = '{"rules":[{"action":"allow","from":["any"],"to":["this"]}],"peers":{}}'
+    change = parse_change([f"wgpy_firewall={text}"])
+    assert change.firewall == from_json(text)
+    assert f"\nwgpy_firewall={text}\n" in format_change(change)
+    state = DeviceState(firewall=from_json(text))
+    assert parse_state(format_state(state) + "errno=0\n\n") == state
+    # Nothing is said where there are none, for programs that know no such key.
+    assert "firewall" not in format_state(DeviceState())
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", '{"rules":[1],"peers":{}}'])
+def test_rules_that_are_none(text: str) -> None:
+    with pytest.raises(UapiError) as caught:
+        parse_change([f"wgpy_firewall={text}"])
+    assert caught.value.code == errno.EINVAL

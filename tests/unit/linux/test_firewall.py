@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from wgpy.linux import firewall
+from wgpy.linux import firewall, nft
 
 
 def _rules(commands: list[dict[str, Any]], chain: str) -> list[list[dict[str, Any]]]:
@@ -73,9 +73,9 @@ def test_names_that_nft_would_have_to_quote_stay_data() -> None:
 
 def test_without_nft_the_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nonexistent")
-    assert not firewall.have_nft()
-    with pytest.raises(firewall.FirewallError, match="install nftables"):
-        firewall.apply([])
+    assert not nft.have_nft()
+    with pytest.raises(nft.FirewallError, match="install nftables"):
+        nft.apply([])
 
 
 def test_reading_a_sysctl() -> None:

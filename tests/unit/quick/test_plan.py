@@ -24,6 +24,7 @@ from wgpy.quick.steps import (
     AddRule,
     AddTable,
     Configure,
+    GuardLink,
     QuickError,
     RunHook,
     SetDns,
@@ -74,6 +75,14 @@ def test_the_start_is_daemon_hooks_keys() -> None:
 
 def test_attached_starts_no_daemon() -> None:
     assert plan_start("wg0", InterfaceConfig(), None) == [Configure("wg0")]
+
+
+def test_the_firewalls_table_comes_before_the_daemon_and_so_goes_after_it() -> None:
+    assert plan_start("wg0", InterfaceConfig(), "/bin/wgpyd", guarded=True) == [
+        GuardLink("wg0"),
+        StartDaemon("wg0", "/bin/wgpyd"),
+        Configure("wg0"),
+    ]
 
 
 def test_hooks_keep_their_order_and_only_percent_i_is_replaced() -> None:

@@ -37,6 +37,7 @@ EVERY_STEP: list[tuple[Step, str]] = [
     (steps.SetSysctl("a.b", "1", "0", "0"), "sysctl -q a.b=1"),
     (steps.AddTable("wg0", 4, ("10.0.0.1",), 51820), "nft add table ip wgpy-wg0"),
     (steps.AddTable("wg0", 6, (), 51820), "nft add table ip6 wgpy-wg0"),
+    (steps.GuardLink("wg0"), "nft delete table inet wgpy-wg0"),
     (
         steps.AddRule(4, 32765, 51820, 51820, False),
         "ip -4 rule add not fwmark 51820 table 51820",

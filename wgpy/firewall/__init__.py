@@ -1,0 +1,1 @@
+"""A firewall by group: rules, what they say of a connection, and the nftables table they become."""
