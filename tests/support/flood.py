@@ -3,8 +3,8 @@
     python -m tests.support.flood PUBLIC_KEY TARGET PORT RATE SECONDS
 
 Each is of type 0x10, 1,200 bytes long, with random bytes where a sender has its ephemeral key: what
-whoever knows the public key can make. It needs a raw socket, and belongs inside a namespace of a test's
-own. It prints how many it sent, and how many of them a full socket did not take.
+whoever knows the public key can make. It needs a raw socket, and belongs inside a namespace of a
+test's own. It prints how many it sent, and how many of them a full socket did not take.
 """
 
 import os
@@ -42,9 +42,7 @@ def packet(payload: bytes, target: str, port: int) -> bytes:
 
 def flood(key: bytes, target: str, port: int, rate: float, seconds: float) -> tuple[int, int]:
     """Send for so long. How many went out, and how many did not."""
-    packets = [
-        packet(datagram(key, mac2=os.urandom(16)), target, port) for _ in range(DIFFERENT)
-    ]
+    packets = [packet(datagram(key, mac2=os.urandom(16)), target, port) for _ in range(DIFFERENT)]
     sent = refused = 0
     with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW) as raw:
         raw.setblocking(False)
