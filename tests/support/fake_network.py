@@ -16,12 +16,16 @@ import random
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from wgpy.datapath.contract import Event
 from wgpy.datapath.endpoint import Route
 from wgpy.datapath.engine import PACKET_OFFSET, Engine
 from wgpy.device.device import Device
+from wgpy.device.guard import Guard
+from wgpy.device.trust import Trust
 from wgpy.device.uapi import Address, AllowedIpChange, DeviceChange, PeerChange
+from wgpy.identity.admissions import Admissions as Ledger
 from wgpy.ip import parse_prefix
 from wgpy.keys import PresharedKey, PrivateKey
 
@@ -209,7 +213,10 @@ class FakeSockets:
 class Machine:
     """One host with one interface, up, with a fresh key."""
 
-    def __init__(self, world: World, address: str) -> None:
+    def __init__(
+        self, world: World, address: str, *, ledger: Path | None = None, gate: Guard | None = None
+    ) -> None:
+        """With `ledger`, a file to be made, peers can be admitted by their credentials."""
         self.world = world
         self.address = address
         self.inner = "10.0.0." + address.rpartition(".")[2]
@@ -221,6 +228,8 @@ class Machine:
             clock=world.clock,
             wall_ns=world.wall_ns,
             random=world.random.randbytes,
+            trust=None if ledger is None else Trust(lambda: Ledger(ledger), world.wall_ns),
+            guard=gate,
         )
         self.device.apply(DeviceChange(private_key=self.private, listen_port=PORT))
         self.device.set_up(True)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from wgpy.cli.errors import CommandError
 from wgpy.device import client
-from wgpy.device.uapi import DeviceState
+from wgpy.device.uapi import DeviceState, PeerState
 from wgpy.firewall import explain
 from wgpy.firewall.rules import RulesError
 from wgpy.firewall.verdict import Member, verdict
@@ -81,8 +81,15 @@ def members(state: DeviceState) -> list[Member]:
         explain.member(
             peer.public_key.base64(),
             names,
-            credential=None,
+            credential=_credential(peer),
             addresses=tuple(peer.allowed_ips),
         )
         for peer in state.peers
     ]
+
+
+def _credential(peer: PeerState) -> tuple[str, frozenset[str]] | None:
+    """Name and groups of a peer that came in by its credential."""
+    if not peer.admitted or peer.claims is None:
+        return None
+    return peer.claims.name, frozenset(peer.claims.groups)

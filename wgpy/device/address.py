@@ -2,12 +2,17 @@
 
 import errno
 import socket
+from typing import Final
 
 from wgpy.datapath.contract import Endpoint
 from wgpy.device.uapi import Address, UapiError
 
 # An interface index is a positive int of C.
 _MAX_INDEX = (1 << 31) - 1
+
+
+# Initiations to one address of a name before the next address has its turn: one may get lost.
+TRIES_PER_ADDRESS: Final = 2
 
 
 def to_endpoint(address: Address) -> Endpoint:
@@ -34,3 +39,19 @@ def to_address(endpoint: Endpoint) -> Address:
     except OSError:
         scope = str(endpoint.scope)  # The link is gone.
     return Address(f"{endpoint.address}%{scope}", endpoint.port)
+
+
+def next_endpoint(
+    current: Endpoint | None, endpoints: list[Endpoint], unanswered: int
+) -> Endpoint | None:
+    """Which address of a name to try after `unanswered` initiations to `current`; None to stay.
+
+    An endpoint that the name no longer gives is left at once. One that it still gives has a second
+    try before the next address, and so the other address family, has its turn.
+    """
+    places = [(endpoint.address, endpoint.port) for endpoint in endpoints]
+    if current is None or (current.address, current.port) not in places:
+        return endpoints[0]
+    if unanswered < TRIES_PER_ADDRESS or len(endpoints) == 1:
+        return None
+    return endpoints[(places.index((current.address, current.port)) + 1) % len(endpoints)]

@@ -2,18 +2,35 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Final
 
+from wgpy.datapath.contract import DataPath
 from wgpy.device.admitter import Admitter
-from wgpy.device.handshaker import Handshaker
-from wgpy.device.peer import PeerTable
-from wgpy.device.sessions import Sessions
+from wgpy.device.peer import PeerEntry, PeerTable
+from wgpy.device.sessions import Gate, Sessions
 from wgpy.device.trust import Trust
 from wgpy.device.uapi import ClaimsSummary
 from wgpy.identity.settings import AuthoritySettings, Expectation, IdentitySettings
-from wgpy.keys import PublicKey
+from wgpy.ip import Prefix
+from wgpy.keys import PresharedKey, PublicKey
 
 _NEVER: Final = float("inf")
+
+
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """What the device does for its credentials: `add` makes a peer that is in no table yet, `drop`
+    takes one out of all, `drop_keys` ends the sessions of one that stays. `trust_changed` is called
+    when our network or our own credential may be another, and `follow` with the files whose change
+    `files_changed` is to be told of.
+    """
+
+    add: Callable[[PublicKey, PresharedKey | None], PeerEntry]
+    drop: Callable[[PeerEntry], None]
+    drop_keys: Callable[[PeerEntry], None]
+    trust_changed: Callable[[], None]
+    follow: Callable[[list[str]], None]
 
 
 class Credentials:
@@ -21,20 +38,44 @@ class Credentials:
 
     def __init__(
         self,
+        datapath: DataPath,
         peers: PeerTable,
         trust: Trust,
-        sessions: Sessions,
-        admitter: Admitter,
-        handshaker: Handshaker,
-        followed: Callable[[list[str]], None] | None = None,
+        hooks: Hooks,
+        *,
+        clock: Callable[[], float],
+        stamp_ns: Callable[[], int],
+        random: Callable[[int], bytes],
+        gate: Gate | None = None,
     ) -> None:
-        """`followed` is told the files whose change `Device.files_changed` is to be told of."""
         self._peers = peers
         self._trust = trust
-        self._sessions = sessions
-        self._admitter = admitter
-        self._handshaker = handshaker
-        self._followed = followed
+        self._hooks = hooks
+        self._sessions = Sessions(
+            datapath,
+            peers,
+            trust,
+            clock=clock,
+            drop=hooks.drop,
+            drop_keys=hooks.drop_keys,
+            gate=gate,
+        )
+        self.admitter = Admitter(
+            datapath,
+            peers,
+            trust,
+            self._sessions,
+            stamp_ns=stamp_ns,
+            random=random,
+            add=hooks.add,
+            drop=hooks.drop,
+        )
+
+    def close(self) -> None:
+        """Close the ledger, and wipe what is secret."""
+        self._trust.close()
+
+    # --- Settings ---
 
     def configure(
         self,
@@ -47,10 +88,9 @@ class Credentials:
 
         def put_into_force() -> None:
             commit()
-            self._handshaker.trust_changed()
+            self._hooks.trust_changed()
             self._sessions.trust_changed()
-            if self._followed is not None:
-                self._followed(self._trust.paths())
+            self._hooks.follow(self._trust.paths())
 
         return put_into_force
 
@@ -81,4 +121,39 @@ class Credentials:
 
     def counters(self) -> Mapping[str, int]:
         """What was admitted, refused and dropped, by name."""
-        return Counter(self._admitter.counters()) + Counter(self._sessions.counters())
+        return Counter(self.admitter.counters()) + Counter(self._sessions.counters())
+
+    # --- What is around ---
+
+    def set_addresses(self, own: tuple[Prefix, ...], links: tuple[Prefix, ...]) -> None:
+        """The machine's addresses, and the networks that it is attached to."""
+        self._sessions.set_addresses(own, links)
+
+    def files_changed(self) -> list[PeerEntry]:
+        """Read what has changed on disk. Returns the peers that should see our new credential:
+        their session with us ends with the old one."""
+        trusted, presented = self._trust.reload()
+        if trusted or presented:
+            self._hooks.trust_changed()
+        if trusted:
+            self._sessions.trust_changed()
+        entries = self._peers.by_key.values()
+        return [x for x in entries if x.expectation is not None] if presented else []
+
+    # --- Time ---
+
+    def work(self, now: float) -> tuple[list[PeerEntry], list[PeerEntry]]:
+        """Go on with handshakes, and with what rests on them.
+
+        Returns the peers whose session began, and those that were answered.
+        """
+        began = self.admitter.commit(now)
+        answered = self.admitter.work(now)
+        if self._sessions.next_look is not None and now >= self._sessions.next_look:
+            self._sessions.look(now)
+        return began, answered
+
+    def next_at(self, now: float) -> float | None:
+        """When `work` has something to do."""
+        moments = (self.admitter.next_at(now), self._sessions.next_look)
+        return min((moment for moment in moments if moment is not None), default=None)

@@ -5,12 +5,10 @@ run it on a fake clock over a fake network. Times are seconds on the clock it wa
 """
 
 import errno
-import heapq
 import os
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
-import wgpy
 from wgpy.datapath.contract import (
     Active,
     AllowedIpOperation,
@@ -19,24 +17,22 @@ from wgpy.datapath.contract import (
     Endpoint,
     Event,
     Failed,
-    Handle,
     HandshakeNeeded,
     KeyConfirmed,
     RekeyReceive,
     RekeySend,
     Roamed,
 )
-from wgpy.device.address import to_endpoint
-from wgpy.device.admissions import Admissions, CredentialSettings
-from wgpy.device.admitter import Admitter
-from wgpy.device.credentials import Credentials
+from wgpy.device.address import next_endpoint, to_endpoint
+from wgpy.device.admissions import CredentialSettings
+from wgpy.device.agenda import Agenda
+from wgpy.device.credentials import Credentials, Hooks
 from wgpy.device.guard import Guard
 from wgpy.device.handshaker import Handshaker
 from wgpy.device.keylog import KeyLog
 from wgpy.device.peer import PeerEntry, PeerTable
 from wgpy.device.refusals import check_change
-from wgpy.device.sessions import Sessions
-from wgpy.device.shown import peer_state
+from wgpy.device.shown import device_state
 from wgpy.device.trust import Trust
 from wgpy.device.uapi import (
     Address,
@@ -54,9 +50,6 @@ from wgpy.protocol.constants import MAX_JITTER
 from wgpy.protocol.handshake import Local
 from wgpy.protocol.peer import Peer
 from wgpy.protocol.timers import Action
-
-# Initiations to one address of a name before the next address has its turn: one may get lost.
-TRIES_PER_ADDRESS = 2
 
 
 class Sockets(Protocol):
@@ -102,28 +95,20 @@ class Device:
         self._random = random
         self._ask_name = ask_name
         self._peers = PeerTable()
-        self._trust = trust
-        self._sessions: Sessions | None = None
-        self._admitter: Admitter | None = None
+        self._admissions: Credentials | None = None
         if trust is not None:
-            self._sessions = Sessions(
-                datapath,
-                self._peers,
-                trust,
-                clock=clock,
-                drop=self._remove,
-                drop_keys=self._drop_keys,
-                gate=None if guard is None else guard.firewall,
+            hooks = Hooks(
+                self._add, self._remove, self._drop_keys, self._trust_changed, follow or _unfollowed
             )
-            self._admitter = Admitter(
+            self._admissions = Credentials(
                 datapath,
                 self._peers,
                 trust,
-                self._sessions,
+                hooks,
+                clock=clock,
                 stamp_ns=stamp_ns or wall_ns,
                 random=random,
-                add=self._add,
-                drop=self._remove,
+                gate=None if guard is None else guard.firewall,
             )
         self._handshaker = Handshaker(
             datapath,
@@ -133,14 +118,9 @@ class Device:
             random=random,
             moved=self._moved,
             keylog=keylog,
-            admitter=self._admitter,
+            admitter=None if self._admissions is None else self._admissions.admitter,
         )
-        admissions: Admissions | None = None
-        if trust is not None and self._sessions is not None and self._admitter is not None:
-            admissions = Credentials(
-                self._peers, trust, self._sessions, self._admitter, self._handshaker, follow
-            )
-        self._credentials = CredentialSettings(admissions)
+        self._credentials = CredentialSettings(self._admissions)
         # Peers can be configured before there is a key: until then they belong to a random one.
         self._no_key = Local(PrivateKey(random(32)))
         self._sockets: Sockets | None = None
@@ -149,8 +129,7 @@ class Device:
         # The link may be up and we down: the port was taken. Another port brings us up then.
         self._link_up = False
         self._up = False
-        # Peers by when their timers are looked at; entries that no longer match are skipped.
-        self._agenda: list[tuple[float, Handle]] = []
+        self._agenda = Agenda(self._peers)
 
     # --- The link ---
 
@@ -172,7 +151,6 @@ class Device:
         self.forget_keys()
         for entry in self._peers.by_key.values():
             entry.protocol.timers.stop()
-            entry.look_at = None
         self._agenda.clear()
         self._sockets = None
         self._datapath.set_sockets(None, None)
@@ -196,8 +174,8 @@ class Device:
         self.set_up(False)
         self._handshaker.set_private_key(None)
         self._datapath.close()
-        if self._trust is not None:
-            self._trust.close()
+        if self._admissions is not None:
+            self._admissions.close()
 
     def _open_sockets(self, port: int) -> None:
         sockets = self._bind(port, self._mark)
@@ -208,25 +186,19 @@ class Device:
     def set_addresses(self, own: tuple[Prefix, ...], links: tuple[Prefix, ...]) -> None:
         """The machine's addresses, and the networks that it is attached to: no admitted peer ever
         has them."""
-        if self._sessions is not None:
-            self._sessions.set_addresses(own, links)
+        if self._admissions is not None:
+            self._admissions.set_addresses(own, links)
 
     def files_changed(self) -> None:
         """Files that say what is trusted, revoked or presented may have changed."""
-        if self._trust is None or self._sessions is None:
-            return
-        trusted, presented = self._trust.reload()
-        if trusted or presented:
-            self._handshaker.trust_changed()
-        if trusted:
-            self._sessions.trust_changed()
-        if presented:
-            # Who knows the old credential ends the session with it: show the new one in time.
-            now = self._clock()
-            for entry in list(self._peers.by_key.values()):
-                if entry.expectation is not None and self._datapath.activity(entry.handle).rx_bytes:
-                    self._perform(entry, entry.protocol.timers.want_handshake(now), now)
-                    self._look(entry, now)
+        now = self._clock()
+        for entry in [] if self._admissions is None else self._admissions.files_changed():
+            if self._datapath.activity(entry.handle).rx_bytes:
+                self._perform(entry, entry.protocol.timers.want_handshake(now), now)
+                self._look(entry, now)
+
+    def _trust_changed(self) -> None:
+        self._handshaker.trust_changed()
 
     # --- Events and timers ---
 
@@ -246,10 +218,7 @@ class Device:
             if isinstance(event, HandshakeNeeded | RekeySend | RekeyReceive):
                 self._perform(entry, entry.protocol.timers.want_handshake(now), now)
             elif isinstance(event, KeyConfirmed):
-                gated = self._admitter is not None and self._admitter.confirmed(
-                    entry, event.local_index
-                )
-                if not gated:
+                if not self._is_gated(entry, event.local_index):
                     self._session_began(entry, now)
             elif isinstance(event, Roamed):
                 entry.endpoint = event.endpoint
@@ -264,33 +233,28 @@ class Device:
         entry.protocol.timers.handshake_complete(now)
         self._handshaker.forget(entry)
 
+    def _is_gated(self, entry: PeerEntry, index: int) -> bool:
+        return self._admissions is not None and self._admissions.admitter.confirmed(entry, index)
+
     def _work(self, now: float) -> None:
         """Go on with handshakes by credential, and with what rests on them."""
-        if self._admitter is None or self._sessions is None:
+        if self._admissions is None:
             return
-        for entry in self._admitter.commit(now):
+        began, answered = self._admissions.work(now)
+        for entry in began:
             self._session_began(entry, now)
+        for entry in (*began, *answered):
             self._look(entry, now)
-        for entry in self._admitter.work(now):
-            self._look(entry, now)
-        if self._sessions.next_look is not None and now >= self._sessions.next_look:
-            self._sessions.look(now)
 
     def wake(self) -> float | None:
         """Run the timers that are due. Returns when to be woken next, None for not at all."""
         now = self._clock()
-        while self._agenda and self._agenda[0][0] <= now:
-            when, handle = heapq.heappop(self._agenda)
-            entry = self._peers.by_handle.get(handle)
-            if entry is not None and entry.look_at == when:
-                entry.look_at = None
-                self._look(entry, now)
+        while (entry := self._agenda.due(now)) is not None:
+            self._look(entry, now)
         self._work(now)
-        moments = [self._agenda[0][0]] if self._agenda else []
-        if self._admitter is not None and self._sessions is not None:
-            more = (self._admitter.next_at(now), self._sessions.next_look)
-            moments += [moment for moment in more if moment is not None]
-        return min(moments, default=None)
+        more = None if self._admissions is None else self._admissions.next_at(now)
+        moments = (self._agenda.next_at(), more)
+        return min((moment for moment in moments if moment is not None), default=None)
 
     def _look(self, entry: PeerEntry, now: float) -> None:
         """Let a peer's timers decide, and note when to ask them again."""
@@ -304,12 +268,7 @@ class Device:
             self._perform(entry, actions, now)
         if not pending:
             self._datapath.rest(entry.handle)
-        # A later time than the one noted is found out then: so a peer has one entry, or a few.
-        if when is None:
-            entry.look_at = None
-        elif entry.look_at is None or when < entry.look_at:
-            heapq.heappush(self._agenda, (when, entry.handle))
-            entry.look_at = when
+        self._agenda.note(entry, when)
 
     def _perform(self, entry: PeerEntry, actions: list[Action], now: float) -> None:
         for action in actions:
@@ -338,24 +297,15 @@ class Device:
         self._datapath.set_endpoint(entry.handle, endpoint)
 
     def resolved(self, key: PublicKey, addresses: list[Address]) -> None:
-        """The addresses of an endpoint's name, best first.
-
-        An endpoint that the name no longer gives is left at once. One that it still gives has a
-        second try before the next address, and so the other address family, has its turn.
-        """
+        """The addresses of an endpoint's name, best first, for a peer that did not answer."""
         entry = self._peers.by_key.get(key)
         if entry is None or not addresses or not entry.protocol.timers.handshake_under_way:
             return
         endpoints = [to_endpoint(address) for address in addresses]
-        current = entry.endpoint
-        places = [(endpoint.address, endpoint.port) for endpoint in endpoints]
-        if current is None or (current.address, current.port) not in places:
-            following = 0
-        elif entry.unanswered < TRIES_PER_ADDRESS or len(endpoints) == 1:
+        following = next_endpoint(entry.endpoint, endpoints, entry.unanswered)
+        if following is None:
             return
-        else:
-            following = (places.index((current.address, current.port)) + 1) % len(endpoints)
-        self._moved(entry, endpoints[following])
+        self._moved(entry, following)
         entry.unanswered = 0
         self._handshaker.initiate(entry, self._clock())
 
@@ -461,7 +411,7 @@ class Device:
 
     def _remove(self, entry: PeerEntry) -> None:
         self._handshaker.forget(entry)
-        _set_psk(entry, PresharedKey(bytes(32)))
+        entry.set_psk(PresharedKey(bytes(32)))
         self._peers.remove(entry)
         self._datapath.remove_peer(entry.handle)
         if entry.expectation is not None:
@@ -487,7 +437,7 @@ class Device:
     def _add(self, key: PublicKey, psk: PresharedKey | None) -> PeerEntry:
         local = self._handshaker.local or self._no_key
         entry = PeerEntry(key, self._datapath.add_peer(), Peer(local, key, psk, self._jitter))
-        stamp = None if self._admitter is None else self._admitter.greatest_stamp(key)
+        stamp = None if self._admissions is None else self._admissions.admitter.greatest_stamp(key)
         if stamp is not None:
             entry.protocol.raise_stamp(stamp)
         self._peers.add(entry)
@@ -498,7 +448,7 @@ class Device:
         if change.expectation is not None:
             self._set_expectation(entry, change.expectation)
         if change.preshared_key is not None:
-            _set_psk(entry, change.preshared_key)
+            entry.set_psk(change.preshared_key)
         if change.endpoint is not None:
             self._moved(entry, to_endpoint(change.endpoint))
             entry.endpoint_name = None
@@ -536,33 +486,16 @@ class Device:
 
     def state(self) -> DeviceState:
         """The answer to a `get=1` request."""
-        local = self._handshaker.local
-        counters = self._datapath.counters()
-        for name, value in self._handshaker.counters.items():
-            counters[name] = counters.get(name, 0) + value
-        state = DeviceState(
-            private_key=self._handshaker.private,
-            own_public_key=local.public if local is not None else None,
-            listen_port=self._port,
-            fwmark=self._mark,
-            peers=[
-                peer_state(entry, self._datapath, self._credentials.describe(entry.key))
-                for entry in self._peers.by_key.values()
-                if entry.is_shown
-            ],
-            wgpy_version=wgpy.__version__,
-            datapath=self._datapath.name,
-            counters=dict(sorted(counters.items())),
-            offloads=self._datapath.offloads(),
+        return device_state(
+            self._handshaker,
+            self._datapath,
+            self._peers,
+            self._credentials,
+            port=self._port,
+            mark=self._mark,
             firewall=FirewallSettings() if self._guard is None else self._guard.settings,
         )
-        self._credentials.show(state)
-        return state
 
 
-def _set_psk(entry: PeerEntry, psk: PresharedKey) -> None:
-    """Take a copy, or none for zeros, and wipe the former one: that was our copy."""
-    former = entry.protocol.remote.psk
-    entry.protocol.set_psk(None if psk.is_zero() else PresharedKey(bytes(psk)))
-    if former is not None:
-        former.wipe()
+def _unfollowed(paths: list[str]) -> None:
+    """Nobody follows files: a device outside a service."""

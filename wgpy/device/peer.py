@@ -5,7 +5,7 @@ import math
 from wgpy.datapath.contract import Endpoint, Handle
 from wgpy.identity.claims import Claims
 from wgpy.identity.settings import Expectation
-from wgpy.keys import PublicKey
+from wgpy.keys import PresharedKey, PublicKey
 from wgpy.protocol.peer import Peer
 
 
@@ -55,6 +55,13 @@ class PeerEntry:
         self.response_index: int | None = None
         # Initiations sent to this endpoint since something authentic came back.
         self.unanswered = 0
+
+    def set_psk(self, psk: PresharedKey) -> None:
+        """Take a copy, or none for zeros, and wipe the former one: that was our copy."""
+        former = self.protocol.remote.psk
+        self.protocol.set_psk(None if psk.is_zero() else PresharedKey(bytes(psk)))
+        if former is not None:
+            former.wipe()
 
     @property
     def by_credential(self) -> bool:

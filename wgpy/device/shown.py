@@ -1,9 +1,13 @@
-"""What is shown of a peer."""
+"""What is shown of a device and of its peers."""
 
+import wgpy
 from wgpy.datapath.contract import DataPath
 from wgpy.device.address import to_address
-from wgpy.device.peer import PeerEntry
-from wgpy.device.uapi import ClaimsSummary, PeerState
+from wgpy.device.admissions import CredentialSettings
+from wgpy.device.handshaker import Handshaker
+from wgpy.device.peer import PeerEntry, PeerTable
+from wgpy.device.uapi import ClaimsSummary, DeviceState, PeerState
+from wgpy.firewall.rules import Settings as FirewallSettings
 from wgpy.keys import PresharedKey
 
 
@@ -25,3 +29,38 @@ def peer_state(entry: PeerEntry, datapath: DataPath, claims: ClaimsSummary | Non
         expectation=entry.expectation,
         claims=claims,
     )
+
+
+def device_state(
+    handshaker: Handshaker,
+    datapath: DataPath,
+    peers: PeerTable,
+    credentials: CredentialSettings,
+    *,
+    port: int,
+    mark: int,
+    firewall: FirewallSettings,
+) -> DeviceState:
+    """The answer to a `get=1` request."""
+    local = handshaker.local
+    counters = datapath.counters()
+    for name, value in handshaker.counters.items():
+        counters[name] = counters.get(name, 0) + value
+    state = DeviceState(
+        private_key=handshaker.private,
+        own_public_key=local.public if local is not None else None,
+        listen_port=port,
+        fwmark=mark,
+        peers=[
+            peer_state(entry, datapath, credentials.describe(entry.key))
+            for entry in peers.by_key.values()
+            if entry.is_shown
+        ],
+        wgpy_version=wgpy.__version__,
+        datapath=datapath.name,
+        counters=dict(sorted(counters.items())),
+        offloads=datapath.offloads(),
+        firewall=firewall,
+    )
+    credentials.show(state)
+    return state

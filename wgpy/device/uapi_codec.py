@@ -6,9 +6,10 @@ other programs ignore because they do not know them: `endpoint_name=HOST:PORT` o
 answers `own_public_key=HEX`, `wgpy_version=TEXT`, `datapath=NAME`, `wgpy_offload=NAME on|off` and
 `wgpy_counter=NAME N` of the device. Those about credentials are lines of JSON
 (`uapi_credentials.py`): `wgpy_authority` and `wgpy_identity` of the device and `wgpy_credential` of
-a peer, each `off` to clear it, and `wgpy_firewall` (firewall/rules.py) of the device; in answers also `wgpy_claims` of both and `wgpy_admitted=true` of a
-peer. A request with such a key that is refused is answered with the reason after the errno,
-`wgpy_error=TEXT`; nobody else ever meets that line.
+a peer, each `off` to clear it, and `wgpy_firewall` (firewall/rules.py) of the device; in answers
+also `wgpy_claims` of both and `wgpy_admitted=true` of a peer. A request with such a key that is
+refused is answered with the reason after the errno, `wgpy_error=TEXT`; nobody else ever meets that
+line.
 
 Refusals carry the errno that wireguard-go answers with: EINVAL for an unknown key or a value that
 does not fit its key, EPROTO for a line that is no `key=value`, EIO for one that is too long.

@@ -75,8 +75,8 @@ def forget(prefixes: Iterable[Prefix]) -> int:
             found = attributes(body)
             original = found.get(_CTA_TUPLE_ORIG, b"")
             reply = found.get(_CTA_TUPLE_REPLY, b"")
-            found = (*_addresses(original, family), *_addresses(reply, family))
-            if any(_within(address, wanted, lengths) for address in found):
+            ends = (*_addresses(original, family), *_addresses(reply, family))
+            if any(_within(address, wanted, lengths) for address in ends):
                 entries.add((family, _deletion(found)))
         return sum(kernel.delete(family, entry) for family, entry in entries)
 

@@ -18,7 +18,7 @@ from wgpy.device.uapi import (
     PeerChange,
     UapiError,
 )
-from wgpy.identity.claims import CredentialError
+from wgpy.identity.claims import Claims, CredentialError, Kind
 from wgpy.identity.settings import AuthoritySettings, Expectation, IdentitySettings
 from wgpy.ip import parse_prefix
 from wgpy.keys import PrivateKey, PublicKey
@@ -81,7 +81,22 @@ def admit(device: Device, key: PublicKey, *allowed: str) -> None:
     """What the admission of a peer leaves in the device."""
     changes = [AllowedIpChange(parse_prefix(text)) for text in allowed]
     device.apply(DeviceChange(peers=[PeerChange(key, allowed_ips=changes)]))
-    device._peers.by_key[key].admitted = True
+    entry = device._peers.by_key[key]
+    entry.admitted = True
+    entry.claims = Claims(
+        kind=Kind.CERTIFICATE,
+        key=key,
+        name="laptop.mesh",
+        network=bytes(16),
+        addresses=(),
+        groups=frozenset(),
+        prefixes=(),
+        generation=1,
+        not_before=0.0,
+        not_after=1.0,
+        issuer=bytes(32),
+        serial="1",
+    )
 
 
 # --- Settings ---
