@@ -21,6 +21,9 @@ const DONT_FRAGMENT: u8 = 0x40;
 const MAX_LENGTH: usize = 65_535;
 /// One writev(2) takes 1,024 pieces (UIO_MAXIOV); half of them is past any gain.
 pub const MAX_PARTS: usize = 512;
+/// A TUN refuses more datagrams in one packet from Linux 6.7 on (UDP_MAX_SEGMENTS, 128 since 6.9);
+/// the kernel's own merging has the same bound (UDP_GRO_CNT_MAX).
+pub const MAX_UDP_PARTS: usize = 64;
 /// The vnet header, IPv6, and TCP with all options.
 const LONGEST_HEAD: usize = vnet::LENGTH + IPV6 + 60;
 
@@ -174,7 +177,7 @@ impl Coalescer {
         if size == 0
             || size > flow.size
             || self.length + size > MAX_LENGTH
-            || self.parts.len() == MAX_PARTS
+            || self.parts.len() == if flow.tcp { MAX_PARTS } else { MAX_UDP_PARTS }
         {
             return false;
         }
