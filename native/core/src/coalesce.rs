@@ -72,6 +72,8 @@ struct Flow {
     /// The payload of every packet but the last.
     size: usize,
     sequence: u32,
+    /// The next packet's IPv4 identification, where it may be no other.
+    ident: Option<u16>,
     pseudo: u64,
     /// Whether the first packet's checksums are right, once they were looked at.
     valid: Option<bool>,
@@ -126,11 +128,16 @@ impl Coalescer {
     #[inline]
     fn begin(&self, packet: &[u8]) -> Option<Flow> {
         let length = packet.len();
-        let (transport, protocol) = match packet[0] {
+        let (transport, protocol, ident) = match packet[0] {
             // No options, no fragment, and "do not fragment" set: identifications may then be
-            // anything.
-            0x45 if packet[6] == DONT_FRAGMENT && packet[7] == 0 => (IPV4, packet[9]),
-            0x60..=0x6F => (IPV6, packet[6]),
+            // anything (RFC 6864).
+            0x45 if packet[6] == DONT_FRAGMENT && packet[7] == 0 => (IPV4, packet[9], None),
+            // Without it they count up, as the kernel has them when it splits the whole. Linux
+            // sends datagrams with UDP_SEGMENT so, unless their socket forbids fragments.
+            0x45 if packet[9] == UDP && packet[6] == 0 && packet[7] == 0 => {
+                (IPV4, UDP, Some(u16_at(packet, 4).wrapping_add(1)))
+            }
+            0x60..=0x6F => (IPV6, packet[6], None),
             _ => return None,
         };
         let (header, sequence) = match protocol {
@@ -164,6 +171,7 @@ impl Coalescer {
             header,
             size,
             sequence: sequence.wrapping_add(size as u32),
+            ident,
             pseudo: pseudo_sum(packet, protocol, transport),
             valid: None,
         })
@@ -193,6 +201,7 @@ impl Coalescer {
         self.parts.push(Part { start: part.start + flow.header, length: size });
         self.length += size;
         flow.sequence = flow.sequence.wrapping_add(size as u32);
+        flow.ident = flow.ident.map(|ident| ident.wrapping_add(1));
         let push = flow.tcp && packet[flow.transport + TCP_FLAGS] & PSH != 0;
         self.push |= push;
         if push || size < flow.size {
@@ -322,7 +331,10 @@ impl Flow {
         let t = self.transport;
         let same = |from: usize, to: usize| first[from..to] == packet[from..to];
         let ip = if t == IPV4 {
-            same(0, 2) && same(6, 10) && same(12, t)
+            same(0, 2)
+                && same(6, 10)
+                && same(12, t)
+                && self.ident.is_none_or(|ident| u16_at(packet, 4) == ident)
         } else {
             same(0, 4) && same(6, t)
         };

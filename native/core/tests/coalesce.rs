@@ -85,8 +85,34 @@ fn counted(flags: u8, from: u16, count: u16, size: usize) -> Vec<Vec<u8>> {
 }
 
 #[test]
+fn datagrams_that_may_be_fragmented_are_merged_while_they_count_up() {
+    // Over the end of the 16 bits as well.
+    assert_eq!(writes(&counted(0, 65_520, 45, 1392)), [45]);
+    assert_eq!(writes(&counted(DONT_FRAGMENT, 7, 45, 1392)), [45]);
+}
+
+#[test]
+fn an_identification_that_does_not_count_up_begins_anew() {
+    let mut packets = counted(0, 0, 3, 100);
+    packets.extend(counted(0, 0, 2, 100));
+    packets.extend(counted(0, 3, 2, 100));
+    assert_eq!(writes(&packets), [3, 2, 2]);
+    let equal = vec![datagram(0, 9, b"same"); 4];
+    assert_eq!(writes(&equal), [1; 4]);
+}
+
+#[test]
+fn only_what_may_be_fragmented_alike_is_merged() {
+    let packets: Vec<_> =
+        (0u8..6).map(|n| datagram(n / 3 * DONT_FRAGMENT, u16::from(n), b"payload")).collect();
+    assert_eq!(writes(&packets), [3, 3]);
+    let fragments: Vec<_> = (0..3).map(|n| datagram(0x20, n, b"payload")).collect();
+    assert_eq!(writes(&fragments), [1; 3]);
+}
+
+#[test]
 fn no_more_datagrams_are_merged_than_the_kernel_takes() {
-    for flags in [DONT_FRAGMENT] {
+    for flags in [0, DONT_FRAGMENT] {
         let packets = counted(flags, 1, 3 * MAX_UDP_PARTS as u16 + 1, 36);
         assert_eq!(writes(&packets), [MAX_UDP_PARTS, MAX_UDP_PARTS, MAX_UDP_PARTS, 1]);
     }
