@@ -94,6 +94,8 @@ class Found:
 # The steps of a search that begins where nothing is known.
 COLD_STEP = 2.0
 MAX_STEP = 4.0
+# Down to what came through of a trial that failed, a search goes so many steps at once at the most.
+LEAP = 4
 # So many rates are verified at the most: the second is this share less than the first, the third
 # twice as much less than the second, and so on. Where none of them holds there is no rate.
 VERIFICATIONS = 6
@@ -221,10 +223,10 @@ class _Climb:
             return min(low * step, bounds.ceiling) if low < bounds.ceiling else None
         if high <= bounds.floor:
             return None
-        # What came through of too much is a guess as well; never far below, for a tunnel that
-        # is given too much may carry less than it can.
+        # What came through of too much is a guess as well; never far below, for a tunnel that is
+        # given too much may carry less than it can, and the machine may have paused.
         through = last.wanted * (1 - last.loss)
-        return max(bounds.floor, min(high / step, max(through, high / MAX_STEP)))
+        return max(bounds.floor, min(high / step, max(through, high / step**LEAP)))
 
 
 def _verified(

@@ -42,8 +42,8 @@ def _measure(count: int) -> Measure:
         what=f"an interface with {peers} and no traffic; the command is `wgpy` for wgpy, `wg` "
         "for the others",
         figures={
-            "rss": Figure(f"resident memory, {peers}", "MB"),
-            "pss": Figure(f"proportional memory, {peers}", "MB"),
+            "rss": Figure(f"resident memory of an idle daemon, {peers}", "MB"),
+            "pss": Figure(f"proportional memory of it, {peers}", "MB"),
             "setconf": Figure(f"setconf, {peers}", "s", limit=SETCONF_LIMIT.get(count)),
             "show": Figure(f"show, {peers}", "ms", limit=SHOW_LIMIT.get(count)),
         },
