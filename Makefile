@@ -4,8 +4,9 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 READY := $(VENV)/.ready
 PACKAGES := .ci/packages
-CARRYING := tests/system/test_link.py tests/system/test_bad_input.py tests/system/test_names.py \
-	interop/test_wireguard_go.py interop/test_kernel.py interop/test_tshark.py
+# All that starts a daemon. Of test_native.py each test names its data path, test_netns.py has none.
+DAEMONS := tests/system interop --ignore tests/system/test_native.py \
+	--ignore tests/system/test_netns.py
 
 .PHONY: demo test check native fuzz interop bench man clean
 
@@ -13,13 +14,13 @@ CARRYING := tests/system/test_link.py tests/system/test_bad_input.py tests/syste
 demo: $(READY)
 	$(VENV)/bin/wgpy demo
 
-# Everything that is tested, with the peers that Debian packages. Needs root. What carries packets
+# Everything that is tested, with the peers that Debian packages. Needs root. What starts a daemon
 # is tested on both data paths: first on the one that `auto` takes, then on the portable one.
 test: check
 	$(PACKAGES) test
 	if command -v cargo >/dev/null; then $(MAKE) native; fi
 	$(PYTHON) -m pytest
-	WGPY_DATAPATH=portable $(PYTHON) -m pytest $(CARRYING)
+	WGPY_DATAPATH=portable $(PYTHON) -m pytest $(DAEMONS)
 
 # Style, types, manual pages and the rules of the house.
 check: $(READY)
@@ -37,9 +38,8 @@ native:
 	cd native && cargo test --locked
 
 fuzz:
-	cd native && for target in segment coalesce parse; do \
-		RUSTC_BOOTSTRAP=1 cargo fuzz run "$$target" -- -max_total_time=$(FUZZ_SECONDS) || exit 1; \
-	done
+	$(PACKAGES) fuzz
+	native/fuzz/run $(FUZZ_SECONDS)
 
 # The peers built from their own registries as well, and the tests that wait for real timers.
 interop: $(READY)

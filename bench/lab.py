@@ -17,6 +17,9 @@ from tests.support.tunnel import Tunnel, tunnel
 
 # What fits into every tunnel here: 1,500 bytes of the veth less the 80 that WireGuard may take.
 MTU = 1420
+# The daemons of a tunnel that is kept for a round end after so many seconds, whatever happens: a
+# round of everything against everyone takes a quarter of it.
+LIFE = 3600.0
 # 10.0.0.0/8 has an address for each of so many.
 _MAX_PEERS = 1 << 24
 # So many addresses are in 172.16.0.0/12.
@@ -27,7 +30,7 @@ _MAX_PREFIXES = 1 << 20
 def tunnel_of(contender: Contender) -> Iterator[tuple[Pair, Tunnel]]:
     """Two namespaces with a daemon of the contender in each, and a first packet through them."""
     both = contender.implementation
-    with pair() as net, tunnel(net, both, both) as made:
+    with pair() as net, tunnel(net, both, both, life=LIFE) as made:
         net.left.ping(made.right.address)
         yield net, made
 
@@ -51,12 +54,19 @@ class Road:
 def road_of(contender: Contender) -> Iterator[Road]:
     """A fresh tunnel of the contender, or the bare link, with a first packet through it."""
     if contender.is_bare:
-        with pair(mtu=MTU) as net:
-            net.left.ping(net.right.v4)
-            yield Road(net.left, net.right, net.right.v4)
+        with bare_road() as road:
+            yield road
         return
     with tunnel_of(contender) as (net, made):
         yield road_through(net, made)
+
+
+@contextlib.contextmanager
+def bare_road() -> Iterator[Road]:
+    """The link without a tunnel, whose packets are as large as those inside of one."""
+    with pair(mtu=MTU) as net:
+        net.left.ping(net.right.v4)
+        yield Road(net.left, net.right, net.right.v4)
 
 
 def road_through(net: Pair, made: Tunnel) -> Road:

@@ -14,7 +14,7 @@ _WIDE = (4.2, 3.2)
 # The names of five contenders stand side by side above.
 _LEAST_WIDTH = 8.5
 # Figures that say how a number came about are in the tables alone.
-_NOT_DRAWN = ("again", "short", "goodput", "longest")
+_NOT_DRAWN = ("short", "goodput", "longest")
 # The scale of whole numbers that double from one to the next.
 _DOUBLES = 2
 

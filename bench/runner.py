@@ -2,7 +2,8 @@
 
 A round takes one sample of each contender in each measure; every other round asks them in the
 opposite order: A B C, C B A, A B C. So a run that is ended early has as many pairs of every
-measure, what drifts hits all alike, and nobody is always the first.
+measure, what drifts hits all alike, and nobody is always the first. What is not of every round
+(plan.py) is taken as often as the time allows, and evenly.
 """
 
 import time
@@ -10,13 +11,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 
-from bench import machine
+from bench import machine, plan
 from bench.contenders import Contender
 from bench.measures.measure import Measure, Sample
 from bench.results import MeasureResult, Results
+from bench.session import Session
 
 # A contender that fails twice in a measure is out of it: the others need the time.
 MAX_FAILURES = 2
+# What is planned of the time that is left: a sample now and then takes longer than the last one.
+PLANNED = 0.97
 
 Say = Callable[[str], None]
 Keep = Callable[[Results], None]
@@ -27,29 +31,83 @@ def _drop(results: Results) -> None:
     del results
 
 
-class _Round:
-    """What the rounds share: who is measured, how far they are, and whom to tell."""
+class _Rounds:
+    """What the rounds share: who is measured, how far they are, what it took, and whom to tell."""
 
-    def __init__(self, contenders: Sequence[Contender], say: Say) -> None:
-        self.contenders = contenders
+    def __init__(self, measures: Sequence[Measure], contenders: Sequence[Contender], say: Say):
         self.say = say
-        self.taken: dict[str, int] = {}
+        self.session = Session()
+        self.measures = {measure.name: measure for measure in measures}
+        self.groups = [
+            group
+            for measure in measures
+            for group in plan.groups(
+                measure.name,
+                measure.rank,
+                [each for each in contenders if _is_for(measure, each)],
+                contenders,
+            )
+        ]
+        self.contenders = contenders
+        self.taken: dict[plan.Group, int] = {}
         self.failed: dict[tuple[str, str], int] = {}
+        # Seconds and samples of each contender in each measure.
+        self.spent: dict[tuple[str, str], tuple[float, int]] = {}
 
-    def take(self, measure: Measure, number: int, pairs: int, result: MeasureResult) -> None:
-        """One sample of each contender that the measure is for."""
-        these = [each for each in self.contenders if _is_for(measure, each)]
+    def choose(self, seconds: float) -> list[plan.Group]:
+        """What the next round takes, if it is to last so long."""
+        return plan.choose(self.groups, self.cost, self.taken, seconds)
+
+    def cost(self, measure: str, contender: str) -> float:
+        """The seconds of a sample: what it took so far, or what is known beforehand."""
+        if self._is_out(measure, contender):
+            return 0.0
+        spent, count = self.spent.get((measure, contender), (0.0, 0))
+        return spent / count if count else self.measures[measure].seconds
+
+    def cost_of(self, groups: Sequence[plan.Group]) -> float:
+        """The seconds of all samples of these groups."""
+        return sum(self.cost(group.measure, each) for group in groups for each in group.contenders)
+
+    def take(
+        self,
+        measure: Measure,
+        chosen: Sequence[plan.Group],
+        number: int,
+        pairs: int,
+        result: MeasureResult,
+    ) -> None:
+        """One sample of each contender of the chosen groups of this measure."""
+        mine = [group for group in chosen if group.measure == measure.name]
+        if not mine:
+            return
+        these = [
+            each
+            for each in self.contenders
+            if any(each.name in group.contenders for group in mine)
+            and not self._is_out(measure.name, each.name)
+        ]
         for contender in these if number % 2 == 0 else reversed(these):
-            if self.failed.get((measure.name, contender.name), 0) < MAX_FAILURES:
-                self._take_one(measure, contender, f"{number + 1}/{pairs}", result)
-        self.taken[measure.name] = number + 1
+            self._take_one(measure, contender, f"{number + 1}/{pairs}", result)
+        for group in self.groups:
+            if group.measure != measure.name:
+                continue
+            if group in mine:
+                self.taken[group] = self.taken.get(group, 0) + 1
+                continue
+            # What comes later of them still stands beside the others' samples of its own round.
+            for name in group.contenders:
+                result.samples.setdefault(name, []).append({})
+
+    def _is_out(self, measure: str, contender: str) -> bool:
+        return self.failed.get((measure, contender), 0) >= MAX_FAILURES
 
     def _take_one(
         self, measure: Measure, contender: Contender, place: str, result: MeasureResult
     ) -> None:
-        name = contender.name
+        name, started = contender.name, time.monotonic()
         try:
-            taken = measure.take(contender)
+            taken = measure.take(contender, self.session)
         # Whatever goes wrong with one of them must not lose the samples of the others.
         except Exception as error:
             self.failed[measure.name, name] = self.failed.get((measure.name, name), 0) + 1
@@ -59,12 +117,15 @@ class _Round:
             result.samples.setdefault(name, []).append({})
             self.say(f"{measure.name} {place} {name}: FAILED: {reason}")
             return
+        lasted = time.monotonic() - started
+        spent, count = self.spent.get((measure.name, name), (0.0, 0))
+        self.spent[measure.name, name] = (spent + lasted, count + 1)
         sample = taken if isinstance(taken, Sample) else Sample(taken)
         result.samples.setdefault(name, []).append(sample.figures)
         if sample.trials:
             result.trials.setdefault(name, []).append(sample.trials)
         told = ", ".join(f"{figure} {value:.4g}" for figure, value in sample.figures.items())
-        self.say(f"{measure.name} {place} {name}: {told}")
+        self.say(f"{measure.name} {place} {name}: {told} [{lasted:.1f} s]")
 
 
 def _is_for(measure: Measure, contender: Contender) -> bool:
@@ -95,21 +156,28 @@ def run(
         bare=next((each.name for each in contenders if each.is_bare), None),
     )
     ready = _prepare(measures, results)
-    rounds = _Round(contenders, say)
-    started = time.monotonic()
+    rounds = _Rounds(ready, contenders, say)
+    end = time.monotonic() + seconds
+    always = [group for group in rounds.groups if group.always]
+    say(
+        f"what is of every round takes about {rounds.cost_of(always) / 60:.1f} minutes of it, all "
+        f"that there is {rounds.cost_of(rounds.groups) / 60:.1f}; {pairs} rounds, "
+        f"{seconds / 60:g} minutes"
+    )
     try:
-        for number in range(pairs):
-            for measure in ready:
-                if time.monotonic() - started > seconds:
-                    break
-                rounds.take(measure, number, pairs, results.measures[measure.name])
-                keep(results)
-            if number == 0:
-                minutes = (time.monotonic() - started) / 60
-                say(f"a round took {minutes:.1f} minutes; {pairs} take {pairs * minutes:.0f}")
+        with rounds.session:
+            for number in range(pairs):
+                left = (end - time.monotonic()) * PLANNED
+                chosen = rounds.choose(left / (pairs - number))
+                for measure in ready:
+                    if time.monotonic() > end:
+                        break
+                    rounds.take(measure, chosen, number, pairs, results.measures[measure.name])
+                    keep(results)
+                rounds.session.end_round()
     except KeyboardInterrupt:
         results.interrupted = True
-    _tell_what_is_lacking(ready, rounds.taken, pairs, seconds, results)
+    _tell_what_is_lacking(rounds, pairs, seconds, results)
     keep(results)
     return results
 
@@ -134,22 +202,22 @@ def _prepare(measures: Sequence[Measure], results: Results) -> list[Measure]:
     return ready
 
 
-def _tell_what_is_lacking(
-    measures: Sequence[Measure],
-    taken: dict[str, int],
-    pairs: int,
-    seconds: float,
-    results: Results,
-) -> None:
+def _tell_what_is_lacking(rounds: _Rounds, pairs: int, seconds: float, results: Results) -> None:
+    """A note for each number of pairs that is too small, with the measures that have no more."""
     reason = (
         "the run was interrupted"
         if results.interrupted
         else f"the time of {seconds / 60:g} minutes was over"
     )
-    fewer: dict[int, list[str]] = {}
-    for measure in measures:
-        if (count := taken.get(measure.name, 0)) < pairs:
-            fewer.setdefault(count, []).append(measure.name)
+    fewer: dict[tuple[int, str], list[str]] = {}
+    for group in rounds.groups:
+        if (count := rounds.taken.get(group, 0)) < pairs:
+            whole = not any(
+                other.measure == group.measure and other is not group for other in rounds.groups
+            )
+            whom = "" if whole else f" of {', '.join(group.contenders)}"
+            fewer.setdefault((count, whom), []).append(group.measure)
     results.notes += [
-        f"{', '.join(names)}: {count} of {pairs} pairs, {reason}" for count, names in fewer.items()
+        f"{', '.join(names)}: {count} of {pairs} pairs{whom}, {reason}"
+        for (count, whom), names in fewer.items()
     ]

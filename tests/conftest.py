@@ -1,5 +1,17 @@
 """Fixtures and markers of the tests: see tests/support/plugin.py."""
 
-from tests.support.plugin import clean_machine, net, pytest_configure, pytest_runtest_setup
+from tests.support.plugin import (
+    clean_machine,
+    net,
+    pytest_configure,
+    pytest_report_header,
+    pytest_runtest_setup,
+)
 
-__all__ = ["clean_machine", "net", "pytest_configure", "pytest_runtest_setup"]
+__all__ = [
+    "clean_machine",
+    "net",
+    "pytest_configure",
+    "pytest_report_header",
+    "pytest_runtest_setup",
+]

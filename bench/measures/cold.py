@@ -3,8 +3,8 @@
 import statistics
 
 from bench.contenders import Contender
-from bench.lab import tunnel_of
 from bench.measures.measure import Figure, Measure
+from bench.session import Session
 from wgpy.demo.echo import ping
 
 STARTS = 10
@@ -12,10 +12,10 @@ STARTS = 10
 _TIMEOUT = 2.0
 
 
-def take(contender: Contender) -> dict[str, float]:
+def take(contender: Contender, session: Session) -> dict[str, float]:
     """The median of some cold starts: all sessions forgotten on both sides, then one echo."""
     times = []
-    with tunnel_of(contender) as (net, tunnel):
+    with session.tunnel(contender) as (net, tunnel):
         there = tunnel.right.address
         for _ in range(STARTS):
             tunnel.right.restart_sessions()

@@ -11,13 +11,14 @@ from typing import cast
 from bench.contenders import Contender
 from bench.handshake import GOAL, measure
 from bench.measures.measure import Figure, Measure
+from bench.session import Session
 
 SECONDS = 1.0
 
 
-def take(contender: Contender) -> dict[str, float]:
+def take(contender: Contender, session: Session) -> dict[str, float]:
     """One second of handshakes and bare operations in turns."""
-    del contender  # the library is the same for each data path
+    del contender, session  # the library is the same for each data path
     result = measure(SECONDS)
     return {
         "rate": float(cast("int", result["handshakes_per_second"])),
@@ -35,5 +36,6 @@ MEASURE = Measure(
     },
     take=take,
     ours_only=True,
+    seconds=1.2,
     section="Handshakes and commands",
 )

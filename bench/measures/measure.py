@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bench.contenders import Contender
+from bench.plan import Rank
+from bench.session import Session
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,7 @@ class Measure:
     name: str
     what: str
     figures: Mapping[str, Figure]
-    take: Callable[[Contender], dict[str, float] | Sample]
+    take: Callable[[Contender, Session], dict[str, float] | Sample]
     group: str = ""
     # Whether it says something only of wgpy itself.
     ours_only: bool = False
@@ -55,6 +57,10 @@ class Measure:
     x: float | None = None
     # Whether it is left out unless it is asked for: it takes long.
     extra: bool = False
+    # Of whom it is taken in every round, however short the time is.
+    rank: Rank = Rank.EVERYONE
+    # What a sample of one contender takes, in seconds, as far as is known before it was taken.
+    seconds: float = 1.0
     # Why it cannot be taken on this machine, or None.
     missing: Callable[[], str | None] = nothing_missing
 

@@ -3,8 +3,8 @@
 import re
 
 from bench.contenders import Contender
-from bench.lab import road_of
 from bench.measures.measure import Figure, Measure
+from bench.session import Session
 from bench.stats import percentile
 
 COUNT = 300
@@ -17,9 +17,9 @@ def parse(output: str) -> list[float]:
     return [float(time) for time in _TIME.findall(output)]
 
 
-def take(contender: Contender) -> dict[str, float]:
-    """So many echoes through a fresh tunnel."""
-    with road_of(contender) as road:
+def take(contender: Contender, session: Session) -> dict[str, float]:
+    """So many echoes through a tunnel that does nothing else."""
+    with session.road(contender) as road:
         options = ("-n", "-i", f"{INTERVAL:g}", "-c", str(COUNT))
         times = parse(road.left.run("ping", *options, road.address, timeout=30).stdout)
     return {"p50": percentile(times, 0.50), "p99": percentile(times, 0.99)}
@@ -34,5 +34,6 @@ MEASURE = Measure(
     },
     take=take,
     bare=True,
+    seconds=3.2,
     section="Latency",
 )

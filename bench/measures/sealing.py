@@ -12,8 +12,10 @@ from bench import search, trial
 from bench.contenders import Contender
 from bench.lab import MTU, Road, pid_of, road_through, tunnel_of
 from bench.measures.measure import Figure, Measure, Sample
-from bench.measures.udp import RATES, SECONDS, SENDERS
+from bench.measures.udp import LONG_SECONDS, RATES, SECONDS, SENDERS
+from bench.plan import Rank
 from bench.search import Trial
+from bench.session import Session
 from tests.support.programs import Interface
 from tests.support.tunnel import Tunnel
 
@@ -24,7 +26,7 @@ _SAMPLE_RATE = 1000
 _SAMPLE_SECONDS = 0.2
 
 
-def take(contender: Contender, size: int, sender: str) -> Sample:
+def take(contender: Contender, session: Session, size: int, sender: str) -> Sample:
     """The highest rate that the near end seals and sends, while the far end is stopped.
 
     It stops after a handshake: the near end may send for 180 s (whitepaper, section 6.2), and its
@@ -37,12 +39,19 @@ def take(contender: Contender, size: int, sender: str) -> Sample:
         def count() -> float:
             return sent_bytes(tunnel) / each
 
-        def run(rate: float) -> Trial:
-            return trial.sealed(road, rate, size, SECONDS, count, sender == "segment")
+        def run(seconds: float, rate: float) -> Trial:
+            return trial.sealed(road, rate, size, seconds, count, sender == "segment")
 
         with standing_still(tunnel.right):
-            found = search.throughput(run, RATES[sender])
-    figures = {"rate": found.best.rate / 1e3 if found.best else 0.0, "short": float(found.short)}
+            found = search.throughput(
+                functools.partial(run, SECONDS),
+                functools.partial(run, LONG_SECONDS),
+                RATES[sender],
+                session.start(contender, f"sealing-{sender}", size),
+            )
+    rate = found.best.rate if found.best else 0.0
+    session.remember(contender, f"sealing-{sender}", size, rate)
+    figures = {"rate": rate / 1e3, "short": float(found.short)}
     return Sample(figures, [dataclasses.asdict(each) for each in found.trials])
 
 
@@ -87,6 +96,8 @@ def _measure(size: int, sender: str) -> Measure:
         section=f"One end alone, {sender} sender",
         x=size,
         extra=True,
+        rank=Rank.SPARE,
+        seconds=5.0,
         missing=trial.missing,
     )
 

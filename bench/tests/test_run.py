@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from bench import __main__ as command
-from bench import plot, report, results, runner, trial
+from bench import plan, plot, report, results, runner, trial
 from bench.contenders import BARE, CONTENDERS, NATIVE, PORTABLE, Contender, default_ours
 from bench.measures import MEASURES
 from bench.measures.measure import Figure, Measure, Sample
+from bench.plan import Rank
 from bench.stats import Spread
 from tests.support.programs import Implementation
 
@@ -27,17 +28,21 @@ def measure_of(
     bare: bool = False,
     missing: str | None = None,
     name: str = "speed",
+    rank: Rank = Rank.EVERYONE,
+    seconds: float = 1.0,
 ) -> Measure:
     figures = {"speed": Figure("speed", "m/s", higher_is_better=True, limit=3.0)}
     return Measure(
         name,
         "nothing",
         figures,
-        take,
+        lambda contender, _: take(contender),
         group="g",
         ours_only=ours_only,
         bare=bare,
         missing=lambda: missing,
+        rank=rank,
+        seconds=seconds,
     )
 
 
@@ -178,6 +183,54 @@ def test_what_says_something_of_us_alone_asks_nobody_else() -> None:
 
     run(measure_of(take, ours_only=True), pairs=2)
     assert asked == [A, A]
+
+
+def test_what_there_is_no_time_for_waits_for_its_turn() -> None:
+    # Each round has 10 s: 4 for what always is, and 6 for one of the two others.
+    costs = {"always": 4.0, "x": 6.0, "y": 6.0}
+    everyone = [group for name in costs for group in plan.groups(name, rank_of(name), (A,), (A,))]
+    taken: dict[plan.Group, int] = {}
+    order = []
+    for _ in range(4):
+        chosen = plan.choose(everyone, lambda measure, _: costs[measure], taken, 10.0)
+        for group in chosen:
+            taken[group] = taken.get(group, 0) + 1
+        order.append([group.measure for group in chosen])
+    assert order == [["always", "x"], ["always", "y"]] * 2
+
+
+def rank_of(name: str) -> Rank:
+    return Rank.EVERYONE if name == "always" else Rank.SPARE
+
+
+@pytest.mark.parametrize(
+    ("rank", "always", "spare"),
+    [
+        (Rank.EVERYONE, ("a", "b", "c"), (BARE.name,)),
+        (Rank.FIRST_TWO, ("a", "b"), ("c", BARE.name)),
+        (Rank.SPARE, (), ("a", "b", "c", BARE.name)),
+    ],
+)
+def test_who_is_of_every_round(rank: Rank, always: tuple[str, ...], spare: tuple[str, ...]) -> None:
+    who = (A, B, dataclasses.replace(B, name="c"), BARE)
+    made = plan.groups("speed", rank, who, who)
+    assert [group.contenders for group in made if group.always] == ([always] if always else [])
+    assert [group.contenders for group in made if not group.always] == [spare]
+
+
+def test_those_that_were_left_out_of_a_round_stay_beside_their_own() -> None:
+    turn = iter(range(100))
+    third = dataclasses.replace(B, name="c")
+    # No time for more than what always is: a round is planned with 0.97 of 60 / 3 seconds.
+    found = run(
+        measure_of(lambda _: {"speed": float(next(turn))}, rank=Rank.FIRST_TWO, seconds=9.0),
+        who=(A, B, third),
+    )
+    speed = found.measures["speed"]
+    # What the first round took was next to nothing: from then on there is time.
+    assert speed.samples["c"] == [{}, {"speed": 2.0}, {"speed": 7.0}]
+    assert speed.pairs("a", "c", "speed") == ([4.0, 5.0], [2.0, 7.0])
+    assert found.notes == ["speed: 2 of 3 pairs of c, the time of 1 minutes was over"]
 
 
 def test_time_that_is_over_ends_between_pairs() -> None:

@@ -156,7 +156,7 @@ def test_it_gets_no_address_but_its_own(office: Office) -> None:
     office.world.run(1)
     assert len(admitted(office.gate)) == 1
     assert office.gate.datapath.delivered == []
-    assert counter(office.gate, "source_not_allowed") == 1
+    assert counter(office.gate, "wrong_source") == 1
 
 
 def test_rekeys_lose_nothing_and_ask_the_ledger_once(office: Office) -> None:
@@ -502,7 +502,7 @@ def test_names_and_addresses_outlive_a_restart(office: Office) -> None:
     office.knows_gate(thief)
     thief.send(again)
     office.world.run(20)
-    assert admitted(again) == {}
+    assert thief.private.public() not in admitted(again)
     assert counter(again, "credential_old-generation") == 1
 
 

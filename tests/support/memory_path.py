@@ -10,6 +10,7 @@ there.delivered                    what the kernel got
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from wgpy.datapath.contract import (
     AllowedIpOperation,
@@ -32,8 +33,47 @@ STALE = 0xAA
 _SIZE = 1 << 18
 
 
-class MemoryPath(Engine):
-    """A data path whose time is `now` and whose random bytes count upwards."""
+class Driver:
+    """What a test does alike with either engine in memory.
+
+    Its random bytes count upwards; `delivered` is what the kernel got, behind vnet headers.
+    """
+
+    delivered: list[bytes]
+    _drawn = 0
+
+    def _draw(self, length: int) -> bytes:
+        # Indices have four bytes. The seed of a table has more, and is not to take one.
+        if length != 4:
+            return bytes(length)
+        self._drawn += 1
+        return self._drawn.to_bytes(length, "little")
+
+    def packets(self) -> list[bytes]:
+        """What was delivered, without the vnet headers; forgets it."""
+        delivered = self.delivered
+        taken = [frame[10:] for frame in delivered]
+        delivered.clear()
+        return taken
+
+    def peer(self, *prefixes: str, at: Endpoint | None = None) -> Handle:
+        """Add a peer with these allowed IPs."""
+        peer = self.add_peer()
+        changes = [AllowedIpOperation("add", peer, parse_prefix(text)) for text in prefixes]
+        self.set_allowed_ips(changes)
+        if at is not None:
+            self.set_endpoint(peer, at)
+        return peer
+
+    if TYPE_CHECKING:  # What the engine brings.
+
+        def add_peer(self) -> Handle: ...
+        def set_allowed_ips(self, changes: Sequence[AllowedIpOperation]) -> None: ...
+        def set_endpoint(self, peer: Handle, endpoint: Endpoint | None) -> None: ...
+
+
+class MemoryPath(Driver, Engine):
+    """A data path whose time is `now`."""
 
     name = "memory"
 
@@ -46,18 +86,11 @@ class MemoryPath(Engine):
         # What the socket answers: an errno, or None.
         self.error: int | None = None
         self.rings = 0
-        self._drawn = 0
         super().__init__(
             vnet_header=vnet_header, mtu=mtu, clock=lambda: self.now, random=self._draw
         )
         self.tun = memoryview(bytearray([STALE]) * _SIZE)
         self.udp = memoryview(bytearray([STALE]) * _SIZE)
-
-    def _draw(self, length: int) -> bytes:
-        if length != 4:
-            return bytes(length)
-        self._drawn += 1
-        return self._drawn.to_bytes(length, "little")
 
     # --- What an engine needs ---
 
@@ -107,20 +140,15 @@ class MemoryPath(Engine):
         self.udp[: len(data)] = data
         self.inbound(self.udp, len(data), segment, route, self.now)
 
-    def packets(self) -> list[bytes]:
-        """What was delivered, without the vnet headers; forgets it."""
-        taken = [frame[10:] for frame in self.delivered]
-        self.delivered.clear()
-        return taken
+    def set_send_counter(self, peer: Handle, counter: int) -> None:
+        """The counter of the peer's next message."""
+        session = self._roads[peer].keys.current
+        assert session is not None
+        session.counter = counter
 
-    def peer(self, *prefixes: str, at: Endpoint | None = None) -> Handle:
-        """Add a peer with these allowed IPs."""
-        peer = self.add_peer()
-        changes = [AllowedIpOperation("add", peer, parse_prefix(text)) for text in prefixes]
-        self.set_allowed_ips(changes)
-        if at is not None:
-            self.set_endpoint(peer, at)
-        return peer
+    def session_count(self) -> int:
+        """How many key pairs there are."""
+        return len(self._indices)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,11 +9,10 @@ from collections.abc import Sequence
 import pytest
 
 from tests.support.fake_network import PORT, Sent, World
-from tests.support.memory_path import START
+from tests.support.memory_path import START, Driver
 from wgpy.datapath.choose import has_native
-from wgpy.datapath.contract import AllowedIpOperation, Endpoint, Event, Handle
+from wgpy.datapath.contract import Endpoint, Event, Handle
 from wgpy.datapath.endpoint import Route, to_endpoint, to_route
-from wgpy.ip import parse_prefix
 
 needs_native = pytest.mark.skipif(
     not has_native(), reason="no native data path: install again where cargo is"
@@ -28,7 +27,7 @@ else:
 _SOMEWHERE = Route(("192.0.2.9", 9999))
 
 
-class NativeMemoryPath(Control):
+class NativeMemoryPath(Driver, Control):
     """`MemoryPath` over the native engine. With `udp`, UDP is segmented and merged too."""
 
     name = "native-memory"
@@ -37,17 +36,10 @@ class NativeMemoryPath(Control):
         self.vnet_header = vnet_header
         self._now = START
         self._error: int | None = None
-        self._drawn = 0
         self._sent: list[tuple[bytes, Route]] = []
         self._trains: list[int] = []
         self._delivered: list[bytes] = []
         super().__init__(_native.MemoryPath(vnet_header, mtu, START, udp), self._draw)
-
-    def _draw(self, length: int) -> bytes:
-        if length != 4:
-            return bytes(length)
-        self._drawn += 1
-        return self._drawn.to_bytes(length, "little")
 
     @property
     def now(self) -> float:
@@ -119,20 +111,9 @@ class NativeMemoryPath(Control):
             [(data, segment, pack(to_endpoint(route))) for data, segment, route in batch]
         )
 
-    def packets(self) -> list[bytes]:
-        """What was delivered, without the vnet headers; forgets it."""
-        taken = [frame[10:] for frame in self.delivered]
-        self._delivered.clear()
-        return taken
-
-    def peer(self, *prefixes: str, at: Endpoint | None = None) -> Handle:
-        """Add a peer with these allowed IPs."""
-        peer = self.add_peer()
-        changes = [AllowedIpOperation("add", peer, parse_prefix(text)) for text in prefixes]
-        self.set_allowed_ips(changes)
-        if at is not None:
-            self.set_endpoint(peer, at)
-        return peer
+    def set_send_counter(self, peer: Handle, counter: int) -> None:
+        """The counter of the peer's next message."""
+        self._inner.set_send_counter(peer, counter)
 
     def session_count(self) -> int:
         """How many key pairs there are."""

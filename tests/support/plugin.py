@@ -6,8 +6,10 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import HealthCheck, settings
 
+import wgpy
 from tests.support import requirements
 from tests.support.netns import Pair, pair, remove_leftovers, remove_own_files
+from wgpy.datapath.choose import chosen_name
 
 # Set by `make interop`: run also what waits for minutes, and what is against built peers.
 ALL = "WGPY_INTEROP"
@@ -29,6 +31,11 @@ def pytest_configure(config: pytest.Config) -> None:
     settings.load_profile("wgpy")
     for marker in MARKERS:
         config.addinivalue_line("markers", marker)
+
+
+def pytest_report_header() -> str:
+    """Which wgpy is tested, and on which data path: what a run proves."""
+    return f"wgpy: {wgpy.__file__}, data path: {chosen_name()}"
 
 
 def require(name: str) -> None:

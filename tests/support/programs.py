@@ -15,7 +15,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tests.support.netns import UAPI_DIRECTORY, Namespace, Process, link_name, wait_until
+from tests.support.commands import LIFE
+from tests.support.netns import (
+    UAPI_DIRECTORY,
+    Namespace,
+    Process,
+    link_name,
+    wait_until,
+)
 from tests.support.requirements import program
 
 
@@ -104,7 +111,7 @@ class Interface:
     """One WireGuard interface in a namespace; a context manager that ends the daemon.
 
     Its name is used by no other test. `address` and `address6` are the first ones of each
-    family that `up` gave it.
+    family that `up` gave it. The daemon is ended after `life` seconds whatever happens.
     """
 
     def __init__(
@@ -115,6 +122,7 @@ class Interface:
         options: tuple[str, ...] = (),
         env: Mapping[str, str] | None = None,
         name: str | None = None,
+        life: float = LIFE,
     ) -> None:
         self.namespace = namespace
         self.implementation = implementation
@@ -123,6 +131,7 @@ class Interface:
         self.address6 = ""
         self.config = ""
         self._options = options
+        self._life = life
         self._env = {**implementation.env, **(env or {})}
         self.process: Process | None = None
 
@@ -145,7 +154,7 @@ class Interface:
         """Start the daemon and wait until wg(8) can talk to it."""
         command = self.implementation.command(self.name)
         command[1:1] = self._options
-        process = self.namespace.popen(*command, env=self._env)
+        process = self.namespace.popen(*command, env=self._env, life=self._life)
         self.process = process
 
         def ready() -> bool:

@@ -16,6 +16,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from tests.support.commands import LIFE
 from tests.support.netns import Namespace, Pair
 from tests.support.programs import (
     Implementation,
@@ -100,19 +101,21 @@ def tunnel(
     keepalive: int | None = None,
     mtu: int | None = None,
     left_options: tuple[str, ...] = (),
+    life: float = LIFE,
 ) -> Iterator[Tunnel]:
     """The tunnel of the module's drawing, configured by wg(8), up, no packet sent yet.
 
     `family` is the outer one, 4 or 6. `endpoints` says whether the left, and the right, side is
     told where the other one is: a side that is not can only be the responder. `keepalive`
-    (seconds) and `left_options` (for its command line) are of the left side.
+    (seconds) and `left_options` (for its command line) are of the left side. It lasts for `life`
+    seconds at the most.
     """
     secret = new_psk() if psk else None
     keys = (new_keys(), new_keys())
     outer = (net.left.v6, net.right.v6) if family == 6 else (net.left.v4, net.right.v4)
     with (
-        Interface(net.left, left, options=left_options) as one,
-        Interface(net.right, right) as two,
+        Interface(net.left, left, options=left_options, life=life) as one,
+        Interface(net.right, right, life=life) as two,
     ):
         # The right one first and wholly: what the left one sends with its first breath (it may
         # have a keepalive to send) finds it listening.

@@ -2,7 +2,9 @@
 each offload switched off, and after a panic."""
 
 import contextlib
+import json
 import os
+import socket
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -17,6 +19,9 @@ from wgpy.datapath.contract import Failed, NewKeyPair, Slot
 from wgpy.linux.tun import open_tun
 
 pytestmark = [pytest.mark.root, needs_native]
+
+UDP_SEGMENT = 103  # linux/udp.h
+SO_RCVBUFFORCE = 33  # asm-generic/socket.h
 
 NATIVE = replace(WGPY, name="native", env={"WGPY_DATAPATH": "native"})
 PORTABLE = replace(WGPY, name="portable", env={"WGPY_DATAPATH": "portable"})
@@ -67,6 +72,37 @@ def test_egress_without_checksum_offload(net: Pair) -> None:
     net.left.disable_offloads(net.left.link)
     with tunnel(net, NATIVE, NATIVE) as made:
         transfer(net.left, net.right, made.right.address)
+
+
+@pytest.mark.tool("wg")
+@pytest.mark.parametrize("size", [36, 1392])
+def test_datagrams_that_come_as_one_leave_as_one(net: Pair, size: int) -> None:
+    """A sender with UDP_SEGMENT: its datagrams have no "do not fragment", and come in dozens."""
+    batch, batches = 40, 50
+    total = batch * batches
+    with (
+        tunnel(net, NATIVE, NATIVE) as made,
+        net.left.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender,
+        net.right.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver,
+    ):
+        made.ping_both_ways()
+        receiver.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 64 << 20)
+        receiver.bind((made.right.address, 0))
+        receiver.settimeout(5)
+        sender.connect(receiver.getsockname())
+        sender.setsockopt(socket.IPPROTO_UDP, UDP_SEGMENT, size)
+        link = f"/sys/class/net/{made.right.name}/statistics/rx_packets"
+        before = int(net.right.run("cat", link).stdout)
+        wanted = [number.to_bytes(4, "big") * (size // 4) for number in range(total)]
+        for first in range(0, total, batch):
+            sender.send(b"".join(wanted[first : first + batch]))
+        assert [receiver.recv(2048) for _ in wanted] == wanted
+        # Fewer writes than a tenth of the packets, and none that the kernel refused.
+        assert int(net.right.run("cat", link).stdout) - before < total // 10
+        told = net.right.run(program("wgpy"), "show", made.right.name, "--json").stdout
+        shown = json.loads(told)[made.right.name]
+        assert shown["offloads"]["tun_udp_merge"]
+        assert "merge_fallback" not in shown["counters"]
 
 
 @contextlib.contextmanager

@@ -98,7 +98,11 @@ class Device:
         self._admissions: Credentials | None = None
         if trust is not None:
             hooks = Hooks(
-                self._add, self._remove, self._drop_keys, self._trust_changed, follow or _unfollowed
+                self._add,
+                self._remove,
+                self._drop_keys,
+                lambda: self._handshaker.trust_changed(),
+                follow or _unfollowed,
             )
             self._admissions = Credentials(
                 datapath,
@@ -196,9 +200,6 @@ class Device:
             if self._datapath.activity(entry.handle).rx_bytes:
                 self._perform(entry, entry.protocol.timers.want_handshake(now), now)
                 self._look(entry, now)
-
-    def _trust_changed(self) -> None:
-        self._handshaker.trust_changed()
 
     # --- Events and timers ---
 

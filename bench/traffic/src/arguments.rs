@@ -57,6 +57,8 @@ pub struct Sink {
     pub least: f64,
     /// Seconds of silence after that, and the run is over.
     pub quiet: f64,
+    /// So many packets are all there are: with the last of them the run is over at once.
+    pub count: u64,
     /// Whether the kernel may give many packets as one, by UDP_GRO.
     pub gro: bool,
 }
@@ -122,6 +124,7 @@ fn sink(options: &mut Options) -> Result<Sink, String> {
         wait: options.value("--wait")?.unwrap_or(5.0),
         least: options.value("--least")?.unwrap_or(0.0),
         quiet: options.value("--quiet")?.unwrap_or(0.3),
+        count: options.value("--count")?.unwrap_or(u64::MAX),
         gro: !options.flag("--no-gro"),
     };
     let times = [order.wait, order.least, order.quiet];
@@ -196,9 +199,10 @@ mod tests {
             wait: 5.0,
             least: 2.0,
             quiet: 0.1,
+            count: 900,
             gro: false,
         };
-        let line = "sink --no-gro --run 3 --at 10.0.0.2:7 --quiet 0.1 --least 2";
+        let line = "sink --no-gro --run 3 --at 10.0.0.2:7 --quiet 0.1 --least 2 --count 900";
         assert_eq!(read(line), Ok(Command::Sink(order)));
     }
 

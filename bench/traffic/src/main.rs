@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! traffic sink     --at ADDRESS:PORT [--run N] [--wait SECONDS] [--least SECONDS] [--quiet SECONDS]
-//!                  [--no-gro]
+//!                  [--count PACKETS] [--no-gro]
 //! traffic generate --to ADDRESS:PORT --size BYTES (--rate PACKETS --seconds N | --burst PACKETS)
 //!                  [--run N] [--flows N] [--segment]
 //! ```

@@ -45,8 +45,9 @@ pub fn run(order: &Sink) -> io::Result<String> {
         }
         let over = match first {
             Some(time) => {
-                time.elapsed().as_secs_f64() > order.least
-                    && last.elapsed().as_secs_f64() > order.quiet
+                seen.account.counts().unique >= order.count
+                    || time.elapsed().as_secs_f64() > order.least
+                        && last.elapsed().as_secs_f64() > order.quiet
             }
             None => start.elapsed().as_secs_f64() > order.wait,
         };

@@ -21,6 +21,9 @@ const DONT_FRAGMENT: u8 = 0x40;
 const MAX_LENGTH: usize = 65_535;
 /// One writev(2) takes 1,024 pieces (UIO_MAXIOV); half of them is past any gain.
 pub const MAX_PARTS: usize = 512;
+/// A TUN refuses more datagrams in one packet from Linux 6.7 on (UDP_MAX_SEGMENTS, 128 since 6.9);
+/// the kernel's own merging has the same bound (UDP_GRO_CNT_MAX).
+pub const MAX_UDP_PARTS: usize = 64;
 /// The vnet header, IPv6, and TCP with all options.
 const LONGEST_HEAD: usize = vnet::LENGTH + IPV6 + 60;
 
@@ -69,6 +72,8 @@ struct Flow {
     /// The payload of every packet but the last.
     size: usize,
     sequence: u32,
+    /// The next packet's IPv4 identification, where it may be no other.
+    ident: Option<u16>,
     pseudo: u64,
     /// Whether the first packet's checksums are right, once they were looked at.
     valid: Option<bool>,
@@ -123,11 +128,16 @@ impl Coalescer {
     #[inline]
     fn begin(&self, packet: &[u8]) -> Option<Flow> {
         let length = packet.len();
-        let (transport, protocol) = match packet[0] {
+        let (transport, protocol, ident) = match packet[0] {
             // No options, no fragment, and "do not fragment" set: identifications may then be
-            // anything.
-            0x45 if packet[6] == DONT_FRAGMENT && packet[7] == 0 => (IPV4, packet[9]),
-            0x60..=0x6F => (IPV6, packet[6]),
+            // anything (RFC 6864).
+            0x45 if packet[6] == DONT_FRAGMENT && packet[7] == 0 => (IPV4, packet[9], None),
+            // Without it they count up, as the kernel has them when it splits the whole. Linux
+            // sends datagrams with UDP_SEGMENT so, unless their socket forbids fragments.
+            0x45 if packet[9] == UDP && packet[6] == 0 && packet[7] == 0 => {
+                (IPV4, UDP, Some(u16_at(packet, 4).wrapping_add(1)))
+            }
+            0x60..=0x6F => (IPV6, packet[6], None),
             _ => return None,
         };
         let (header, sequence) = match protocol {
@@ -161,6 +171,7 @@ impl Coalescer {
             header,
             size,
             sequence: sequence.wrapping_add(size as u32),
+            ident,
             pseudo: pseudo_sum(packet, protocol, transport),
             valid: None,
         })
@@ -174,7 +185,7 @@ impl Coalescer {
         if size == 0
             || size > flow.size
             || self.length + size > MAX_LENGTH
-            || self.parts.len() == MAX_PARTS
+            || self.parts.len() == if flow.tcp { MAX_PARTS } else { MAX_UDP_PARTS }
         {
             return false;
         }
@@ -190,6 +201,7 @@ impl Coalescer {
         self.parts.push(Part { start: part.start + flow.header, length: size });
         self.length += size;
         flow.sequence = flow.sequence.wrapping_add(size as u32);
+        flow.ident = flow.ident.map(|ident| ident.wrapping_add(1));
         let push = flow.tcp && packet[flow.transport + TCP_FLAGS] & PSH != 0;
         self.push |= push;
         if push || size < flow.size {
@@ -319,7 +331,10 @@ impl Flow {
         let t = self.transport;
         let same = |from: usize, to: usize| first[from..to] == packet[from..to];
         let ip = if t == IPV4 {
-            same(0, 2) && same(6, 10) && same(12, t)
+            same(0, 2)
+                && same(6, 10)
+                && same(12, t)
+                && self.ident.is_none_or(|ident| u16_at(packet, 4) == ident)
         } else {
             same(0, 4) && same(6, t)
         };
