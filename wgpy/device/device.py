@@ -102,7 +102,7 @@ class Device:
                 self._remove,
                 self._drop_keys,
                 lambda: self._handshaker.trust_changed(),
-                follow or _unfollowed,
+                follow or (lambda paths: None),
             )
             self._admissions = Credentials(
                 datapath,
@@ -496,7 +496,3 @@ class Device:
             mark=self._mark,
             firewall=FirewallSettings() if self._guard is None else self._guard.settings,
         )
-
-
-def _unfollowed(paths: list[str]) -> None:
-    """Nobody follows files: a device outside a service."""
