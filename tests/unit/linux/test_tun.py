@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.netns import Namespace
-from wgpy.linux.tun import DEFAULT_MTU, Tun, TunError, open_tun, set_mtu
+from wgpy.linux.tun import DEFAULT_MTU, QUEUE_LENGTH, Tun, TunError, open_tun, set_mtu
 
 pytestmark = pytest.mark.root
 
@@ -31,7 +31,9 @@ def test_it_is_made_with_the_default_mtu_and_goes_when_closed(space: Namespace) 
     assert tun.vnet_header
     assert not os.get_blocking(tun.fd)
     assert not os.get_inheritable(tun.fd)
-    assert f"mtu {DEFAULT_MTU}" in space.ip("link", "show", NAME)
+    shown = space.ip("link", "show", NAME)
+    assert f"mtu {DEFAULT_MTU}" in shown
+    assert f"qlen {QUEUE_LENGTH}" in shown
     tun.close()
     assert NAME not in space.ip("link")
 
