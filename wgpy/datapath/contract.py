@@ -17,6 +17,13 @@ from typing import Literal, NamedTuple, Protocol
 
 from wgpy.ip import Prefix
 from wgpy.protocol.activity import Activity
+from wgpy.protocol.constants import (
+    PEERS_PER_SECOND,
+    SOURCE_AT_ONCE,
+    SOURCE_PER_SECOND,
+    STRANGERS_AT_ONCE,
+    STRANGERS_PER_SECOND,
+)
 
 Handle = int
 
@@ -80,9 +87,11 @@ class Budget(NamedTuple):
     """How many datagrams of a type that is dear to answer may reach Python, whoever sends them.
 
     They wait in a queue of their own. A datagram is *proven* if behind its mac1 stands the mac2 of
-    a cookie made with a secret of `set_cookie_secret`: it came from where it says. The others are
-    let in while the queue is less than half full. What is over a bound is dropped and counted as
-    `shed_queue`, `shed_rate` (proven), `shed_unproven` or `shed_source`.
+    a cookie made with a secret of `set_cookie_secret`: it came from where it says. Of the others,
+    those whose address and port are a peer's endpoint have a rate of their own, and three quarters
+    of the queue; the rest have half of it. A bucket of the rest that ran dry gives nothing until it
+    is full: so the control plane is woken for a burst of them at a time. What is over a bound is
+    dropped and counted as `shed_queue`, `shed_rate` (proven), `shed_unproven` or `shed_source`.
     """
 
     # Those that wait. At `proven_rate` it is a quarter of a second's work.
@@ -90,12 +99,16 @@ class Budget(NamedTuple):
     # A second; at once, as many as the queue takes. Each costs a Diffie-Hellman or two, 0.2 to
     # 0.4 ms: this is a fifth of one processor.
     proven_rate: float = 500.0
-    # A second, and at once. Under load each costs a cookie reply.
-    unproven_rate: float = 1000.0
-    unproven_burst: int = 32
-    # For one IPv4 address, or one /64 of IPv6, a second and at once; proven and unproven apart.
-    source_rate: float = 20.0
-    source_burst: int = 5
+    # A second. In a flood from made-up addresses peers still renew their keys.
+    peer_rate: float = float(PEERS_PER_SECOND)
+    # A second, and at once of either. Under load each costs a cookie reply, 0.1 ms of Python.
+    unproven_rate: float = float(STRANGERS_PER_SECOND)
+    unproven_burst: int = STRANGERS_AT_ONCE
+    # For one IPv4 address, or one /64 of IPv6, a second and at once, apart for each of the three.
+    # Twice what the control plane allows: who is over its bound there is asked for a cookie, and so
+    # gets in although another writes its address on datagrams.
+    source_rate: float = 2.0 * SOURCE_PER_SECOND
+    source_burst: int = 2 * SOURCE_AT_ONCE
 
 
 class FilterRule(NamedTuple):

@@ -189,6 +189,7 @@ class ControlSide(ABC):
 
     def remove_peer(self, peer: Handle) -> None:
         road = self._roads.pop(peer)
+        self._filter.places.moved(road.route, None)
         self._retire(road.keys.clear())
         self._drop_gate(road)
         self._drop_staged(road)
@@ -203,7 +204,11 @@ class ControlSide(ABC):
         return self._allowed.of(peer)
 
     def set_endpoint(self, peer: Handle, endpoint: Endpoint | None) -> None:
-        self._roads[peer].route = None if endpoint is None else to_route(endpoint)
+        self._move(self._roads[peer], None if endpoint is None else to_route(endpoint))
+
+    def _move(self, road: Road, route: Route | None) -> None:
+        self._filter.places.moved(road.route, route)
+        road.route = route
 
     def clear_source(self, peer: Handle | None) -> None:
         for road in self._roads.values() if peer is None else (self._roads[peer],):
@@ -275,7 +280,7 @@ class ControlSide(ABC):
             road.pending &= ~Pending.GATE_CONFIRMED
             road.pending |= Pending.KEY_CONFIRMED
         if gate.route != road.route:
-            road.route = gate.route
+            self._move(road, gate.route)
             self._raise(road, Pending.ROAMED)
         self._let_in(road, map(memoryview, gate.held))
         self._gates.empty(gate)

@@ -269,6 +269,8 @@ class Engine(ControlSide):
         elif route is not road.route:
             if route != road.route:
                 self._raise(road, Pending.ROAMED)
+                self._move(road, route)
+            # From now on known by its identity.
             road.route = route
         road.mark_received(now, end - start)
         if gate is not None:

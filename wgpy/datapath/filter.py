@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 from wgpy.datapath.contract import Datagram, DataPathError, FilterRule
 from wgpy.datapath.endpoint import Route
-from wgpy.datapath.shed import MAC_LENGTH, Lane, address_and_port, is_proven, mac
+from wgpy.datapath.shed import MAC_LENGTH, Lane, Places, address_and_port, is_proven, mac
 from wgpy.protocol.constants import CONTROL_QUEUE_LENGTH
 
 SECRET_LENGTH = 32
@@ -41,7 +41,8 @@ def _affords(rule: FilterRule) -> bool:
     budget = rule.budget
     return budget is None or (
         1 <= budget.queue <= CONTROL_QUEUE_LENGTH
-        and min(budget.proven_rate, budget.unproven_rate, budget.source_rate) > 0
+        and min(budget.proven_rate, budget.peer_rate, budget.unproven_rate) > 0
+        and budget.source_rate > 0
         and min(budget.unproven_burst, budget.source_burst) >= 1
     )
 
@@ -62,6 +63,7 @@ class ControlFilter:
         self._lanes: dict[int, Lane] = {}
         self._mac1_key = bytes(32)
         self._secrets: list[bytes] = []
+        self.places = Places()
 
     def set(self, rules: Sequence[FilterRule], mac1_key: bytes, seed: bytes) -> int:
         """Replace the rules; the key is that of LABEL_MAC1 under our public key.
@@ -125,4 +127,5 @@ class ControlFilter:
         if lane is None:
             return None
         address, source = address_and_port(route)
-        return lane.refusal(address, is_proven(self._secrets, source, data, end), now)
+        proven = is_proven(self._secrets, source, data, end)
+        return lane.refusal(address, proven=proven, is_peer=self.places.has(route), now=now)

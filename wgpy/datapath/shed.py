@@ -3,7 +3,8 @@
 Anybody who knows our public key can make datagrams that pass mac1, as many and from as many made-up
 addresses as the line carries. Their number is bounded here, before Python is woken for any of them.
 Those that carry the mac2 of a cookie of ours have proved their address and are bounded apart, so
-that a flood of the others does not shut them out (whitepaper 5.3).
+that a flood of the others does not shut them out (whitepaper 5.3); so are those that seem to come
+from where a peer is, for a peer renews its keys in a flood as well.
 """
 
 import hmac
@@ -16,11 +17,15 @@ from wgpy.datapath.endpoint import Route, to_endpoint
 from wgpy.ip import parse_address
 
 MAC_LENGTH = 16
-# Buckets for sources, twice (proven and not). Sources share them by a keyed hash: a flood from
-# made-up addresses must come at 80,000 a second before another source's bucket runs dry by it.
+# Buckets for sources, for each standing. Sources share them by a keyed hash: a flood from made-up
+# addresses must come at 160,000 a second before another source's bucket runs dry by it.
 SOURCES = 4096
-# So much of the queue is left to those that have proved their address.
-RESERVED = 2
+# What the sender of a datagram has shown, as a place in the lists of a lane.
+_PROVEN, _PEER, _UNPROVEN = range(3)
+_STANDINGS = 3
+# The queue is divided by these for each standing: half of it is left to those that have proved
+# their address, and nobody else may fill more than three quarters.
+_RESERVED = ((1, 1), (3, 4), (1, 2))
 _NO_MAC = bytes(MAC_LENGTH)
 
 
@@ -48,23 +53,60 @@ class Rate:
         return max(full_at, now) + self._interval
 
 
+class Places:
+    """Where the peers are: how many at each place."""
+
+    def __init__(self) -> None:
+        self._count: dict[tuple[str, int], int] = {}
+
+    def __len__(self) -> int:
+        return len(self._count)
+
+    def moved(self, before: Route | None, after: Route | None) -> None:
+        """A peer is elsewhere than before; None for nowhere."""
+        if after is not None:
+            place = _place(after)
+            self._count[place] = self._count.get(place, 0) + 1
+        if before is None:
+            return
+        place = _place(before)
+        left = self._count.get(place, 1) - 1
+        if left:
+            self._count[place] = left
+        else:
+            self._count.pop(place, None)
+
+    def has(self, route: Route) -> bool:
+        """Whether a peer is where a datagram says that it comes from."""
+        return _place(route) in self._count
+
+
+def _place(route: Route) -> tuple[str, int]:
+    host, port = route.address[:2]
+    # recvmsg writes a link-local address with its %scope; in an endpoint it stands beside it.
+    return host.partition("%")[0], port
+
+
 class Lane:
     """The queue and the buckets of one type of datagram."""
 
     def __init__(self, seed: bytes) -> None:
         self.queue: deque[Datagram] = deque()
         self._seed = seed
-        # Each number is the moment at which a bucket is full: not proven first, then proven.
-        self._sources = [0.0] * (2 * SOURCES)
-        self._full_at = [0.0, 0.0]
+        # Each number is the moment at which a bucket is full.
+        self._sources = [0.0] * (_STANDINGS * SOURCES)
+        self._full_at = [0.0] * _STANDINGS
+        # The bucket of those that proved nothing ran dry, and is filled up before it gives again.
+        self._dry = False
 
     def set(self, budget: Budget) -> None:
         """From now on this much; what was used up stays so."""
         self._length = budget.queue
         self._source = Rate(budget.source_rate, budget.source_burst)
         self._rates = (
-            Rate(budget.unproven_rate, budget.unproven_burst),
             Rate(budget.proven_rate, budget.queue),
+            Rate(budget.peer_rate, budget.unproven_burst),
+            Rate(budget.unproven_rate, budget.unproven_burst),
         )
 
     @property
@@ -72,19 +114,36 @@ class Lane:
         """Whether nothing more may come."""
         return len(self.queue) >= self._length
 
-    def refusal(self, address: bytes, proven: bool, now: float) -> str | None:
-        """Why a datagram from an address of 4 or 16 bytes is dropped, as the name of a counter."""
-        if not proven and len(self.queue) >= self._length // RESERVED:
+    def refusal(self, address: bytes, *, proven: bool, is_peer: bool, now: float) -> str | None:
+        """Why a datagram from an address of 4 or 16 bytes is dropped, as the name of a counter.
+
+        Its sender proved its address, or is where a peer is, or neither; what the peers' bucket
+        does not take may still go as any other.
+        """
+        if proven:
+            return self._take(_PROVEN, address, now)
+        if is_peer and self._take(_PEER, address, now) is None:
+            return None
+        # In a flood the control plane is woken for a burst of them now and then, not for each.
+        if self._dry and self._full_at[_UNPROVEN] > now:
+            return "shed_unproven"
+        self._dry = False
+        return self._take(_UNPROVEN, address, now)
+
+    def _take(self, standing: int, address: bytes, now: float) -> str | None:
+        part, whole = _RESERVED[standing]
+        if len(self.queue) >= self._length * part // whole:
             return "shed_queue"
-        if not self._rates[proven].allows(self._full_at[proven], now):
-            return "shed_rate" if proven else "shed_unproven"
+        if not self._rates[standing].allows(self._full_at[standing], now):
+            self._dry |= standing == _UNPROVEN
+            return "shed_rate" if standing == _PROVEN else "shed_unproven"
         # A host commonly has a whole /64.
         source = address if len(address) == 4 else address[:8]
-        slot = int.from_bytes(mac(self._seed, source)[:4], "little") % SOURCES + proven * SOURCES
+        slot = int.from_bytes(mac(self._seed, source)[:4], "little") % SOURCES + standing * SOURCES
         if not self._source.allows(self._sources[slot], now):
             return "shed_source"
         self._sources[slot] = self._source.take(self._sources[slot], now)
-        self._full_at[proven] = self._rates[proven].take(self._full_at[proven], now)
+        self._full_at[standing] = self._rates[standing].take(self._full_at[standing], now)
         return None
 
 

@@ -7,7 +7,6 @@
 The handshaker keeps indices and sends what we begin; the device keeps the peers.
 """
 
-import ipaddress
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -21,6 +20,7 @@ from wgpy.device.refusals import MAX_PEERS
 from wgpy.device.sessions import Sessions
 from wgpy.device.trust import Trust
 from wgpy.identity.claims import Claims, CredentialError
+from wgpy.ip import parse_address
 from wgpy.keys import PresharedKey, PublicKey
 from wgpy.protocol.cookie import CookieChecker
 from wgpy.protocol.credential_bounds import Budget
@@ -83,6 +83,7 @@ class Admitter:
         self._local: Local | None = None
         self._intake: Intake[Datagram, Waiting] = Intake(self._standing, trust.knows)
         self._load = LoadMeter(UNDER_LOAD_DEPTH)
+        self._under_load = False
         self._confirmed: list[Waiting] = []
         self._told = Budget(TOLD_PER_SECOND)
         self._counters: Counter[str] = Counter()
@@ -109,16 +110,15 @@ class Admitter:
 
     # --- The responder ---
 
-    def receive(
-        self, datagram: Datagram, *, depth: int, under_load: bool, now: float
-    ) -> bytes | None:
-        """Take in a 0x10. Returns a cookie reply to send back, or None; `work` goes on with it.
+    def look_at_load(self, depth: int, now: float) -> None:
+        """Called for each batch of datagrams, with how many 0x10 wait in the data path."""
+        self._under_load = self._load.under_load(depth, now)
 
-        `depth` is how many more wait in the data path.
-        """
-        under_load = self._load.under_load(depth, now) or under_load
+    def receive(self, datagram: Datagram, *, under_load: bool, now: float) -> bytes | None:
+        """Take in a 0x10. Returns a cookie reply to send back, or None; `work` goes on with it."""
+        under_load = under_load or self._under_load
         endpoint = datagram.endpoint
-        address = ipaddress.ip_address(endpoint.address).packed
+        address = parse_address(endpoint.address)
         return self._intake.arrive(
             datagram.data, address, endpoint.port, datagram, under_load=under_load, now=now
         )

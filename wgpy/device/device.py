@@ -206,6 +206,7 @@ class Device:
     def process(self, events: Iterable[Event]) -> None:
         """Act on what the data path reports."""
         now = self._clock()
+        self._handshaker.begin_batch()
         for event in events:
             if isinstance(event, Datagram):
                 entry = self._handshaker.receive(event, now)

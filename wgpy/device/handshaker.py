@@ -3,7 +3,6 @@
 Everything that came here passed the data path's filter: its type, length and mac1 are right.
 """
 
-import ipaddress
 from collections import Counter
 from collections.abc import Callable
 
@@ -20,6 +19,7 @@ from wgpy.device.keylog import KeyLog
 from wgpy.device.pairs import key_pair
 from wgpy.device.peer import PeerEntry, PeerTable
 from wgpy.identity.claims import CredentialError
+from wgpy.ip import parse_address
 from wgpy.keys import PrivateKey
 from wgpy.protocol.constants import (
     COOKIE_REPLY_LENGTH,
@@ -105,6 +105,8 @@ class Handshaker:
         self._admitter = admitter
         self._secrets: tuple[bytes, ...] = ()
         self._load = LoadMeter()
+        # None until it was looked at for this batch.
+        self._under_load: bool | None = None
         self._limiter = RateLimiter()
         self._checker: CookieChecker | None = None
         self.local: Local | None = None
@@ -178,10 +180,23 @@ class Handshaker:
 
     # --- Datagrams ---
 
+    def begin_batch(self) -> None:
+        """Called before the datagrams of one `drain`: what waits behind them is load."""
+        self._under_load = None
+
+    def _is_under_load(self, now: float) -> bool:
+        """Looked at once for a batch: each look has to wait for the data path."""
+        if self._under_load is None:
+            self._under_load = self._load.under_load(self._datapath.queue_depth(), now)
+            if self._admitter is not None:
+                depth = self._datapath.queue_depth(TYPE_CREDENTIAL_INITIATION)
+                self._admitter.look_at_load(depth, now)
+        return self._under_load
+
     def receive(self, datagram: Datagram, now: float) -> PeerEntry | None:
         """Act on one control datagram. Returns the peer whose timers it concerns, if any."""
         # Read first: a moment without load must not be missed.
-        under_load = self._load.under_load(self._datapath.queue_depth(), now)
+        under_load = self._is_under_load(now)
         if self.local is None or self._checker is None:
             return None
         kind = message_type(datagram.data)
@@ -207,7 +222,7 @@ class Handshaker:
 
     def _admit(self, checker: CookieChecker, datagram: Datagram, now: float) -> bool:
         """Under load: ask for a cookie, and bound what each source that has one may cost."""
-        address = ipaddress.ip_address(datagram.endpoint.address).packed
+        address = parse_address(datagram.endpoint.address)
         source = address + datagram.endpoint.port.to_bytes(2, "big")
         if not checker.check_mac2(datagram.data, source, now):
             self.counters["cookie_replies_sent"] += 1
@@ -279,8 +294,7 @@ class Handshaker:
     def _credential_initiation(self, datagram: Datagram, under_load: bool, now: float) -> None:
         if self._admitter is None:
             return
-        depth = self._datapath.queue_depth(TYPE_CREDENTIAL_INITIATION)
-        reply = self._admitter.receive(datagram, depth=depth, under_load=under_load, now=now)
+        reply = self._admitter.receive(datagram, under_load=under_load, now=now)
         if reply is not None:
             self._send_cookie(reply, datagram.endpoint)
 

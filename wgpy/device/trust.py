@@ -30,6 +30,8 @@ class _InForce:
     # That of every peer which is not configured; None for zeros.
     psk: PresharedKey | None = None
     key: PublicKey | None = None
+    # `own` as a handshake carries it.
+    offer: Offer | None = None
 
 
 class Trust:
@@ -69,7 +71,7 @@ class Trust:
                 f"{own.name} is of the network {own.network.hex()}, and [authority] of "
                 f"{authority.network.hex()}",
             )
-        following = _InForce(judge, own, identity, psk, key)
+        following = _InForce(judge, own, identity, psk, key, _offer(own))
 
         def put_into_force() -> None:
             former = self._now
@@ -121,7 +123,7 @@ class Trust:
         try:
             own = OwnCredential.load(identity, key)
             self._check_network(own)
-            self._now = replace(now, own=own)
+            self._now = replace(now, own=own, offer=_offer(own))
             presented = True
         except CredentialError as error:
             self._tell_once(f"the credential presented before stays: {error}")
@@ -186,10 +188,7 @@ class Trust:
     def offer(self) -> Offer | None:
         """Our credential as a handshake carries it; None without one that is still good."""
         own = self.own
-        if own is None or own.is_over(self.wall()):
-            return None
-        kind = OfferKind.TOKEN if own.kind is Kind.TOKEN else OfferKind.CERTIFICATE
-        return Offer(kind, own.body, own.intermediate)
+        return None if own is None or own.is_over(self.wall()) else self._now.offer
 
     # --- Questions ---
 
@@ -223,6 +222,13 @@ class Trust:
                 except CredentialError:
                     found.add(key)
         return found
+
+
+def _offer(own: OwnCredential | None) -> Offer | None:
+    if own is None:
+        return None
+    kind = OfferKind.TOKEN if own.kind is Kind.TOKEN else OfferKind.CERTIFICATE
+    return Offer(kind, own.body, own.intermediate)
 
 
 def _kind(offer: Offer) -> Kind:

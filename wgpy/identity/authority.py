@@ -31,6 +31,9 @@ from wgpy.keys import PublicKey
 MAX_VERDICTS: Final = 16_384
 
 
+_Digest = tuple[bytes, bytes]
+
+
 @dataclass(frozen=True, slots=True)
 class Ended:
     """A live session that has to end now, and why."""
@@ -44,6 +47,8 @@ class _Verdict:
     claims: Claims
     # (surroundings, ledger) when ledger and addresses were last found right; see `_revision`.
     revision: tuple[int, int] | None = None
+    # That of what was read, when issuer and revocations were.
+    read: int = -1
 
 
 class Authority:
@@ -63,7 +68,9 @@ class Authority:
         self._rotations: Rotations = frozenset(
             (bytes.fromhex(old), bytes.fromhex(new)) for old, new in settings.rotations
         )
-        self._verdicts: OrderedDict[tuple[bytes, bytes], _Verdict] = OrderedDict()
+        self._verdicts: OrderedDict[_Digest, _Verdict] = OrderedDict()
+        # The last answer of `_digest`, and for what: a device asks `knows`, and then `examine`.
+        self._asked: tuple[PublicKey, Kind, bytes, bytes | None, _Digest] | None = None
         # They rise when `set_surroundings` and `reload` have changed what counts.
         self._around_revision = self._read_revision = 0
         # Live sessions that had nothing against them at the last look, by the id of their claims.
@@ -126,7 +133,7 @@ class Authority:
         self, key: PublicKey, kind: Kind, body: bytes, intermediate: bytes | None = None
     ) -> bool:
         """Whether `examine` would cost no signature."""
-        return _digest(key, kind, body, intermediate) in self._verdicts
+        return self._digest(key, kind, body, intermediate) in self._verdicts
 
     def examine(
         self,
@@ -147,7 +154,12 @@ class Authority:
         with self._counting():
             verdict = self._verdict(key, kind, body, intermediate, wall)
             claims = verdict.claims
-            self._check_standing(claims, wall)
+            if verdict.read == self._read_revision and not self.settings.strict:
+                # Nothing but the time can have changed, as for a session that goes on.
+                checks.check_times(claims.not_before, claims.not_after, wall)
+            else:
+                self._check_standing(claims, wall)
+                verdict.read = self._read_revision
             revision = (self._around_revision, self._ledger.revision)
             if verdict.revision != revision:
                 self._place.check(claims)
@@ -247,7 +259,7 @@ class Authority:
         self, key: PublicKey, kind: Kind, body: bytes, intermediate: bytes | None, wall: float
     ) -> _Verdict:
         """The claims of a credential whose signatures are right, now or when they were verified."""
-        digest = _digest(key, kind, body, intermediate)
+        digest = self._digest(key, kind, body, intermediate)
         verdict = self._verdicts.get(digest)
         if verdict is not None:
             self.counts["cached"] += 1
@@ -259,6 +271,21 @@ class Authority:
             self._verdicts.popitem(last=False)
             self.counts["verdicts-evicted"] += 1
         return verdict
+
+    def _digest(
+        self, key: PublicKey, kind: Kind, body: bytes, intermediate: bytes | None
+    ) -> _Digest:
+        """What a verdict is remembered by: the key, and one hash of all that came with it."""
+        asked = self._asked
+        if (
+            asked is None
+            or asked[2] is not body
+            or asked[3] is not intermediate
+            or asked[:2] != (key, kind)
+        ):
+            digest = _digest(key, kind, body, intermediate)
+            self._asked = asked = (key, kind, body, intermediate, digest)
+        return asked[4]
 
     def _check_standing(self, claims: Claims, wall: float) -> None:
         """What can end a session at any time: its end, its issuer, its revocation."""
@@ -321,9 +348,6 @@ def _ledger_failure(error: LedgerError) -> CredentialError:
     return CredentialError("ledger", f"the ledger fails: {error}")
 
 
-def _digest(
-    key: PublicKey, kind: Kind, body: bytes, intermediate: bytes | None
-) -> tuple[bytes, bytes]:
-    """What a verdict is remembered by: the key, and one hash of all that came with it."""
+def _digest(key: PublicKey, kind: Kind, body: bytes, intermediate: bytes | None) -> _Digest:
     lengths = f"{kind.value} {len(body)} {-1 if intermediate is None else len(intermediate)} "
     return bytes(key), hashlib.sha256(lengths.encode() + body + (intermediate or b"")).digest()

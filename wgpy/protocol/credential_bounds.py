@@ -10,6 +10,7 @@ from typing import Final, Generic, TypeVar
 
 from wgpy.keys import PublicKey
 from wgpy.protocol import tai64n
+from wgpy.protocol.constants import PEERS_PER_SECOND, STRANGERS_AT_ONCE, STRANGERS_PER_SECOND
 from wgpy.protocol.ratelimit import source_of
 
 T = TypeVar("T")
@@ -19,8 +20,10 @@ T = TypeVar("T")
 HANDSHAKES_PER_SECOND: Final = 500
 # Signatures cost the most, and only new or renewed credentials need one.
 SIGNATURES_PER_SECOND: Final = 100
-# 64 KB/s to addresses that may be made up.
-COOKIES_PER_SECOND: Final = 1000
+# One for each datagram that the data path lets through without one: 19 KB/s to addresses that may
+# be made up. A bound of its own, for a data path that sheds nothing.
+COOKIES_PER_SECOND: Final = STRANGERS_PER_SECOND + PEERS_PER_SECOND
+COOKIES_AT_ONCE: Final = 2 * STRANGERS_AT_ONCE
 # A budget saves up for a tenth of a second: a burst of that length costs what it would anyway.
 SAVED_SECONDS: Final = 0.1
 # Sums of many small steps end a little below a whole number.
@@ -43,9 +46,10 @@ class Budget:
 
     __slots__ = ("_capacity", "_per_second", "_seen", "_tokens", "refused")
 
-    def __init__(self, per_second: int) -> None:
+    def __init__(self, per_second: int, at_once: int | None = None) -> None:
         self._per_second = float(per_second)
-        self._capacity = max(1.0, per_second * SAVED_SECONDS)
+        saved = per_second * SAVED_SECONDS if at_once is None else float(at_once)
+        self._capacity = max(1.0, saved)
         self._tokens = self._capacity
         self._seen: float | None = None
         self.refused = 0

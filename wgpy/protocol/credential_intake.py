@@ -1,9 +1,11 @@
 """The order in which a 0x10 is checked, each step cheaper than what it keeps away.
 
-`arrive` takes a datagram from the network, `take` one from the queue. What passes both is handed to
+The data path's filter comes before: steps 1 to 3 are done there, and most of a flood is shed.
+`arrive` takes a datagram that passed it, `take` one from the queue. What passes both is handed to
 the authority; its answer comes back by `accept` or `refuse`. docs/protocol.md gives the reasons.
 
-    arrive   1 length  2 authority  3 mac1  4 the source's bucket  5 mac2 if under load  6 queue
+    filter   1 length  2 authority  3 mac1
+    arrive   4 the source's bucket  5 mac2 if under load  6 queue
     take     7 budget of exchanges  8 es: whose static key  9 refused lately
              10 one mode for each key  11 ss and the tag  12 timestamp  13 version and fields
              14 network and name  15 room to wait  16 known verdict, else budget of signatures
@@ -24,6 +26,7 @@ from wgpy.protocol.constants import CREDENTIAL_INITIATION_LENGTH, MAC_LENGTH
 from wgpy.protocol.cookie import CookieChecker
 from wgpy.protocol.credential import parse_credential_initiation
 from wgpy.protocol.credential_bounds import (
+    COOKIES_AT_ONCE,
     COOKIES_PER_SECOND,
     HANDSHAKES_PER_SECOND,
     SIGNATURES_PER_SECOND,
@@ -116,7 +119,7 @@ class Intake(Generic[Origin, Waiting]):
         self._load = LoadMeter(UNDER_LOAD_DEPTH)
         self.unproved = RateLimiter()
         self.proved = RateLimiter()
-        self.cookies = Budget(COOKIES_PER_SECOND)
+        self.cookies = Budget(COOKIES_PER_SECOND, COOKIES_AT_ONCE)
         self.handshakes = Budget(HANDSHAKES_PER_SECOND)
         self.signatures = Budget(SIGNATURES_PER_SECOND)
         self.refused_lately = RefusedLately()
@@ -136,7 +139,7 @@ class Intake(Generic[Origin, Waiting]):
         self._queue.clear()
         self.refused_lately.clear()
 
-    # --- Steps 1 to 6 ---
+    # --- Steps 4 to 6 ---
 
     def arrive(
         self,
@@ -148,7 +151,8 @@ class Intake(Generic[Origin, Waiting]):
         under_load: bool,
         now: float,
     ) -> bytes | None:
-        """Queue a datagram from an address of 4 or 16 bytes, or drop it.
+        """Queue a datagram from an address of 4 or 16 bytes, or drop it. Its mac1 is right: whoever
+        reads the network has checked that.
 
         Returns a cookie reply to send to where it came from, or None. `under_load` is the
         interface's; a deep queue of our own counts as well.
@@ -175,8 +179,6 @@ class Intake(Generic[Origin, Waiting]):
         if self._ours is None:
             raise _DropError("no_authority")
         checker = self._ours.checker
-        if not checker.check_mac1(data):
-            raise _DropError("bad_mac1")
         source = address + _PORT.pack(port)
         proved = data[-MAC_LENGTH:] != _NO_MAC and checker.check_mac2(data, source, now)
         allowed = (self.proved if proved else self.unproved).allow(address, now)

@@ -8,6 +8,7 @@ Integers are little-endian. Bit 7 of a field's type says that who does not know 
 whole. Parsers raise ParseError and nothing else; `reason` in it is `malformed` or `version`.
 """
 
+import functools
 import struct
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum
@@ -24,6 +25,7 @@ from wgpy.protocol.messages import ParseError
 _FIELD = struct.Struct("<BH")
 
 VERSION: Final = 1
+_VERSION_BYTE: Final = bytes([VERSION])
 NETWORK_LENGTH: Final = 16
 ISSUER_LENGTH: Final = 32
 # What is left of 1,200 bytes: the rest is type, indices, keys, tags and macs.
@@ -51,6 +53,11 @@ class FieldType(IntEnum):
 
 
 _KNOWN: Final = frozenset(int(each) for each in FieldType)
+# A renewal of keys brings the same bytes again, but for the timestamp. Those of so many peers are
+# remembered with what they say, about 3 KiB each.
+_REMEMBERED: Final = 256
+# Ours, of which there is one at a time; and the one before, while it is replaced.
+_OWN: Final = 2
 # From here on, who does not know a field must refuse the message.
 MUST_UNDERSTAND: Final = 0x80
 
@@ -111,8 +118,11 @@ def pack_response_payload(payload: ResponsePayload | None) -> bytes:
 
     Padded, so that its size does not tell whose certificate it is.
     """
-    if payload is None:
-        return b""
+    return b"" if payload is None else _pack_answer(payload)
+
+
+@functools.lru_cache(_OWN)
+def _pack_answer(payload: ResponsePayload) -> bytes:
     return _pad(_pack(payload.network, None, payload.offer), RESPONSE_PAYLOAD_MAX_LENGTH)
 
 
@@ -120,12 +130,17 @@ def parse_initiation_payload(data: bytes) -> InitiationPayload:
     """Read the 1,064 bytes that 0x10 sealed. Raises ParseError."""
     if len(data) != INITIATION_PAYLOAD_LENGTH:
         raise ParseError(f"this payload is {INITIATION_PAYLOAD_LENGTH} bytes; this has {len(data)}")
-    network, fields = _parse(data[TIMESTAMP_LENGTH:])
+    return InitiationPayload(data[:TIMESTAMP_LENGTH], *_asked(data[TIMESTAMP_LENGTH:]))
+
+
+@functools.lru_cache(_REMEMBERED)
+def _asked(data: bytes) -> tuple[bytes, str | None, Offer | None]:
+    """What stands behind the timestamp: the network, the name, the offer."""
+    network, fields = _parse(data)
     name = fields.pop(FieldType.NAME, None)
     if name is not None and (fault := _name_fault(name)):
         raise ParseError(fault)
-    wanted = None if name is None else name.decode("ascii")
-    return InitiationPayload(data[:TIMESTAMP_LENGTH], network, wanted, _offer(fields))
+    return network, None if name is None else name.decode("ascii"), _offer(fields)
 
 
 def parse_response_payload(data: bytes) -> ResponsePayload | None:
@@ -136,6 +151,11 @@ def parse_response_payload(data: bytes) -> ResponsePayload | None:
         raise ParseError(
             f"this payload is at most {RESPONSE_PAYLOAD_MAX_LENGTH} bytes; this has {len(data)}"
         )
+    return _answered(data)
+
+
+@functools.lru_cache(_REMEMBERED)
+def _answered(data: bytes) -> ResponsePayload:
     network, fields = _parse(data)
     if FieldType.NAME in fields:
         raise ParseError("a response asks for a name")
@@ -151,22 +171,29 @@ def parse_response_payload(data: bytes) -> ResponsePayload | None:
 def _pack(network: bytes, wanted: str | None, offer: Offer | None) -> bytes:
     if len(network) != NETWORK_LENGTH:
         raise ValueError(f"a network is {NETWORK_LENGTH} bytes; this has {len(network)}")
-    packed = bytes([VERSION]) + network
     # In ascending order of types.
-    if offer is not None:
-        if fault := _offer_fault(offer):
-            raise ValueError(fault)
-        packed += _field(FieldType.ISSUER, offer.issuer)
-    if wanted is not None:
-        name = wanted.encode("ascii", "replace")
-        if fault := _name_fault(name):
-            raise ValueError(fault)
-        packed += _field(FieldType.NAME, name)
-    if offer is not None:
-        certificate = offer.kind is OfferKind.CERTIFICATE
-        packed += _field(FieldType.CERTIFICATE if certificate else FieldType.TOKEN, offer.body)
-        packed += _field(FieldType.INTERMEDIATE, offer.intermediate)
-    return packed
+    before, behind = (b"", b"") if offer is None else _pack_offer(offer)
+    name = b"" if wanted is None else _pack_name(wanted)
+    return b"".join((_VERSION_BYTE, network, before, name, behind))
+
+
+@functools.lru_cache(_OWN)
+def _pack_offer(offer: Offer) -> tuple[bytes, bytes]:
+    """The fields of an offer that stand before the name, and those that stand behind it."""
+    if fault := _offer_fault(offer):
+        raise ValueError(fault)
+    certificate = offer.kind is OfferKind.CERTIFICATE
+    body = _field(FieldType.CERTIFICATE if certificate else FieldType.TOKEN, offer.body)
+    behind = body + _field(FieldType.INTERMEDIATE, offer.intermediate)
+    return _field(FieldType.ISSUER, offer.issuer), behind
+
+
+@functools.lru_cache(_REMEMBERED)
+def _pack_name(wanted: str) -> bytes:
+    name = wanted.encode("ascii", "replace")
+    if fault := _name_fault(name):
+        raise ValueError(fault)
+    return _field(FieldType.NAME, name)
 
 
 def _field(kind: FieldType, value: bytes | None) -> bytes:

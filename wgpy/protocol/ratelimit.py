@@ -2,9 +2,8 @@
 
 from typing import Final
 
-# The kernel's and wireguard-go's numbers: an address may start 20 handshakes a second, 5 at once.
-INITIATIONS_PER_SECOND: Final = 20
-BURST: Final = 5
+from wgpy.protocol.constants import SOURCE_AT_ONCE, SOURCE_PER_SECOND
+
 # A bucket is full again after 0.25 s, so forgetting a source after a second forgets nothing.
 FORGET_AFTER: Final = 1.0
 # Sources known at a time, the kernel's number. Each costs about 250 bytes, so a flood from made-up
@@ -46,8 +45,8 @@ class RateLimiter:
         self,
         capacity: int = MAX_SOURCES,
         *,
-        per_second: float = INITIATIONS_PER_SECOND,
-        burst: float = BURST,
+        per_second: float = SOURCE_PER_SECOND,
+        burst: float = SOURCE_AT_ONCE,
     ) -> None:
         """Raises ValueError for a bucket that would be forgotten before it is full again."""
         if burst > per_second * FORGET_AFTER:

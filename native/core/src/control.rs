@@ -150,6 +150,7 @@ impl Engine {
     /// Forget a peer and wipe its keys.
     pub fn remove_peer(&mut self, peer: Handle) {
         let Some(mut road) = self.roads.remove(&peer) else { return };
+        self.places.moved(road.route.as_ref(), None);
         self.retire(road.keys.clear());
         road.gate.take().into_iter().for_each(|gate| self.discard(gate));
         self.counters.add(Counter::StagedDropped, road.staged.len() as u64);
@@ -172,6 +173,7 @@ impl Engine {
     /// Where the peer is.
     pub fn set_endpoint(&mut self, peer: Handle, route: Option<Route>) {
         if let Some(road) = self.roads.get_mut(&peer) {
+            self.places.moved(road.route.as_ref(), route.as_ref());
             road.route = route;
             road.single_until = 0.0;
         }

@@ -19,6 +19,7 @@ use crate::events::Event;
 use crate::filter::Filter;
 use crate::road::Road;
 use crate::route::Route;
+use crate::shed::Places;
 use crate::vnet;
 
 /// A message with the longest packet in it, padded.
@@ -140,6 +141,8 @@ pub struct Engine {
     pub(crate) mtu: usize,
     pub(crate) up: bool,
     pub(crate) roads: Map<Box<Road>>,
+    /// Where the roads lead to.
+    pub(crate) places: Places,
     pub(crate) next_handle: Handle,
     pub(crate) allowed: AllowedIps,
     /// Indices of sessions to their peers, and of handshakes to 0.
@@ -178,6 +181,7 @@ impl Engine {
             mtu: 0,
             up: false,
             roads: Map::default(),
+            places: Places::default(),
             next_handle: 1,
             allowed: AllowedIps::default(),
             indices: Map::default(),

@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 use crate::counters::Counter;
 use crate::events::Event;
 use crate::route::Route;
-use crate::shed::{is_proven, mac, Budget, Lane, MAC};
+use crate::shed::{is_proven, mac, Budget, Lane, Places, MAC};
 
 /// One type of control datagram that may pass, as `contract.FilterRule` has it.
 #[derive(Clone, Copy, Debug)]
@@ -109,6 +109,7 @@ impl Filter {
         &mut self,
         data: &[u8],
         route: &Route,
+        places: &Places,
         now: f64,
         is_ours: impl Fn(u32) -> bool,
     ) -> Result<Option<&mut Lane>, Counter> {
@@ -140,7 +141,7 @@ impl Filter {
         }
         let Some(lane) = lane else { return Ok(None) };
         let proven = is_proven(&self.secrets, route, data, from_end + MAC);
-        match lane.refusal(route.address, proven, now) {
+        match lane.refusal(route.address, proven, places.has(route), now) {
             Some(reason) => Err(reason),
             None => Ok(Some(lane)),
         }

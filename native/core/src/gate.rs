@@ -114,6 +114,7 @@ impl Engine {
         }
         let moved = route != road.route;
         if moved {
+            self.places.moved(road.route.as_ref(), route.as_ref());
             road.route = route;
             road.single_until = 0.0;
         }

@@ -61,7 +61,7 @@ impl Engine {
     fn control_datagram(&mut self, range: std::ops::Range<usize>, route: &Route, now: f64) {
         let data = &self.udp[range];
         let is_ours = |index| self.indices.contains_key(&index);
-        let queue = match self.filter.admit(data, route, now, is_ours) {
+        let queue = match self.filter.admit(data, route, &self.places, now, is_ours) {
             Ok(Some(lane)) => &mut lane.queue,
             Ok(None) if self.datagrams.len() < CONTROL_QUEUE => &mut self.datagrams,
             Ok(None) => return self.counters.count(Counter::ControlQueueFull),
@@ -136,6 +136,7 @@ impl Engine {
             return;
         }
         if road.route.as_ref() != Some(route) {
+            self.places.moved(road.route.as_ref(), Some(route));
             road.route = Some(*route);
             road.single_until = 0.0;
             events |= pending::ROAMED;

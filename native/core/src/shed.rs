@@ -3,10 +3,12 @@
 //! Anybody who knows our public key can make datagrams that pass mac1, as many and from as many
 //! made-up addresses as the line carries. Their number is bounded here, before Python is woken for
 //! any of them. Those that carry the mac2 of a cookie of ours have proved their address and are
-//! bounded apart, so that a flood of the others does not shut them out (whitepaper 5.3). A datagram
-//! that is shed allocates nothing.
+//! bounded apart, so that a flood of the others does not shut them out (whitepaper 5.3); so are
+//! those that seem to come from where a peer is, for a peer renews its keys in a flood as well. A
+//! datagram that is shed allocates nothing.
 
-use std::collections::VecDeque;
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 
 use blake2::digest::consts::U16;
@@ -20,11 +22,17 @@ use crate::route::Route;
 
 /// The length of mac1, mac2 and cookies.
 pub const MAC: usize = 16;
-/// Buckets for sources, twice (proven and not). Sources share them by a keyed hash: a flood from
-/// made-up addresses must come at 80,000 a second before another source's bucket runs dry by it.
+/// Buckets for sources, for each standing. Sources share them by a keyed hash: a flood from made-up
+/// addresses must come at 160,000 a second before another source's bucket runs dry by it.
 const SOURCES: usize = 4096;
-/// So much of the queue is left to those that have proved their address.
-const RESERVED: usize = 2;
+/// What the sender of a datagram has shown, as a place in the arrays of a lane.
+const PROVEN: usize = 0;
+const PEER: usize = 1;
+const UNPROVEN: usize = 2;
+const STANDINGS: usize = 3;
+/// The queue is divided by these for each standing: half of it is left to those that have proved
+/// their address, and nobody else may fill more than three quarters.
+const RESERVED: [(usize, usize); STANDINGS] = [(1, 1), (3, 4), (1, 2)];
 
 /// How many datagrams of a type may reach Python, as `contract.Budget` has it.
 #[derive(Clone, Copy, Debug)]
@@ -33,9 +41,11 @@ pub struct Budget {
     pub queue: usize,
     /// Of those with a good mac2, a second; at once, as many as the queue takes.
     pub proven_rate: f64,
-    /// Of the others, a second.
+    /// Of the others from where a peer is, a second.
+    pub peer_rate: f64,
+    /// Of the rest, a second.
     pub unproven_rate: f64,
-    /// And at once.
+    /// And at once, of either.
     pub unproven_burst: u32,
     /// From one source, a second.
     pub source_rate: f64,
@@ -46,7 +56,7 @@ pub struct Budget {
 impl Budget {
     /// Whether each of its bounds bounds something.
     pub fn bounds(&self) -> bool {
-        let rates = [self.proven_rate, self.unproven_rate, self.source_rate];
+        let rates = [self.proven_rate, self.peer_rate, self.unproven_rate, self.source_rate];
         (1..=crate::constants::CONTROL_QUEUE).contains(&self.queue)
             && rates.into_iter().all(|rate| rate > 0.0)
             && self.unproven_burst >= 1
@@ -80,6 +90,41 @@ impl Rate {
     }
 }
 
+/// Where the peers are: how many at each place.
+#[derive(Default)]
+pub struct Places(HashMap<(IpAddr, u16), u32>);
+
+impl Places {
+    /// A peer is elsewhere than before; None for nowhere.
+    pub fn moved(&mut self, from: Option<&Route>, to: Option<&Route>) {
+        if let Some(to) = to {
+            *self.0.entry((to.address, to.port)).or_insert(0) += 1;
+        }
+        let Some(from) = from else { return };
+        if let Entry::Occupied(mut entry) = self.0.entry((from.address, from.port)) {
+            *entry.get_mut() -= 1;
+            if *entry.get() == 0 {
+                entry.remove();
+            }
+        }
+    }
+
+    /// Whether a peer is where a datagram says that it comes from.
+    pub fn has(&self, route: &Route) -> bool {
+        self.0.contains_key(&(route.address, route.port))
+    }
+
+    /// How many places there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether no peer is anywhere.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
 /// The queue and the buckets of one type of datagram.
 pub struct Lane {
     /// The type.
@@ -87,12 +132,14 @@ pub struct Lane {
     /// What waits.
     pub queue: VecDeque<Event>,
     seed: [u8; MAC],
-    /// Each number is the moment at which a bucket is full: not proven first, then proven.
+    /// Each number is the moment at which a bucket is full.
     sources: Vec<f64>,
-    full_at: [f64; 2],
+    full_at: [f64; STANDINGS],
+    /// The bucket of those that proved nothing ran dry, and is filled up before it gives again.
+    dry: bool,
     length: usize,
     source: Rate,
-    rates: [Rate; 2],
+    rates: [Rate; STANDINGS],
 }
 
 impl Lane {
@@ -102,21 +149,23 @@ impl Lane {
             kind,
             queue: VecDeque::with_capacity(budget.queue),
             seed,
-            sources: vec![0.0; 2 * SOURCES],
-            full_at: [0.0; 2],
+            sources: vec![0.0; STANDINGS * SOURCES],
+            full_at: [0.0; STANDINGS],
+            dry: false,
             length: budget.queue,
             source: Rate::new(budget.source_rate, budget.source_burst.into()),
             rates: [
-                Rate::new(budget.unproven_rate, budget.unproven_burst.into()),
                 Rate::new(budget.proven_rate, budget.queue as f64),
+                Rate::new(budget.peer_rate, budget.unproven_burst.into()),
+                Rate::new(budget.unproven_rate, budget.unproven_burst.into()),
             ],
         }
     }
 
     /// The same lane with another budget; what was used up stays so.
     pub fn with(self, budget: &Budget) -> Self {
-        let Lane { kind, queue, seed, sources, full_at, .. } = self;
-        Lane { queue, sources, full_at, ..Lane::new(kind, budget, seed) }
+        let Lane { kind, queue, seed, sources, full_at, dry, .. } = self;
+        Lane { queue, sources, full_at, dry, ..Lane::new(kind, budget, seed) }
     }
 
     /// Whether nothing more may come.
@@ -124,21 +173,48 @@ impl Lane {
         self.queue.len() >= self.length
     }
 
-    /// Why a datagram is dropped, or None if it may pass.
-    pub fn refusal(&mut self, address: IpAddr, proven: bool, now: f64) -> Option<Counter> {
-        if !proven && self.queue.len() >= self.length / RESERVED {
+    /// Why a datagram is dropped, or None if it may pass. Its sender proved its address, or is
+    /// where a peer is, or neither; what the peers' bucket does not take may still go as any other.
+    pub fn refusal(
+        &mut self,
+        address: IpAddr,
+        proven: bool,
+        is_peer: bool,
+        now: f64,
+    ) -> Option<Counter> {
+        if proven {
+            return self.take(PROVEN, address, now);
+        }
+        if is_peer && self.take(PEER, address, now).is_none() {
+            return None;
+        }
+        // In a flood Python is woken for a burst of them now and then, and not for each.
+        if self.dry && self.full_at[UNPROVEN] > now {
+            return Some(Counter::ShedUnproven);
+        }
+        self.dry = false;
+        self.take(UNPROVEN, address, now)
+    }
+
+    fn take(&mut self, standing: usize, address: IpAddr, now: f64) -> Option<Counter> {
+        let (part, whole) = RESERVED[standing];
+        if self.queue.len() >= self.length * part / whole {
             return Some(Counter::ShedQueue);
         }
-        let lane = usize::from(proven);
-        if !self.rates[lane].allows(self.full_at[lane], now) {
-            return Some(if proven { Counter::ShedRate } else { Counter::ShedUnproven });
+        if !self.rates[standing].allows(self.full_at[standing], now) {
+            self.dry |= standing == UNPROVEN;
+            return Some(if standing == PROVEN {
+                Counter::ShedRate
+            } else {
+                Counter::ShedUnproven
+            });
         }
-        let slot = lane * SOURCES + self.slot(address);
+        let slot = standing * SOURCES + self.slot(address);
         if !self.source.allows(self.sources[slot], now) {
             return Some(Counter::ShedSource);
         }
         self.source.take(&mut self.sources[slot], now);
-        self.rates[lane].take(&mut self.full_at[lane], now);
+        self.rates[standing].take(&mut self.full_at[standing], now);
         None
     }
 

@@ -159,6 +159,7 @@ fn none_for_a_datagram_that_is_shed() {
     let budget = Budget {
         queue: 128,
         proven_rate: 500.0,
+        peer_rate: 100.0,
         unproven_rate: 1000.0,
         unproven_burst: 1,
         source_rate: 20.0,

@@ -61,6 +61,7 @@ fn engine() -> Engine {
     let budget = Budget {
         queue: 8,
         proven_rate: 1.0,
+        peer_rate: 1.0,
         unproven_rate: 1.0,
         unproven_burst: 4,
         source_rate: 1.0,

@@ -21,8 +21,8 @@ pub type AllowedIp = (u8, u32, Option<Vec<u8>>, u8);
 /// Type, length, exact, offset of mac1, offset of an index, greatest length, budget.
 pub type FilterRule =
     (u32, usize, bool, Option<isize>, Option<usize>, Option<usize>, Option<Budget>);
-/// Queue, proven rate, unproven rate and burst, rate and burst of a source.
-pub type Budget = (usize, f64, f64, u32, f64, u32);
+/// Queue, proven rate, peers' rate, unproven rate and burst, rate and burst of a source.
+pub type Budget = (usize, f64, f64, f64, u32, f64, u32);
 
 pub fn refused(Refused(text): Refused) -> PyErr {
     PyValueError::new_err(text)
@@ -91,9 +91,17 @@ pub fn operation((kind, peer, address, length): AllowedIp) -> PyResult<Operation
 }
 
 fn budget(
-    (queue, proven_rate, unproven_rate, unproven_burst, source_rate, source_burst): Budget,
+    (queue, proven_rate, peer_rate, unproven_rate, unproven_burst, source_rate, source_burst): Budget,
 ) -> shed::Budget {
-    shed::Budget { queue, proven_rate, unproven_rate, unproven_burst, source_rate, source_burst }
+    shed::Budget {
+        queue,
+        proven_rate,
+        peer_rate,
+        unproven_rate,
+        unproven_burst,
+        source_rate,
+        source_burst,
+    }
 }
 
 pub fn rule((kind, length, exact, mac1_offset, index_offset, longest, cost): FilterRule) -> Rule {

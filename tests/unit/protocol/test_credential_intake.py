@@ -104,15 +104,6 @@ def test_without_an_authority_nobody_is_answered(door):
     assert door.only("no_authority")
 
 
-@pytest.mark.parametrize("position", [4, 100, 1167, 1168, 1183])
-def test_mac1_covers_everything(door, position):
-    data = bytearray(door.knock())
-    data[position] ^= 1
-    assert door.arrive(bytes(data), under_load=True) is None
-    assert door.only("bad_mac1")
-    assert len(door.intake.unproved) == 0
-
-
 def test_a_source_has_its_bucket_always(door):
     data = door.knock()
     replies = [door.arrive(data, now=0.0) for _ in range(8)]
@@ -175,8 +166,8 @@ def test_cookies_have_a_budget(door):
     replies = [
         door.arrive(data, number.to_bytes(4, "big"), under_load=True) for number in range(150)
     ]
-    assert sum(reply is not None for reply in replies) == 100
-    assert door.intake.counters == {"cookie_replies_sent": 100, "cookie_budget": 50}
+    assert sum(reply is not None for reply in replies) == 64
+    assert door.intake.counters == {"cookie_replies_sent": 64, "cookie_budget": 86}
 
 
 def test_the_queue_is_bounded(door):
@@ -422,7 +413,7 @@ def test_a_flood_from_made_up_addresses_stays_within_the_bounds(door):
     assert len(welcome) == 6
     assert exchanges <= 3 * 500 + 50
     assert deepest <= credential_intake.QUEUE_LENGTH
-    assert door.intake.counters["cookie_replies_sent"] <= 3 * 1000 + 101
+    assert door.intake.counters["cookie_replies_sent"] <= 3 * 300 + 65
     assert door.intake.counters["cookie_budget"] >= 20_000
     assert len(door.intake.unproved) <= 65_536
     assert len(door.intake.stamps) == len(door.intake.pending) == 0

@@ -4,9 +4,9 @@ import struct
 
 import pytest
 
-from wgpy.protocol.constants import UNDER_LOAD_DEPTH
+from wgpy.protocol.constants import SOURCE_AT_ONCE, UNDER_LOAD_DEPTH
 from wgpy.protocol.load import LoadMeter
-from wgpy.protocol.ratelimit import BURST, RateLimiter
+from wgpy.protocol.ratelimit import RateLimiter
 
 V4 = bytes([192, 0, 2, 1])
 NET6 = bytes.fromhex("20010db800000001")
@@ -18,7 +18,7 @@ def allowed(limiter, address, now, tries):
 
 def test_a_burst_of_five_then_twenty_a_second():
     limiter = RateLimiter()
-    assert allowed(limiter, V4, 10.0, 20) == BURST
+    assert allowed(limiter, V4, 10.0, 20) == SOURCE_AT_ONCE
     assert limiter.refused == 15
     assert not limiter.allow(V4, 10.049)
     assert limiter.allow(V4, 10.0501)
@@ -48,14 +48,14 @@ def test_refusals_do_not_postpone_the_next_token():
 
 def test_ipv4_addresses_count_one_by_one():
     limiter = RateLimiter()
-    assert allowed(limiter, V4, 0.0, 9) == BURST
-    assert allowed(limiter, bytes([192, 0, 2, 2]), 0.0, 9) == BURST
+    assert allowed(limiter, V4, 0.0, 9) == SOURCE_AT_ONCE
+    assert allowed(limiter, bytes([192, 0, 2, 2]), 0.0, 9) == SOURCE_AT_ONCE
 
 
 def test_ipv6_counts_by_64():
     limiter = RateLimiter()
     total = sum(limiter.allow(NET6 + struct.pack(">Q", host), 0.0) for host in range(50))
-    assert total == BURST
+    assert total == SOURCE_AT_ONCE
     assert len(limiter) == 1
     assert limiter.allow(bytes.fromhex("20010db800000002") + bytes(8), 0.0)
 
@@ -63,7 +63,7 @@ def test_ipv6_counts_by_64():
 def test_mapped_ipv4_counts_as_ipv4():
     limiter = RateLimiter()
     mapped = bytes(10) + b"\xff\xff"
-    assert allowed(limiter, mapped + V4, 0.0, 9) == BURST
+    assert allowed(limiter, mapped + V4, 0.0, 9) == SOURCE_AT_ONCE
     assert limiter.allow(mapped + bytes([192, 0, 2, 9]), 0.0)
     assert not limiter.allow(V4, 0.0)
 
@@ -87,7 +87,7 @@ def test_sources_are_forgotten_only_when_their_bucket_is_full(gap):
     limiter.allow(V4, 100.0)
     allowed(limiter, V4, 100.5, 9)
     # Whether remembered or not, by then it may do what a stranger may do and no more.
-    assert allowed(limiter, V4, 100.5 + gap, 9) == BURST
+    assert allowed(limiter, V4, 100.5 + gap, 9) == SOURCE_AT_ONCE
 
 
 def test_turning_generations_gives_no_fresh_burst():
