@@ -85,6 +85,9 @@ class Admitter:
         self._load = LoadMeter(UNDER_LOAD_DEPTH)
         self._under_load = False
         self._confirmed: list[Waiting] = []
+        # Whether `commit` and `work` have nothing to do, now or later: asked several times for each
+        # packet that wakes us.
+        self.idle = True
         self._told = Budget(TOLD_PER_SECOND)
         self._counters: Counter[str] = Counter()
 
@@ -117,6 +120,7 @@ class Admitter:
     def receive(self, datagram: Datagram, *, under_load: bool, now: float) -> bytes | None:
         """Take in a 0x10. Returns a cookie reply to send back, or None; `work` goes on with it."""
         under_load = under_load or self._under_load
+        self.idle = False
         endpoint = datagram.endpoint
         address = parse_address(endpoint.address)
         return self._intake.arrive(
@@ -131,7 +135,7 @@ class Admitter:
         for waiting in self._intake.pending.expire(now):
             self._forget(waiting)
         answered = []
-        for _ in range(TAKE_LIMIT):
+        for _ in range(min(TAKE_LIMIT, len(self._intake))):
             when = self._intake.next_at(now)
             if when is None or when > now:
                 break
@@ -139,6 +143,7 @@ class Admitter:
             entry = None if presented is None else self._decide(presented, now)
             if entry is not None:
                 answered.append(entry)
+        self.idle = not (self._confirmed or len(self._intake) or len(self._intake.pending))
         return answered
 
     def next_at(self, now: float) -> float | None:
@@ -204,7 +209,7 @@ class Admitter:
         except (HandshakeError, ValueError):
             self._datapath.free_index(index)
             raise
-        gated = claims is not None and claims != entry.claims
+        gated = claims is not None and claims is not entry.claims and claims != entry.claims
         if claims is not None and gated:
             waiting = Waiting(entry, claims, index)
             if self._intake.accept(presented, waiting, now) is waiting:
@@ -237,6 +242,7 @@ class Admitter:
         waiting = self._intake.pending.remove(entry.key)
         if waiting is not None:
             self._confirmed.append(waiting)
+            self.idle = False
         return True
 
     def commit(self, now: float) -> list[PeerEntry]:
@@ -299,7 +305,7 @@ class Admitter:
             if payload is not None and payload.network != self._trust.network:
                 raise CredentialError("wrong-network", "it is in another network")
             claims = self._judge(entry, entry.key, None if payload is None else payload.offer)
-            if claims is not None and claims != entry.claims:
+            if claims is not None and claims is not entry.claims and claims != entry.claims:
                 failed = self._sessions.commit([(entry, claims)], now)
                 if entry.key in failed:
                     raise failed[entry.key]

@@ -147,13 +147,17 @@ class Credentials:
 
         Returns the peers whose session began, and those that were answered.
         """
-        began = self.admitter.commit(now)
-        answered = self.admitter.work(now)
+        began: list[PeerEntry] = []
+        answered: list[PeerEntry] = []
+        if not self.admitter.idle:
+            began, answered = self.admitter.commit(now), self.admitter.work(now)
         if self._sessions.next_look is not None and now >= self._sessions.next_look:
             self._sessions.look(now)
         return began, answered
 
     def next_at(self, now: float) -> float | None:
         """When `work` has something to do."""
+        if self.admitter.idle:
+            return self._sessions.next_look
         moments = (self.admitter.next_at(now), self._sessions.next_look)
         return min((moment for moment in moments if moment is not None), default=None)

@@ -15,7 +15,7 @@ from wgpy.identity.own import OwnCredential
 from wgpy.identity.place import Surroundings
 from wgpy.identity.settings import AuthoritySettings, IdentitySettings
 from wgpy.keys import KeyFormatError, PresharedKey, PublicKey, read_key_text
-from wgpy.protocol.credential_payload import Offer, OfferKind
+from wgpy.protocol.credential_payload import Offer, OfferKind, prepared
 
 _log = logging.getLogger(__name__)
 
@@ -187,8 +187,8 @@ class Trust:
 
     def offer(self) -> Offer | None:
         """Our credential as a handshake carries it; None without one that is still good."""
-        own = self.own
-        return None if own is None or own.is_over(self.wall()) else self._now.offer
+        now = self._now
+        return None if now.own is None or now.own.is_over(self.wall()) else now.offer
 
     # --- Questions ---
 
@@ -228,7 +228,12 @@ def _offer(own: OwnCredential | None) -> Offer | None:
     if own is None:
         return None
     kind = OfferKind.TOKEN if own.kind is Kind.TOKEN else OfferKind.CERTIFICATE
-    return Offer(kind, own.body, own.intermediate)
+    offer = Offer(kind, own.body, own.intermediate)
+    try:
+        return prepared(offer)
+    except ValueError:
+        # It does not fit, which is told whenever it should be sent.
+        return offer
 
 
 def _kind(offer: Offer) -> Kind:

@@ -147,6 +147,11 @@ class Admissions:
                     )
         return holder
 
+    def took_effect(self, claims: Claims, *, reserve: bool = True) -> bool:
+        """Whether these very claims, which are not over, were the last that were confirmed of
+        their name: then `check` has nothing against them, and need not read the disk."""
+        return self._effective.get(claims.name) == (claims, reserve)
+
     def confirm(
         self, claims: Claims, wall: float, rotations: Rotations, *, reserve: bool = True
     ) -> Confirmation:
@@ -207,9 +212,7 @@ class Admissions:
         )
 
     def _is_in_effect(self, claims: Claims, wall: float, reserve: bool) -> bool:
-        if self._effective.get(claims.name) == (claims, reserve):
-            return True
-        return self._in_effect(claims, wall, reserve)
+        return self.took_effect(claims, reserve=reserve) or self._in_effect(claims, wall, reserve)
 
     def _remember(self, claims: Claims, reserve: bool) -> None:
         self._effective.pop(claims.name, None)

@@ -10,9 +10,9 @@ has counted since, ends a session whichever of the two says so.
 
 import hashlib
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from types import TracebackType
 from typing import Final
 
 from wgpy.identity import checks, token
@@ -47,8 +47,32 @@ class _Verdict:
     claims: Claims
     # (surroundings, ledger) when ledger and addresses were last found right; see `_revision`.
     revision: tuple[int, int] | None = None
-    # That of what was read, when issuer and revocations were.
-    read: int = -1
+    # That of what was read, when issuer and revocations were; None just after it was verified.
+    read: int | None = None
+
+
+class _Counting:
+    """A context that counts what is refused in it. Who cannot be looked up is not let in."""
+
+    __slots__ = ("_refused",)
+
+    def __init__(self, refused: Counter[str]) -> None:
+        self._refused = refused
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if isinstance(error, LedgerError):
+            self._refused["ledger"] += 1
+            raise _ledger_failure(error) from None
+        if isinstance(error, CredentialError):
+            self._refused[error.reason] += 1
 
 
 class Authority:
@@ -78,6 +102,7 @@ class Authority:
         self._stays_revision = (-1, -1, -1)
         # By reason. Reasons are words of the code, so there is a fixed number of counters.
         self.refused: Counter[str] = Counter()
+        self._counting = _Counting(self.refused)
         self.counts: Counter[str] = Counter()
         self._stamps = self._look()
         self._material = self._read()
@@ -151,21 +176,21 @@ class Authority:
         configuration. Raises CredentialError.
         """
         self.counts["examined"] += 1
-        with self._counting():
+        with self._counting:
             verdict = self._verdict(key, kind, body, intermediate, wall)
             claims = verdict.claims
             if verdict.read == self._read_revision and not self.settings.strict:
                 # Nothing but the time can have changed, as for a session that goes on.
                 checks.check_times(claims.not_before, claims.not_after, wall)
             else:
-                self._check_standing(claims, wall)
+                self._check_standing(claims, wall, just_verified=verdict.read is None)
                 verdict.read = self._read_revision
             revision = (self._around_revision, self._ledger.revision)
             if verdict.revision != revision:
                 self._place.check(claims)
-                self._ledger.check(
-                    claims, wall, self._rotations, reserve=self._place.decides(claims)
-                )
+                reserve = self._place.decides(claims)
+                if not self._ledger.took_effect(claims, reserve=reserve):
+                    self._ledger.check(claims, wall, self._rotations, reserve=reserve)
                 verdict.revision = revision
             if wanted_name is not None and claims.name != wanted_name:
                 raise CredentialError(
@@ -217,7 +242,7 @@ class Authority:
 
         It is spent by `spend`, together with what the key is given for it.
         """
-        with self._counting():
+        with self._counting:
             self._material.check_key(key)
             found = token.verify_enrolment(
                 text, self._material.issuers, self.settings.network, wall, key
@@ -230,7 +255,7 @@ class Authority:
 
         Raises CredentialError when another key was faster.
         """
-        with self._counting():
+        with self._counting:
             checks.check_times(enrolment.not_before, enrolment.not_after, wall)
             return self._ledger.spend(
                 enrolment.issuer, enrolment.jti, key, enrolment.not_after, wall
@@ -240,20 +265,8 @@ class Authority:
 
     def check_configured(self, key: PublicKey) -> None:
         """Raise CredentialError for a configured key that is denied; it needs no credential."""
-        with self._counting():
+        with self._counting:
             self._material.check_key(key)
-
-    @contextmanager
-    def _counting(self) -> Iterator[None]:
-        """Count what is refused. Who cannot be looked up is not let in."""
-        try:
-            yield
-        except LedgerError as error:
-            self.refused["ledger"] += 1
-            raise _ledger_failure(error) from None
-        except CredentialError as error:
-            self.refused[error.reason] += 1
-            raise
 
     def _verdict(
         self, key: PublicKey, kind: Kind, body: bytes, intermediate: bytes | None, wall: float
@@ -287,12 +300,14 @@ class Authority:
             self._asked = asked = (key, kind, body, intermediate, digest)
         return asked[4]
 
-    def _check_standing(self, claims: Claims, wall: float) -> None:
+    def _check_standing(
+        self, claims: Claims, wall: float, *, just_verified: bool = False
+    ) -> None:
         """What can end a session at any time: its end, its issuer, its revocation."""
         checks.check_times(claims.not_before, claims.not_after, wall)
         if claims.network != self.settings.network:
             raise CredentialError("wrong-network", "it is for another network")
-        self._material.check(claims, wall)
+        self._material.check(claims, wall, just_verified=just_verified)
 
     # --- Who stays ---
 

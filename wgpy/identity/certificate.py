@@ -50,6 +50,17 @@ _CRITICAL_IN_LEAF: Final = (
     x509.SubjectAlternativeName,
 )
 _PURPOSES: Final = {ExtendedKeyUsageOID.CLIENT_AUTH, PEER_PURPOSE}
+_USAGE: Final = x509.KeyUsage(
+    digital_signature=False,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=True,
+    key_cert_sign=False,
+    crl_sign=False,
+    encipher_only=False,
+    decipher_only=False,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,18 +173,7 @@ def read_leaf(der: bytes) -> Leaf:
 
 def _check_usage(certificate: x509.Certificate) -> None:
     usage = extension(certificate, x509.KeyUsage)
-    exact = x509.KeyUsage(
-        digital_signature=False,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=True,
-        key_cert_sign=False,
-        crl_sign=False,
-        encipher_only=False,
-        decipher_only=False,
-    )
-    if usage is None or not usage.critical or usage.value != exact:
+    if usage is None or not usage.critical or usage.value != _USAGE:
         raise CredentialError("usage", "its keyUsage is not critical, keyAgreement and no more")
     purpose = extension(certificate, x509.ExtendedKeyUsage)
     if purpose is None or len(purpose.value) != 2 or set(purpose.value) != _PURPOSES:

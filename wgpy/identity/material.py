@@ -37,8 +37,16 @@ class Material:
             return token.verify(body, self.issuers, network, wall, key)
         return self.certificates.verify(body, intermediate, wall, key)
 
-    def check(self, claims: Claims, wall: float) -> None:
-        """Raise CredentialError if who issued it is not trusted any more, or took it back."""
+    def check(self, claims: Claims, wall: float, *, just_verified: bool = False) -> None:
+        """Raise CredentialError if who issued it is not trusted any more, or took it back.
+
+        Claims that `verify` has just returned can only have been taken back.
+        """
+        if not just_verified:
+            self._check_issuer(claims)
+        self.revocations.check(claims, wall)
+
+    def _check_issuer(self, claims: Claims) -> None:
         if claims.kind is Kind.TOKEN:
             issuer = self.issuers.by_fingerprint(claims.issuer)
             if issuer is None:
@@ -48,7 +56,6 @@ class Material:
             )
         elif not self.certificates.trusts(claims):
             raise CredentialError("issuer-gone", "its authority is not trusted any more")
-        self.revocations.check(claims, wall)
 
     def check_key(self, key: PublicKey) -> None:
         """Raise CredentialError for a key that is denied whatever it shows."""

@@ -78,6 +78,17 @@ _NOT_UNICAST: Final = tuple(
 )
 
 
+# By the size of an address: how many bits to leave out, and what the rest must not be.
+_NOT_UNICAST_BITS: Final = {
+    size: tuple(
+        (8 * size - length, int.from_bytes(address, "big") >> (8 * size - length))
+        for address, length in _NOT_UNICAST
+        if len(address) == size
+    )
+    for size in (4, 16)
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Rights:
     """What our extension says. `network` is 16 bytes."""
@@ -167,7 +178,8 @@ def is_name(text: str) -> bool:
 
 def is_unicast(address: bytes) -> bool:
     """Whether an address of 4 or 16 bytes can be one machine's inside a tunnel."""
-    return not within(Prefix(address, 8 * len(address)), _NOT_UNICAST)
+    value = int.from_bytes(address, "big")
+    return all(value >> shift != top for shift, top in _NOT_UNICAST_BITS[len(address)])
 
 
 def within(inner: Prefix, outers: Iterable[Prefix]) -> bool:

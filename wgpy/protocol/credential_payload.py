@@ -10,7 +10,7 @@ whole. Parsers raise ParseError and nothing else; `reason` in it is `malformed` 
 
 import functools
 import struct
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum, IntEnum
 from typing import Final
 
@@ -56,8 +56,6 @@ _KNOWN: Final = frozenset(int(each) for each in FieldType)
 # A renewal of keys brings the same bytes again, but for the timestamp. Those of so many peers are
 # remembered with what they say, about 3 KiB each.
 _REMEMBERED: Final = 256
-# Ours, of which there is one at a time; and the one before, while it is replaced.
-_OWN: Final = 2
 # From here on, who does not know a field must refuse the message.
 MUST_UNDERSTAND: Final = 0x80
 
@@ -82,6 +80,8 @@ class Offer:
     body: bytes = field(repr=False)
     intermediate: bytes | None = field(default=None, repr=False)
     issuer: bytes | None = None
+    # Its fields, those that stand before the name and those behind it, once `prepared` made them.
+    packed: tuple[bytes, bytes] | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +105,11 @@ class ResponsePayload:
     offer: Offer
 
 
+def prepared(offer: Offer) -> Offer:
+    """The same offer, packed once for every message. Raises ValueError for what cannot be sent."""
+    return replace(offer, packed=_pack_offer(offer))
+
+
 def pack_initiation_payload(payload: InitiationPayload) -> bytes:
     """The 1,064 bytes that 0x10 seals. Raises ValueError for what cannot be sent."""
     if len(payload.timestamp) != TIMESTAMP_LENGTH:
@@ -118,11 +123,8 @@ def pack_response_payload(payload: ResponsePayload | None) -> bytes:
 
     Padded, so that its size does not tell whose certificate it is.
     """
-    return b"" if payload is None else _pack_answer(payload)
-
-
-@functools.lru_cache(_OWN)
-def _pack_answer(payload: ResponsePayload) -> bytes:
+    if payload is None:
+        return b""
     return _pad(_pack(payload.network, None, payload.offer), RESPONSE_PAYLOAD_MAX_LENGTH)
 
 
@@ -172,12 +174,11 @@ def _pack(network: bytes, wanted: str | None, offer: Offer | None) -> bytes:
     if len(network) != NETWORK_LENGTH:
         raise ValueError(f"a network is {NETWORK_LENGTH} bytes; this has {len(network)}")
     # In ascending order of types.
-    before, behind = (b"", b"") if offer is None else _pack_offer(offer)
+    before, behind = (b"", b"") if offer is None else offer.packed or _pack_offer(offer)
     name = b"" if wanted is None else _pack_name(wanted)
     return b"".join((_VERSION_BYTE, network, before, name, behind))
 
 
-@functools.lru_cache(_OWN)
 def _pack_offer(offer: Offer) -> tuple[bytes, bytes]:
     """The fields of an offer that stand before the name, and those that stand behind it."""
     if fault := _offer_fault(offer):
