@@ -27,7 +27,13 @@ from wgpy.protocol.cookie import CookieChecker, CookieGenerator
 from wgpy.protocol.credential import parse_credential_response
 from wgpy.protocol.credential_handshake import initiate
 from wgpy.protocol.credential_intake import Intake, Ours, Standing
-from wgpy.protocol.credential_payload import InitiationPayload, Offer, OfferKind, ResponsePayload
+from wgpy.protocol.credential_payload import (
+    InitiationPayload,
+    Offer,
+    OfferKind,
+    ResponsePayload,
+    prepared,
+)
 from wgpy.protocol.handshake import Local, Remote
 from wgpy.protocol.peer import Peer
 from wgpy.protocol.tai64n import stamp
@@ -47,12 +53,15 @@ def make_renewal() -> Callable[[], None]:
     to_bob = Peer(alice, bob.public, psk, lambda: 0.0)
     to_alice = Peer(bob, alice.public, psk, lambda: 0.0)
     at_alice = CookieChecker(alice.public, os.urandom)
-    leaf = Offer(OfferKind.CERTIFICATE, os.urandom(LEAF_LENGTH), None, os.urandom(32))
+    leaf = prepared(
+        Offer(OfferKind.CERTIFICATE, os.urandom(LEAF_LENGTH), None, os.urandom(32))
+    )
     answer = ResponsePayload(NETWORK, leaf)
     intake: Intake[None, None] = Intake(
         lambda key: Standing(to_alice.remote, to_alice.greatest_stamp), lambda key, offer: True
     )
-    intake.set_ours(Ours(bob, CookieChecker(bob.public, os.urandom), NETWORK, "bob.mesh"))
+    at_bob = CookieChecker(bob.public, os.urandom)
+    intake.set_ours(Ours(bob, at_bob, NETWORK, "bob.mesh"))
     clock = itertools.count()
 
     def run() -> None:
@@ -67,6 +76,8 @@ def make_renewal() -> Callable[[], None]:
             wall_ns=wall_ns,
             now=now,
         )
+        # The data path does this, as for the plain handshake.
+        right = at_bob.check_mac1(first)
         intake.arrive(first, b"\xc0\0\2\1", 51820, None, under_load=False, now=now)
         presented = intake.take(now, wall_ns)
         if presented is None:
@@ -76,7 +87,7 @@ def make_renewal() -> Callable[[], None]:
         second, theirs = to_alice.credential_response(
             presented.responder, index=2, payload=answer, random=os.urandom, now=now
         )
-        right = at_alice.check_mac1(second)
+        right = right and at_alice.check_mac1(second)
         ours, _, _ = to_bob.consume_credential_response(parse_credential_response(second))
         to_bob.credential_accepted(now)
         intake.pending.remove(alice.public)

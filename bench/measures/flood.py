@@ -39,20 +39,22 @@ def take(contender: Contender, session: Session) -> dict[str, float]:
         before = client.get(link)
         speeds: dict[int | None, list[float]] = {None: [], NOBODY: [], PORT: []}
         held: list[int] = []
+        lasted = 0.0
         for target in (None, NOBODY, PORT, PORT, NOBODY, None):
+            begin = time.monotonic()
             with _flood(net, made, target):
                 made.left.namespace.ping(made.right.address)
                 done = transfer(net.left, net.right, made.right.address, SECONDS)
                 if target == PORT:
                     held.append(memory(pid).rss)
+                    lasted += time.monotonic() - begin
             speeds[target].append(done.gigabits_per_second)
         after = client.get(link)
     if len(after.peers) != len(before.peers):
         raise RuntimeError("somebody was let in")
 
     def rate(name: str) -> float:
-        # Over all the time that a flood was at us: while it runs ahead, too.
-        return (after.counters.get(name, 0) - before.counters.get(name, 0)) / (2 * SECONDS)
+        return (after.counters.get(name, 0) - before.counters.get(name, 0)) / lasted
 
     shed = sum(rate(f"shed_{why}") for why in ("queue", "unproven", "source"))
     if shed < RATE / 2:

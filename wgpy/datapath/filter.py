@@ -122,10 +122,18 @@ class ControlFilter:
         if at < 0:
             at += len(data)
         end = at + MAC_LENGTH
+        proven = False
+        if lane is not None:
+            address, source = address_and_port(route)
+            is_peer = self.places.has(route)
+            if lane.is_dry(now) and not is_peer:
+                # In a flood mac1 need not be looked at: only who proved its address could pass.
+                proven = is_proven(self._secrets, source, data, end)
+                if not proven:
+                    return "shed_unproven"
         if not hmac.compare_digest(mac(self._mac1_key, data[:at]), data[at:end]):
             return "bad_mac1"
         if lane is None:
             return None
-        address, source = address_and_port(route)
-        proven = is_proven(self._secrets, source, data, end)
-        return lane.refusal(address, proven=proven, is_peer=self.places.has(route), now=now)
+        proven = proven or is_proven(self._secrets, source, data, end)
+        return lane.refusal(address, proven=proven, is_peer=is_peer, now=now)

@@ -114,6 +114,13 @@ class Lane:
         """Whether nothing more may come."""
         return len(self.queue) >= self._length
 
+    def is_dry(self, now: float) -> bool:
+        """Whether nothing passes that proved nothing: the bucket ran dry, and is not full again.
+
+        So the control plane is woken in a flood for a burst of them now and then, not for each.
+        """
+        return self._dry and self._full_at[_UNPROVEN] > now
+
     def refusal(self, address: bytes, *, proven: bool, is_peer: bool, now: float) -> str | None:
         """Why a datagram from an address of 4 or 16 bytes is dropped, as the name of a counter.
 
@@ -124,8 +131,7 @@ class Lane:
             return self._take(_PROVEN, address, now)
         if is_peer and self._take(_PEER, address, now) is None:
             return None
-        # In a flood the control plane is woken for a burst of them now and then, not for each.
-        if self._dry and self._full_at[_UNPROVEN] > now:
+        if self.is_dry(now):
             return "shed_unproven"
         self._dry = False
         return self._take(_UNPROVEN, address, now)

@@ -105,8 +105,9 @@ class Handshaker:
         self._admitter = admitter
         self._secrets: tuple[bytes, ...] = ()
         self._load = LoadMeter()
-        # None until it was looked at for this batch.
+        # None until it was looked at for this batch; the other is of 0x10's own queue.
         self._under_load: bool | None = None
+        self._looked = False
         self._limiter = RateLimiter()
         self._checker: CookieChecker | None = None
         self.local: Local | None = None
@@ -183,14 +184,12 @@ class Handshaker:
     def begin_batch(self) -> None:
         """Called before the datagrams of one `drain`: what waits behind them is load."""
         self._under_load = None
+        self._looked = False
 
     def _is_under_load(self, now: float) -> bool:
         """Looked at once for a batch: each look has to wait for the data path."""
         if self._under_load is None:
             self._under_load = self._load.under_load(self._datapath.queue_depth(), now)
-            if self._admitter is not None:
-                depth = self._datapath.queue_depth(TYPE_CREDENTIAL_INITIATION)
-                self._admitter.look_at_load(depth, now)
         return self._under_load
 
     def receive(self, datagram: Datagram, now: float) -> PeerEntry | None:
@@ -294,6 +293,10 @@ class Handshaker:
     def _credential_initiation(self, datagram: Datagram, under_load: bool, now: float) -> None:
         if self._admitter is None:
             return
+        if not self._looked:
+            depth = self._datapath.queue_depth(TYPE_CREDENTIAL_INITIATION)
+            self._admitter.look_at_load(depth, now)
+            self._looked = True
         reply = self._admitter.receive(datagram, under_load=under_load, now=now)
         if reply is not None:
             self._send_cookie(reply, datagram.endpoint)

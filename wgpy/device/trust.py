@@ -171,9 +171,10 @@ class Trust:
     @property
     def network(self) -> bytes | None:
         """The network that we are in; None where nobody has told us."""
-        if self.authority is not None:
-            return self.authority.settings.network
-        return None if self.own is None else self.own.network
+        now = self._now
+        if now.authority is not None:
+            return now.authority.settings.network
+        return None if now.own is None else now.own.network
 
     def stranger_psk(self) -> PresharedKey | None:
         """A copy of the pre-shared key of peers that are not configured, for its owner to wipe."""
@@ -182,8 +183,8 @@ class Trust:
 
     def wall(self) -> float:
         """Seconds since the epoch: not before an earlier run, nor before our own credential."""
-        now = self._stamp_ns() / 1e9
-        return now if self.own is None else max(now, self.own.not_before)
+        now, own = self._stamp_ns() / 1e9, self._now.own
+        return now if own is None else max(now, own.not_before)
 
     def offer(self) -> Offer | None:
         """Our credential as a handshake carries it; None without one that is still good."""
@@ -200,15 +201,17 @@ class Trust:
 
     def knows(self, key: PublicKey, offer: Offer) -> bool:
         """Whether `examine` costs no signature."""
-        return self.authority is None or self.authority.knows(
+        authority = self._now.authority
+        return authority is None or authority.knows(
             key, _kind(offer), offer.body, offer.intermediate
         )
 
     def examine(self, key: PublicKey, offer: Offer, wanted: str | None) -> Claims:
         """Who a peer is by what it offers. Raises CredentialError."""
-        if self.authority is None:
+        authority = self._now.authority
+        if authority is None:
             raise CredentialError("no-authority", "nobody here can judge a credential")
-        return self.authority.examine(
+        return authority.examine(
             key, _kind(offer), offer.body, offer.intermediate, self.wall(), wanted
         )
 

@@ -82,7 +82,7 @@ class Standing:
     key_suffices: bool = False
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Presented(Generic[Origin]):
     """A 0x10 that is worth the authority's attention. `offer` in its payload is unverified."""
 

@@ -134,14 +134,20 @@ impl Filter {
         let Some(at) = rule.mac1_offset else { return Ok(lane) };
         let from_end = if at < 0 { data.len() - at.unsigned_abs() } else { at.unsigned_abs() };
         let (covered, rest) = data.split_at(from_end);
+        let is_peer = lane.is_some() && places.has(route);
+        let dry = lane.as_ref().is_some_and(|lane| lane.is_dry(now)) && !is_peer;
+        // In a flood mac1 need not be looked at: only who proved its address could pass.
+        if dry && !is_proven(&self.secrets, route, data, from_end + MAC) {
+            return Err(Counter::ShedUnproven);
+        }
         let mut mac1 = mac(&self.key);
         mac1.update(covered);
         if mac1.verify_slice(&rest[..MAC]).is_err() {
             return Err(Counter::BadMac1);
         }
         let Some(lane) = lane else { return Ok(None) };
-        let proven = is_proven(&self.secrets, route, data, from_end + MAC);
-        match lane.refusal(route.address, proven, places.has(route), now) {
+        let proven = dry || is_proven(&self.secrets, route, data, from_end + MAC);
+        match lane.refusal(route.address, proven, is_peer, now) {
             Some(reason) => Err(reason),
             None => Ok(Some(lane)),
         }

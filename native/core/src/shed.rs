@@ -173,6 +173,12 @@ impl Lane {
         self.queue.len() >= self.length
     }
 
+    /// Whether nothing passes that proved nothing: the bucket ran dry, and is not full again. So
+    /// Python is woken in a flood for a burst of them now and then, and not for each.
+    pub fn is_dry(&self, now: f64) -> bool {
+        self.dry && self.full_at[UNPROVEN] > now
+    }
+
     /// Why a datagram is dropped, or None if it may pass. Its sender proved its address, or is
     /// where a peer is, or neither; what the peers' bucket does not take may still go as any other.
     pub fn refusal(
@@ -188,8 +194,7 @@ impl Lane {
         if is_peer && self.take(PEER, address, now).is_none() {
             return None;
         }
-        // In a flood Python is woken for a burst of them now and then, and not for each.
-        if self.dry && self.full_at[UNPROVEN] > now {
+        if self.is_dry(now) {
             return Some(Counter::ShedUnproven);
         }
         self.dry = false;

@@ -169,6 +169,25 @@ def test_mac1_covers_everything(path, position):
     assert path.counters() == {"bad_mac1": 1}
 
 
+def test_in_a_flood_mac1_is_looked_at_only_of_who_might_pass(path):
+    path.set_cookie_secret(SECRET)
+    path.peer(at=Endpoint("10.9.0.1", 5000))
+    assert flood(path, 100) == 32
+    before = path.counters()["shed_unproven"]
+    where = place(7)
+    for mac2 in (bytes(16), b"x" * 16):
+        path.take(dear()[:-32] + b"y" * 16 + mac2, where)
+    assert path.counters() == {"shed_unproven": before + 2}
+    spoiled = bytearray(dear(SECRET, where))
+    spoiled[40] ^= 1
+    path.take(bytes(spoiled), where)
+    assert path.counters() == {"shed_unproven": before + 3}
+    path.take(dear()[:-32] + b"y" * 16 + bytes(16), Route(("10.9.0.1", 5000)))
+    assert path.counters()["bad_mac1"] == 1
+    path.take(dear(SECRET, where), where)
+    assert path.queue_depth(0x10) == 33
+
+
 def test_one_source_gets_forty_a_second_and_others_their_own(path):
     path.set_cookie_secret(SECRET)
     for port in range(100):
