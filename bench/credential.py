@@ -53,9 +53,7 @@ def make_renewal() -> Callable[[], None]:
     to_bob = Peer(alice, bob.public, psk, lambda: 0.0)
     to_alice = Peer(bob, alice.public, psk, lambda: 0.0)
     at_alice = CookieChecker(alice.public, os.urandom)
-    leaf = prepared(
-        Offer(OfferKind.CERTIFICATE, os.urandom(LEAF_LENGTH), None, os.urandom(32))
-    )
+    leaf = prepared(Offer(OfferKind.CERTIFICATE, os.urandom(LEAF_LENGTH), None, os.urandom(32)))
     answer = ResponsePayload(NETWORK, leaf)
     intake: Intake[None, None] = Intake(
         lambda key: Standing(to_alice.remote, to_alice.greatest_stamp), lambda key, offer: True

@@ -17,6 +17,7 @@ disk included, from the first message of each to its session. Its budgets are li
 """
 
 import argparse
+import importlib
 import itertools
 import json
 import os
@@ -26,12 +27,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from bench.handshake import spread
 from tests.support.certificates import DAY, NETWORK, NOW, Authority, Peer, names
 from tests.support.fake_network import FakeSockets
-from tests.support.memory_path import START, MemoryPath
-from tests.support.native_path import NativeMemoryPath, has_native
+from wgpy.datapath.choose import has_native
 from wgpy.datapath.contract import Event, HandshakeNeeded
 from wgpy.datapath.endpoint import Route
 from wgpy.device.device import Device
@@ -42,7 +43,7 @@ from wgpy.identity.profile import Rights
 from wgpy.identity.settings import Anchor, AuthoritySettings, Expectation, IdentitySettings
 from wgpy.ip import parse_prefix
 from wgpy.keys import PrivateKey, PublicKey
-from wgpy.protocol import credential_intake, credential_payload
+from wgpy.protocol import credential_payload
 from wgpy.protocol.credential_bounds import Budget
 from wgpy.protocol.credential_intake import UNDER_LOAD_DEPTH
 
@@ -75,19 +76,22 @@ def leaf(key: PublicKey, name: str, address: str, serial: int = 1) -> bytes:
     ).pem()
 
 
-class _Native(NativeMemoryPath):
-    def set_sockets(self, v4: int | None, v6: int | None) -> None:
-        """There are none."""
-
-    def fileno(self) -> int:
-        return -1
+def _open() -> Any:
+    """A data path in memory, native where there is one. These classes of the tests are looked up:
+    they are no contract.DataPath to a type checker."""
+    if not has_native():
+        return importlib.import_module("tests.support.memory_path").MemoryPath()
+    made = importlib.import_module("tests.support.native_path").NativeMemoryPath()
+    made.set_sockets = lambda v4, v6: None
+    return made
 
 
 class End:
     """A device at an address; `directory` is where its files are, None for one without any."""
 
     def __init__(self, address: str, directory: Path | None = None, name: str = "") -> None:
-        self.path = _Native() if has_native() else MemoryPath()
+        self.path = _open()
+        self._start = self.path.now
         self.private = PrivateKey.generate()
         self.key = self.private.public()
         self.route = Route((address, PORT))
@@ -104,9 +108,18 @@ class End:
         )
         self.device.apply(DeviceChange(private_key=self.private, listen_port=PORT))
         self.device.set_up(True)
+        self._lift()
+
+    def _lift(self) -> None:
+        """No budget keeps anybody waiting."""
+        admissions = self.device._admissions
+        if admissions is not None:
+            intake = admissions.admitter._intake
+            intake.handshakes = Budget(10**9)
+            intake.signatures = Budget(10**9)
 
     def wall_ns(self) -> int:
-        return int((NOW + self.path.now - START) * 1e9)
+        return int((NOW + self.path.now - self._start) * 1e9)
 
     def certify(self, directory: Path, name: str, inner: str) -> None:
         """Give it a certificate and an authority, in files."""
@@ -270,20 +283,9 @@ class Responder:
             end.act(end.path.drain(BATCH))
 
 
-class Lifted:
-    """While it lasts, no budget of a device that is made keeps anybody waiting."""
-
-    def __enter__(self) -> None:
-        self._former = credential_intake.Budget
-        credential_intake.Budget = lambda *_: Budget(10**9)  # type: ignore[assignment, misc]
-
-    def __exit__(self, *_: object) -> None:
-        credential_intake.Budget = self._former  # type: ignore[misc]
-
-
 def measure(seconds: float) -> dict[str, object]:
     """Everything in turns for so long."""
-    with tempfile.TemporaryDirectory() as place, Lifted():
+    with tempfile.TemporaryDirectory() as place:
         directory = Path(place)
         couples = plain(), certified(directory / "renewed"), certified(directory / "mutual")
         first, renewed, mutual = couples

@@ -300,9 +300,7 @@ class Authority:
             self._asked = asked = (key, kind, body, intermediate, digest)
         return asked[4]
 
-    def _check_standing(
-        self, claims: Claims, wall: float, *, just_verified: bool = False
-    ) -> None:
+    def _check_standing(self, claims: Claims, wall: float, *, just_verified: bool = False) -> None:
         """What can end a session at any time: its end, its issuer, its revocation."""
         checks.check_times(claims.not_before, claims.not_after, wall)
         if claims.network != self.settings.network:
