@@ -80,7 +80,7 @@ RULES = [
     FilterRule(0x11, 60, exact=False, mac1_offset=-32, index_offset=8, longest=64),
 ]
 # Types that are dear to answer; what is left over of a bound shows in what comes next.
-SMALL = Budget(8, 5.0, 10.0, 4, 2.0, 3)
+SMALL = Budget(8, 5.0, 4.0, 10.0, 4, 2.0, 3)
 DEAR = [
     FilterRule(0x10, 60, exact=False, mac1_offset=-32, longest=100, budget=SMALL),
     FilterRule(0x12, 80, mac1_offset=40, budget=SMALL._replace(queue=3, source_burst=1)),

@@ -13,6 +13,7 @@ Every refusal is a CredentialError whose `reason` is one word; docs/certificates
 """
 
 import datetime
+import functools
 import itertools
 from dataclasses import dataclass
 from typing import Final
@@ -22,7 +23,13 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
 
-from wgpy.identity.anchors import MAX_BETWEEN, Anchors, CertificateAuthority, read_authority
+from wgpy.identity.anchors import (
+    MAX_ANCHORS,
+    MAX_BETWEEN,
+    Anchors,
+    CertificateAuthority,
+    read_authority,
+)
 from wgpy.identity.claims import Claims, CredentialError, Kind
 from wgpy.identity.profile import (
     MAX_ADDRESSES,
@@ -293,13 +300,8 @@ def _check_names(name: str, addresses: tuple[Prefix, ...], authority: Certificat
 
 def _check_signatures(leaf: Leaf, chain: tuple[CertificateAuthority, ...], moment: float) -> None:
     """Ask the standard verifier, which must come to the very chain that we looked at."""
-    verifier = (
-        PolicyBuilder()
-        .store(Store([chain[-1].certificate]))
-        .time(datetime.datetime.fromtimestamp(moment, datetime.UTC))
-        .max_chain_depth(MAX_BETWEEN)
-        .build_client_verifier()
-    )
+    time = datetime.datetime.fromtimestamp(moment, datetime.UTC)
+    verifier = _policy(chain[-1].certificate).time(time).build_client_verifier()
     try:
         with parsing():
             found = verifier.verify(leaf.certificate, [x.certificate for x in chain[:-1]])
@@ -310,6 +312,12 @@ def _check_signatures(leaf: Leaf, chain: tuple[CertificateAuthority, ...], momen
         raise CredentialError("chain", "the standard verifier refuses its chain") from None
     if found.chain != [leaf.certificate, *(x.certificate for x in chain)]:
         raise CredentialError("chain", "the standard verifier found another chain")
+
+
+@functools.lru_cache(MAX_ANCHORS)
+def _policy(anchor: x509.Certificate) -> PolicyBuilder:
+    """One anchor, and what else is the same at all times."""
+    return PolicyBuilder().store(Store([anchor])).max_chain_depth(MAX_BETWEEN)
 
 
 def _check_rights(leaf: Leaf, chain: tuple[CertificateAuthority, ...], network: bytes) -> None:

@@ -11,6 +11,7 @@ Our extension, in the leaf and in every CA above it, is canonical DER and not cr
 Where it is absent, nothing is granted. docs/certificates.md describes the whole profile.
 """
 
+import functools
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -43,6 +44,9 @@ MAX_NAME: Final = 253  # RFC 1035 section 2.3.4, without the length bytes
 MAX_LEAF: Final = 1_035 - 35 - 256 - 3
 # Both certificates, where the name that is wanted has up to 63 characters: no hash is needed then.
 MAX_BOTH: Final = 1_035 - 66 - 3 - 3
+
+# Most peers of a network differ in their names and addresses only, and have the same rights.
+_KNOWN_RIGHTS: Final = 256
 
 _GROUP: Final = re.compile(r"[a-z0-9-]{1,32}")
 _LABEL: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
@@ -120,6 +124,7 @@ def encode_rights(rights: Rights) -> bytes:
     )
 
 
+@functools.lru_cache(_KNOWN_RIGHTS)
 def decode_rights(der: bytes) -> Rights:
     """Read the extension's DER. Raises CredentialError with the reason "rights"."""
     try:

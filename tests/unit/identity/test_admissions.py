@@ -78,6 +78,17 @@ def test_the_same_again_writes_nothing(ledger: Admissions) -> None:
     assert ledger.revision == revision
 
 
+def test_what_took_effect_last_is_known_without_the_disk(ledger: Admissions) -> None:
+    assert not ledger.took_effect(CLAIMS)
+    ledger.confirm(CLAIMS, NOW, NONE)
+    assert ledger.took_effect(replace(CLAIMS))
+    assert not ledger.took_effect(CLAIMS, reserve=False)
+    following = replace(CLAIMS, generation=4)
+    assert not ledger.took_effect(following)
+    ledger.confirm(following, NOW, NONE)
+    assert (ledger.took_effect(CLAIMS), ledger.took_effect(following)) == (False, True)
+
+
 def test_a_greater_generation_follows_and_a_lower_one_is_refused(ledger: Admissions) -> None:
     ledger.confirm(CLAIMS, NOW, NONE)
     newer = replace(CLAIMS, generation=4, key=OTHER)

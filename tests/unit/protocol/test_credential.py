@@ -28,6 +28,7 @@ from wgpy.protocol.credential_payload import (
     pack_response_payload,
     parse_initiation_payload,
     parse_response_payload,
+    prepared,
 )
 from wgpy.protocol.messages import ParseError
 
@@ -127,6 +128,11 @@ def test_the_same_bytes_as_the_specification(case):
     wanted = None if name is None else name.decode()
     payload = InitiationPayload(STAMP, NETWORK, wanted, offer_of(fields))
     assert pack_initiation_payload(payload) == expected
+    if payload.offer is not None:
+        # Packed once for all messages, it is the same, and equal to what it was.
+        again = dataclasses.replace(payload, offer=prepared(payload.offer))
+        assert again == payload
+        assert pack_initiation_payload(again) == expected
     assert parse_initiation_payload(expected) == payload
     if case["responder_fields"] is not None:
         answer = ResponsePayload(NETWORK, offer_of(case["responder_fields"]))
