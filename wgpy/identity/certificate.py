@@ -198,9 +198,10 @@ def _subject(certificate: x509.Certificate) -> tuple[str, tuple[Prefix, ...]]:
         raise CredentialError("name", "it has no subjectAltName")
     names, addresses = [], []
     for entry in found.value:
-        if isinstance(entry, x509.DNSName):
+        # Not isinstance: these classes are abstract ones' heirs, and it asks for long.
+        if type(entry) is x509.DNSName:
             names.append(entry.value)
-        elif isinstance(entry, x509.IPAddress):
+        elif type(entry) is x509.IPAddress:
             packed = entry.value.packed if hasattr(entry.value, "packed") else b""
             addresses.append(packed)
         else:

@@ -149,8 +149,8 @@ class Stamps:
     ) -> str | None:
         """Why a stamp of 12 bytes is refused, or None. `floor` is a mark kept elsewhere: that of a
         key in the configuration, which both kinds of initiation raise (Peer.greatest_stamp)."""
-        marks = [mark for mark in (self._greatest.get(key), floor) if mark is not None]
-        if marks and stamp <= max(marks):
+        mark = self._greatest.get(key)
+        if (mark is not None and stamp <= mark) or (floor is not None and stamp <= floor):
             self.replayed += 1
             return "replayed_timestamp"
         if tai64n.to_ns(stamp) > wall_ns + MAX_AHEAD_NS:
