@@ -248,11 +248,12 @@ def crl(
     names_key: bool = True,
     pem: bool = True,
 ) -> bytes:
-    """A CRL of `authority` with these serial numbers. `extra` is a critical extension."""
+    """A CRL of `authority` with these serial numbers, two days long. `extra` is a critical
+    extension."""
     builder = (
         x509.CertificateRevocationListBuilder()
         .issuer_name(subject(authority.name))
-        .last_update(_time(NOW - DAY))
+        .last_update(_time(until - 2 * DAY))
         .next_update(_time(until))
     )
     for serial in serials:
