@@ -191,6 +191,70 @@ def test_a_renewed_certificate_takes_over_without_loss(office: Office) -> None:
     assert len(office.world.sent(TYPE_CREDENTIAL_INITIATION, laptop)) == 2
 
 
+def test_a_renewal_at_full_speed_loses_nothing(office: Office) -> None:
+    """More comes with the next keys than a gate holds, before the ledger is written."""
+    laptop = office.machine("192.0.2.2", "laptop.mesh")
+    office.knows_gate(laptop)
+    sent = [laptop.send(office.gate)]
+    office.world.run(1)
+    gate, settle = office.gate, office.gate.settle
+
+    def renew() -> None:
+        office.give(laptop, "laptop.mesh", generation=2, not_after=START + 2 * DAY)
+        laptop.device.files_changed()
+
+    def stand_still() -> None:
+        gate.settle = lambda: None  # type: ignore[method-assign]
+        gate.wakes_at = None
+
+    def go_on() -> None:
+        gate.settle = settle  # type: ignore[method-assign]
+
+    office.world.at(10.0, renew)
+    # The answer is sent at 10.01, and there at 10.02.
+    office.world.at(10.015, stand_still)
+    for number in range(100):
+        office.world.at(10.03 + number / 10_000, lambda: sent.append(laptop.send(office.gate)))
+    office.world.at(10.1, go_on)
+    office.world.run(20)
+    assert office.gate.datapath.delivered == sent
+    (peer,) = admitted(office.gate).values()
+    assert peer.claims is not None
+    assert peer.claims.expiry == int(START + 2 * DAY)
+    assert counter(office.gate, "credential_admitted") == 1
+
+
+@pytest.mark.parametrize("change", ["groups", "addresses"])
+def test_a_credential_with_other_rights_is_gated(office: Office, change: str) -> None:
+    """Nothing goes by the new ones before they are in force."""
+    laptop = office.machine("192.0.2.2", "laptop.mesh")
+    office.knows_gate(laptop)
+    laptop.send(office.gate)
+    office.world.run(10)
+    credentials = office.gate.device._admissions
+    assert credentials is not None
+    recorder = Recorder()
+    recorder.fails = True
+    credentials._sessions._gate = recorder  # type: ignore[assignment]
+    if change == "groups":
+        more = {"rights": Rights(NETWORK, 2, ("admins",), ())}
+    else:
+        more = {"names": names("laptop.mesh", "10.7.0.99"), "generation": 2}
+        laptop.inner = "10.7.0.99"
+    office.give(laptop, "laptop.mesh", **more)
+    laptop.device.files_changed()
+    before = len(office.gate.datapath.delivered)
+    office.world.run(1)
+    laptop.send(office.gate)
+    office.world.run(3)
+    assert len(office.gate.datapath.delivered) == before
+    (peer,) = admitted(office.gate).values()
+    assert peer.claims is not None
+    assert peer.claims.groups == ("laptops",)
+    assert counter(office.gate, "credential_firewall") == 1
+    assert peer.allowed_ips == [parse_prefix("10.7.0.2/32")]
+
+
 def test_the_session_ends_with_the_certificate(office: Office) -> None:
     laptop = office.machine("192.0.2.2", "laptop.mesh", not_after=START + 100)
     office.knows_gate(laptop)

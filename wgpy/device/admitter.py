@@ -51,6 +51,8 @@ class Waiting:
     entry: PeerEntry
     claims: Claims
     index: int
+    # Its packets are held until then.
+    gated: bool
 
 
 class Admitter:
@@ -199,7 +201,7 @@ class Admitter:
     def _answer(
         self, presented: Presented[Datagram], entry: PeerEntry, claims: Claims | None, now: float
     ) -> bool:
-        """Install the next key pair, gated where the claims are new, and send the 0x11."""
+        """Install the next key pair, gated where something new could pass, and send the 0x11."""
         responder, datagram = presented.responder, presented.origin
         index = self._datapath.reserve_index()
         try:
@@ -209,14 +211,19 @@ class Admitter:
         except (HandshakeError, ValueError):
             self._datapath.free_index(index)
             raise
-        gated = claims is not None and claims is not entry.claims and claims != entry.claims
-        if claims is not None and gated:
-            waiting = Waiting(entry, claims, index)
+        gated = False
+        if claims is not None and claims is not entry.claims and claims != entry.claims:
+            # A renewal lets nothing pass that does not pass now. So none of it waits: at full speed
+            # more comes while the ledger is written than a gate can hold.
+            gated = entry.claims is None or _place(claims) != _place(entry.claims)
+            waiting = Waiting(entry, claims, index, gated)
             if self._intake.accept(presented, waiting, now) is waiting:
                 keys.wipe()
                 self._datapath.free_index(index)
                 self._drop_unknown(entry)
                 return False
+            if not gated:
+                self._datapath.refuse(entry.handle)
             entry.waiting = index
         entry.protocol.raise_stamp(presented.stamp)
         self._peers.answered(entry, index)
@@ -243,7 +250,7 @@ class Admitter:
         if waiting is not None:
             self._confirmed.append(waiting)
             self.idle = False
-        return True
+        return waiting is None or waiting.gated
 
     def commit(self, now: float) -> list[PeerEntry]:
         """Let take effect what was confirmed, all of it in one go. Returns whose session began."""
@@ -258,10 +265,12 @@ class Admitter:
             error = failed.get(entry.key)
             if error is not None:
                 self._counters[f"credential_{error.reason}"] += 1
-                self._tell(f"{waiting.claims.name} is not let in: {error}", now)
+                # What a renewal cannot continue goes on as it was, until that ends.
+                what = "let in" if waiting.gated else "renewed"
+                self._tell(f"{waiting.claims.name} is not {what}: {error}", now)
                 self._datapath.refuse(entry.handle)
                 self._drop_unknown(entry)
-            elif self._datapath.release(entry.handle):
+            elif waiting.gated and self._datapath.release(entry.handle):
                 began.append(entry)
         return began
 
@@ -317,6 +326,11 @@ class Admitter:
     def _tell(self, text: str, now: float) -> None:
         if self._told.take(now):
             _log.info("%s", text)
+
+
+def _place(claims: Claims) -> tuple[object, ...]:
+    """What claims say that decides which packets pass."""
+    return claims.network, claims.name, claims.addresses, claims.groups
 
 
 def _wanted(entry: PeerEntry | None) -> str | None:
