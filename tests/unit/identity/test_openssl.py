@@ -1,6 +1,5 @@
 """With the openssl command: it reads and verifies what we make, and makes what we accept."""
 
-import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -9,13 +8,20 @@ from pathlib import Path
 import pytest
 
 from tests.support.certificates import NETWORK
-from tests.support.requirements import program
+from tests.support.openssl import (
+    ROOT_EXTENSIONS,
+    make_root,
+    openssl,
+    peer_extensions,
+    sign_request,
+)
+from tests.support.openssl import make_leaf as openssl_leaf
 from wgpy.identity.anchors import Anchors, read_authority
 from wgpy.identity.ca import AuthorityRequest, Issuer, PeerRequest, create, create_request
 from wgpy.identity.ca_files import pem
 from wgpy.identity.certificate import verify
 from wgpy.identity.claims import Claims, CredentialError
-from wgpy.identity.profile import PEER_PURPOSE, RIGHTS, Rights, encode_rights
+from wgpy.identity.profile import PEER_PURPOSE, RIGHTS
 from wgpy.identity.revocation import Revocations
 from wgpy.identity.settings import Limits
 from wgpy.identity.x509der import certificates_in
@@ -31,70 +37,11 @@ KEY = PrivateKey(bytes(range(1, 33))).public()
 PEER = PeerRequest(KEY, "laptop.mesh", (parse_prefix("10.7.0.2"), parse_prefix("fd07::2")))
 NOW = float(int(time.time()))
 
-# RFC 8410: an X25519 key in PEM is this and 32 bytes.
-SPKI = bytes.fromhex("302a300506032b656e032100")
-
-
-def openssl(*words: str | Path, stdin: str = "", ok: bool = True) -> str:
-    done = subprocess.run(
-        [program("openssl"), *map(str, words)],
-        input=stdin,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert (done.returncode == 0) == ok, done.stderr or done.stdout
-    return done.stdout + done.stderr
-
-
-def extension(rights: Rights) -> str:
-    """Our extension as a line of openssl's configuration."""
-    return f"{RIGHTS.dotted_string} = DER:{encode_rights(rights).hex(':')}"
-
-
-ROOT_EXTENSIONS = f"""
-basicConstraints = critical, CA:TRUE
-keyUsage = critical, keyCertSign, cRLSign
-subjectKeyIdentifier = hash
-nameConstraints = critical, permitted;DNS:mesh, permitted;IP:10.7.0.0/255.255.0.0, \
-permitted;IP:fd07::/ffff:ffff:ffff:ffff::
-{extension(Rights(NETWORK, 0, ("laptops",)))}
-"""
-PEER_EXTENSIONS = f"""
-keyUsage = critical, keyAgreement
-extendedKeyUsage = clientAuth, {PEER_PURPOSE.dotted_string}
-subjectAltName = DNS:laptop.mesh, IP:10.7.0.2, IP:fd07::2
-authorityKeyIdentifier = keyid
-{extension(Rights(NETWORK, 1, ("laptops",)))}
-"""
-
-
-def make_root(path: Path, extensions: str, *kind: str) -> Path:
-    """A self-signed CA by openssl: root.key and root.pem."""
-    (path / "root.cnf").write_text(f"[req]\ndistinguished_name = dn\n[dn]\n[ca]\n{extensions}")
-    openssl(
-        *("req", "-x509", "-newkey", *(kind or ("ec", "-pkeyopt", "ec_paramgen_curve:P-256"))),
-        *("-noenc", "-keyout", path / "root.key", "-out", path / "root.pem", "-days", "365"),
-        *("-subj", "/CN=a root of openssl", "-config", path / "root.cnf", "-extensions", "ca"),
-    )
-    return path / "root.pem"
+PEER_EXTENSIONS = peer_extensions("laptop.mesh", "10.7.0.2", "fd07::2")
 
 
 def make_leaf(path: Path, extensions: str, *more: str) -> bytes:
-    """A leaf by `openssl x509 -req -force_pubkey`, in DER: the request is of any key."""
-    (path / "peer.pub").write_bytes(pem(SPKI + bytes(KEY), "PUBLIC KEY"))
-    (path / "peer.cnf").write_text(extensions)
-    openssl(
-        *("req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-noenc"),
-        *("-keyout", path / "any.key", "-out", path / "peer.csr", "-subj", "/CN=a laptop"),
-    )
-    openssl(
-        *("x509", "-req", "-in", path / "peer.csr", "-force_pubkey", path / "peer.pub"),
-        *("-CA", path / "root.pem", "-CAkey", path / "root.key", "-CAcreateserial"),
-        *("-days", "7", "-extfile", path / "peer.cnf", "-out", path / "peer.pem", *more),
-    )
-    return certificates_in((path / "peer.pem").read_bytes())[0]
+    return openssl_leaf(path, KEY, extensions, *more)
 
 
 def anchors(path: Path, limits: Limits | None = None) -> Anchors:
@@ -243,12 +190,7 @@ def test_an_intermediate_signed_by_openssl_is_a_ca_directory(tmp_path: Path, pla
     directory = tmp_path / "middle"
     request = create_request(directory, replace(REQUEST, name="a coordinator"), PASSPHRASE)
     assert "2.25." in openssl("req", "-in", request, "-noout", "-text", "-verify")
-    (tmp_path / "aki.cnf").write_text("authorityKeyIdentifier = keyid\n")
-    openssl(
-        *("x509", "-req", "-in", request, "-copy_extensions", "copyall", "-days", "30"),
-        *("-CA", root, "-CAkey", tmp_path / "root.key", "-CAcreateserial"),
-        *("-extfile", tmp_path / "aki.cnf", "-out", directory / "ca.pem"),
-    )
+    sign_request(tmp_path, request, directory / "ca.pem")
     (directory / "parent.pem").write_bytes(root.read_bytes())
     with Issuer(directory) as issuer:
         issuer.unlock(PASSPHRASE)
