@@ -185,6 +185,11 @@ class Interface:
         self.config = config
         self.wg("setconf", "/dev/stdin", stdin=config)
 
+    def load(self, path: Path) -> None:
+        """Replace the whole configuration by `wgpy setconf`: a TOML file says more than wg(8)."""
+        self.config = path.read_text()
+        self.namespace.run(program("wgpy"), "setconf", self.name, str(path))
+
     def restart_sessions(self) -> None:
         """Forget every session by replacing the peers: the next packet needs a handshake."""
         self.setconf(self.config)
@@ -200,7 +205,7 @@ class Interface:
                 self.address = self.address or bare
         size = () if mtu is None else ("mtu", str(mtu))
         self.namespace.ip("link", "set", self.name, *size, "up")
-        if port := re.search(r"^ListenPort = (\d+)$", self.config, re.MULTILINE):
+        if port := re.search(r"^(?:ListenPort|listen_port) = (\d+)$", self.config, re.M):
             number = int(port[1])
             wait_until(lambda: self._listens(number), f"UDP port {number} of {self.name}")
 
