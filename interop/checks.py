@@ -7,13 +7,16 @@ from a fault of wgpy, WGPY_STAND_IN=wireguard-go puts wireguard-go in wgpy's pla
 import os
 import socket
 import time
+from pathlib import Path
 
 import pytest
 
 from tests.support import programs
+from tests.support.mesh import GATE, Visitor
 from tests.support.netns import Pair, wait_until
 from tests.support.plugin import require
 from tests.support.programs import Implementation, new_keys, new_psk
+from tests.support.traffic import Pings
 from tests.support.tunnel import endpoint, transfer, tunnel
 
 _ALL = (
@@ -211,6 +214,31 @@ class Checks:
             after = made.left_sees()
             assert after[0] == before[0], "junk made a new session"
             assert made.left.peer(made.right_keys.public).endpoint == endpoint(net.right.v4)
+
+    def test_beside_peers_with_credentials(self, net: Pair, tmp_path: Path) -> None:
+        """Others come in by certificates, and go, on the same interface: it is of no matter."""
+        if ours() is not programs.WGPY:
+            pytest.skip("only wgpyd knows credentials")
+        with (
+            tunnel(net, ours(), self.other) as made,
+            Visitor(made.left, made.left_keys.public, tmp_path) as visitor,
+        ):
+            made.ping_both_ways(1)
+            shaken = made.left_sees()[0]
+            pings = Pings(net.right, made.left.address, 60)
+            for _ in range(2):
+                visitor.come()
+                visitor.go()
+            assert pings.lost() == 0
+            assert made.left_sees()[0] == shaken, "one handshake was enough"
+            transfer(net.right, net.left, made.left.address, MEGABYTES, between=visitor.come)
+            for side, far in ((made.left, made.right), (made.right, made.left)):
+                time.sleep(INITIATION_GAP)
+                side.restart_sessions()
+                side.namespace.ping(far.address, wait=20)
+            made.ping_both_ways(1)
+            visitor.space.ping(GATE)
+            assert visitor.is_in(), "whoever configures the others again leaves it"
 
     @pytest.mark.slow
     @pytest.mark.parametrize("initiator", ["ours", "theirs"])

@@ -8,14 +8,25 @@ import os
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
 from interop.checks import ours
 from tests.support import kernel, qemu
+from tests.support.mesh import GATE, Visitor
 from tests.support.netns import Namespace, wait_until
-from tests.support.programs import Interface, Keys, PeerStatus, new_keys, new_psk, parse_dump_line
+from tests.support.programs import (
+    WGPY,
+    Interface,
+    Keys,
+    PeerStatus,
+    new_keys,
+    new_psk,
+    parse_dump_line,
+)
 from tests.support.requirements import in_ci
+from tests.support.traffic import Pings
 from tests.support.tunnel import endpoint, interface_section, peer_section
 
 pytestmark = [
@@ -219,6 +230,30 @@ def test_rekey(ends: Ends) -> None:
         ends.kernel.guest.ping(ends.ours.address, wait=PATIENCE)
         assert ends.kernel.peer().handshake > 0
         _ping_both_ways(ends)
+
+
+def test_beside_peers_with_credentials(ends: Ends, tmp_path: Path) -> None:
+    """Others come in by certificates, and go, on our interface: the kernel's peer does not care."""
+    if ends.ours.implementation is not WGPY:
+        pytest.skip("only wgpyd knows credentials")
+    _ping_both_ways(ends)
+    with Visitor(ends.ours, ends.ours_keys.public, tmp_path) as visitor:
+        shaken = ends.kernel.peer().handshake
+        pings = Pings(ends.ours.namespace, ends.kernel.address, 60)
+        for _ in range(2):
+            visitor.come()
+            visitor.go()
+        assert pings.lost() == 0
+        assert ends.kernel.peer().handshake == shaken, "one handshake was enough"
+        visitor.come()
+        _receive_from_guest(ends)
+        _send_to_guest(ends)
+        ends.ours.restart_sessions()
+        ends.ours.namespace.ping(ends.kernel.address, wait=PATIENCE)
+        ends.kernel.setconf(ends.kernel_config)
+        ends.kernel.guest.ping(ends.ours.address, wait=PATIENCE)
+        visitor.space.ping(GATE)
+        assert visitor.is_in(), "whoever configures the others again leaves it"
 
 
 def test_roaming(ends: Ends) -> None:

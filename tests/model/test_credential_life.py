@@ -531,6 +531,45 @@ def test_both_begin_at_once(office: Office) -> None:
     assert packets[1] in laptop.datapath.delivered
 
 
+@pytest.mark.parametrize("psk", [None, bytes(range(32))])
+def test_both_know_each_other_and_begin_at_once(office: Office, psk: bytes | None) -> None:
+    """Each is in the other's configuration: its pre-shared key, its allowed IPs, and a name."""
+    laptop = office.machine("192.0.2.2", "laptop.mesh")
+    office.knows_gate(laptop)
+    office.gate.device.apply(
+        DeviceChange(
+            peers=[
+                PeerChange(
+                    laptop.private.public(),
+                    endpoint=Address(laptop.address, PORT),
+                    expectation=Expectation("laptop.mesh"),
+                    allowed_ips=[AllowedIpChange(parse_prefix("10.7.0.2"))],
+                )
+            ]
+        )
+    )
+    if psk is not None:
+        for one, other in ((laptop, office.gate), (office.gate, laptop)):
+            change = PeerChange(other.private.public(), preshared_key=PresharedKey(psk))
+            one.device.apply(DeviceChange(peers=[change]))
+    there, back = [], []
+    for second in range(0, 300, 3):
+        office.world.at(second, lambda: there.append(laptop.send(office.gate)))
+        office.world.at(second, lambda: back.append(office.gate.send(laptop)))
+    office.world.run(301)
+    assert office.gate.datapath.delivered == there
+    assert laptop.datapath.delivered == back
+    assert admitted(office.gate) == {} == admitted(laptop)
+    (peer,) = office.gate.device.state().peers
+    assert peer.claims is not None
+    assert peer.claims.name == "laptop.mesh"
+    assert {sent.kind for sent in office.world.log} == {
+        TYPE_CREDENTIAL_INITIATION,
+        TYPE_CREDENTIAL_RESPONSE,
+        TYPE_TRANSPORT,
+    }
+
+
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_bad_weather(tmp_path: Path, seed: int) -> None:
     weather = Weather(delay=0.05, jitter=0.05, loss=0.1, duplication=0.1)

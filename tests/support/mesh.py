@@ -12,10 +12,7 @@
 import contextlib
 import json
 import os
-import re
 import shutil
-import socket
-import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -30,8 +27,6 @@ from tests.support.tunnel import PORT
 from wgpy.device import client
 from wgpy.device.uapi import DeviceState, PeerState
 from wgpy.keys import PrivateKey, PublicKey, write_secret
-
-SO_RCVBUFFORCE = 33  # asm-generic/socket.h
 
 LIMITS = ("--domain", "mesh", "--range", "10.7.0.0/16", "--group", "laptops")
 GATE = "10.7.0.1"
@@ -112,6 +107,27 @@ class Authority:
         """Revoke; returns the new CRL."""
         self("revoke", *what)
         return (self.directory / "crl.pem").read_bytes()
+
+
+@dataclass(frozen=True, slots=True)
+class Papers:
+    """A CA, and what it issued to three, for many tests."""
+
+    ca: Authority
+    gate: Bearer
+    laptop: Bearer
+    phone: Bearer
+
+
+def issue_papers(directory: Path) -> Papers:
+    """Make the CA, and the three of the drawing; the phone is in the group `phones`."""
+    ca = Authority(directory, "ca", "--group", "phones")
+    return Papers(
+        ca,
+        ca.issue("gate.mesh", GATE),
+        ca.issue("laptop.mesh", "10.7.0.2"),
+        ca.issue("phone.mesh", "10.7.0.3", "phones"),
+    )
 
 
 class Machine:
@@ -230,45 +246,36 @@ class Site:
         return made
 
 
-class Pings:
-    """Twenty pings a second in the background, `count` in all."""
+class Visitor:
+    """Somebody who comes in to an interface of ours by a certificate, and is sent away again.
 
-    def __init__(self, space: Namespace, address: str, count: int) -> None:
-        self._count = count
-        words = ("ping", "-n", "-q", "-i", "0.05", "-W", "5", "-c", str(count), address)
-        self._process = space.popen(*words)
+    The interface keeps its key and its peers. It gets an authority, a certificate and 10.7.0.1,
+    and its namespace a cable to the visitor's. A context manager.
+    """
 
-    def lost(self) -> int:
-        """How many were not answered; waits for the last."""
-        self._process.wait(self._count * 0.05 + 20)
-        said = self._process.output()
-        found = re.search(r"(\d+) packets transmitted, (\d+) received", said)
-        assert found is not None, said
-        assert int(found[1]) == self._count
-        return self._count - int(found[2])
-
-
-class Numbers:
-    """Numbered datagrams in bursts, 3,200 a second, for as long as the block lasts and a little
-    more. A burst is more than a gate holds."""
-
-    BURST = 64
-    EVERY = 0.02
-    MOST = 60_000
-
-    def __init__(self, source: Namespace, target: Namespace, address: str) -> None:
-        self._receiver = target.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._receiver.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 64 << 20)
-        self._receiver.bind((address, 0))
-        self._receiver.settimeout(5)
-        self._sender = source.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._sender.connect(self._receiver.getsockname())
-        self._ending = threading.Event()
-        self._thread = threading.Thread(target=self._send)
-        self._sent = 0
+    def __init__(self, host: Interface, public: str, directory: Path) -> None:
+        ca = Authority(directory)
+        self._host = host
+        self._own = ca.issue("gate.mesh", GATE, public=PublicKey.from_base64(public))
+        self._guest = ca.issue("guest.mesh", "10.7.0.2")
+        self._ca, self._directory = ca, directory
+        self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        host = self._host
+        (self._directory / "crl").mkdir()
+        shutil.copy(self._ca.certificate, self._directory / "ca.pem")
+        shutil.copy(self._own.certificate, self._directory / "me.pem")
+        (self._directory / "more.toml").write_text(BY_CA + IDENTITY)
+        (self._directory / "more.toml").chmod(0o600)
+        host.namespace.add_address(host.name, f"{GATE}/16")
+        wgpy("addconf", host.name, self._directory / "more.toml")
+        self.space = self._stack.enter_context(Namespace("guest"))
+        # Not the first cable of the host's namespace.
+        join(host.namespace, self.space, number=1)
+        self._machine = Machine(self.space, self._guest, self._ca.certificate, self._directory)
+        self._stack.callback(self._machine.interface.stop)
+        self._machine.start(BY_CA, IDENTITY)
         return self
 
     def __exit__(
@@ -277,42 +284,20 @@ class Numbers:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._ending.wait(10 * self.EVERY)
-        self._ending.set()
-        self._thread.join()
+        self._stack.close()
 
-    def _send(self) -> None:
-        while self._sent < self.MOST and not self._ending.wait(self.EVERY):
-            for _ in range(self.BURST):
-                self._sender.send(self._sent.to_bytes(4, "big") * 25)
-                self._sent += 1
+    def is_in(self) -> bool:
+        """Whether the interface knows it as one that was let in."""
+        peers = client.get(self._host.name).peers
+        return any(x.admitted and x.public_key == self._guest.public for x in peers)
 
-    def lost(self) -> int:
-        """How many did not arrive; ends everything."""
-        found = set()
-        with self._receiver, self._sender:
-            while len(found) < self._sent:
-                try:
-                    found.add(self._receiver.recv(2048)[:4])
-                except TimeoutError:
-                    break
-        return self._sent - len(found)
+    def come(self) -> None:
+        """Come in, by a handshake of its own."""
+        self._machine.load(BY_CA, IDENTITY, self._own.table(self.space.v4[:-1] + "1"))
+        self.space.ping(GATE)
+        assert self.is_in()
 
-
-def connects(source: Namespace, address: str, port: int, wait: float = 1.0) -> bool:
-    """Whether a TCP connection comes about within `wait` seconds."""
-    with source.socket(socket.AF_INET, socket.SOCK_STREAM) as caller:
-        caller.settimeout(wait)
-        try:
-            caller.connect((address, port))
-        except TimeoutError:
-            return False
-    return True
-
-
-def listen(space: Namespace, address: str, port: int) -> socket.socket:
-    """A TCP socket that takes connections, and says nothing on them; the caller closes it."""
-    listener = space.socket(socket.AF_INET, socket.SOCK_STREAM)
-    listener.bind((address, port))
-    listener.listen(16)
-    return listener
+    def go(self) -> None:
+        """Be sent away."""
+        wgpy("set", self._host.name, "peer", self._guest.public.base64(), "remove")
+        assert not self.is_in()

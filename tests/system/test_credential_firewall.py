@@ -17,13 +17,12 @@ from tests.support.mesh import (
     Bearer,
     Machine,
     Site,
-    connects,
-    listen,
     put,
     wgpy,
 )
 from tests.support.netns import wait_until
 from tests.support.requirements import program
+from tests.support.traffic import connects, listen
 
 pytestmark = [pytest.mark.root, pytest.mark.tool("wgpy", "wgpyd", "nft", "wg", "ip")]
 
