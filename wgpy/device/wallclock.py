@@ -19,6 +19,12 @@ STATE_DIRECTORY = Path("/var/lib/wgpy")
 # What is on disk is this far ahead of the time in use, so that a crash loses nothing; it is written
 # when a stamp needs it, which handshakes do every two minutes for a busy peer.
 AHEAD_NS = 10 * 10**9
+# While we are ahead of the wall clock the margin is smaller: it is what the next crash adds, and
+# peers refuse a stamp of a credential handshake that is 300 s ahead.
+_MORE_AHEAD_NS = 10**9
+# So much is what crashes leave, or a clock that was set back a little: we go at half speed until
+# the wall clock has caught up. More is a clock that is wrong, and stands nowhere near the truth.
+_CATCH_UP_NS = 300 * 10**9
 # Less than this is the margin above, or a clock that was set a little.
 _WORTH_A_WARNING_NS = 60 * 10**9
 
@@ -39,6 +45,7 @@ class WallClock:
         self._floor = self._read()
         self._started = boot_ns()
         self._on_disk = self._floor
+        self._waits = self._floor <= wall_ns() + _CATCH_UP_NS
         if self._floor > wall_ns() + _WORTH_A_WARNING_NS:
             _log.warning("the clock is behind the last run: timestamps go on from there")
 
@@ -55,9 +62,12 @@ class WallClock:
     def __call__(self) -> int:
         """The time for a stamp that is made now."""
         passed = self._boot_ns() - self._started
-        now = max(self._wall_ns(), self._floor + passed if self._floor else 0)
+        if self._waits:
+            passed //= 2
+        wall = self._wall_ns()
+        now = max(wall, self._floor + passed if self._floor else 0)
         if now >= self._on_disk:
-            self._save(now + AHEAD_NS)
+            self._save(now + (AHEAD_NS if now == wall else _MORE_AHEAD_NS))
         return now
 
     def close(self) -> None:

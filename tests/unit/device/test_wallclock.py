@@ -49,6 +49,36 @@ def test_a_crash_loses_nothing(tmp_path: Path) -> None:
     assert Clocks(0).make(path)() > last
 
 
+def test_after_a_crash_the_wall_clock_catches_up(tmp_path: Path) -> None:
+    path = tmp_path / "wg0.clock"
+    clocks = Clocks(1000 * DAY)
+    clocks.make(path)()
+    clock, before = clocks.make(path), 0
+    for _ in range(2 * AHEAD_NS // SECOND + 1):
+        now = clock()
+        assert now > before
+        before = now
+        clocks.wall += SECOND
+        clocks.boot += SECOND
+    assert clock() == clocks.wall
+
+
+def test_a_hundred_crashes_are_not_a_hundred_times_ahead(tmp_path: Path) -> None:
+    """Peers refuse credentials with a stamp that is far ahead, and ours would be over early."""
+    path = tmp_path / "wg0.clock"
+    clocks = Clocks(1000 * DAY)
+    last = 0
+    for _ in range(100):
+        clock = clocks.make(path)
+        for _ in range(3):
+            now = clock()
+            assert now > last
+            last = now
+            clocks.wall += SECOND
+            clocks.boot += SECOND
+    assert last < clocks.wall + AHEAD_NS + 2 * SECOND
+
+
 def test_after_a_clean_end_nothing_is_ahead(tmp_path: Path) -> None:
     path = tmp_path / "wg0.clock"
     clocks = Clocks(1000 * DAY)
