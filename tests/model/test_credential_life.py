@@ -1,21 +1,18 @@
 """The life of a session that rests on a credential, on a fake clock, over both data paths."""
 
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 
 from tests.support import certificates, fake_network
-from tests.support.certificates import NETWORK, Authority, Peer, names
-from tests.support.fake_network import EPOCH_NS, PORT, Machine, Weather, World, befriend
+from tests.support.certificates import Authority
+from tests.support.fake_network import PORT, Machine, Weather, World, befriend
 from tests.support.native_path import NativeFakeDataPath, needs_native
-from wgpy.device.uapi import Address, AllowedIpChange, Cleared, DeviceChange, PeerChange, PeerState
-from wgpy.firewall.verdict import Member
-from wgpy.identity.profile import Rights
-from wgpy.identity.settings import Anchor, AuthoritySettings, Expectation, IdentitySettings
+from tests.support.office import DAY, ROOT, START, Office, admitted, counter
+from wgpy.device.uapi import Address, Cleared, DeviceChange, PeerChange
+from wgpy.identity.settings import IdentitySettings
 from wgpy.ip import parse_prefix
-from wgpy.keys import PresharedKey, PrivateKey, PublicKey, write_secret
-from wgpy.linux.nft import FirewallError
+from wgpy.keys import PresharedKey, PrivateKey, write_secret
 from wgpy.protocol.constants import (
     TYPE_CREDENTIAL_INITIATION,
     TYPE_CREDENTIAL_RESPONSE,
@@ -23,9 +20,6 @@ from wgpy.protocol.constants import (
     TYPE_RESPONSE,
     TYPE_TRANSPORT,
 )
-
-START = EPOCH_NS / 1e9
-DAY = 86_400.0
 
 
 @pytest.fixture(autouse=True, params=["portable", pytest.param("native", marks=needs_native)])
@@ -35,90 +29,9 @@ def datapath(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
         monkeypatch.setattr(fake_network, "FakeDataPath", NativeFakeDataPath)
 
 
-ROOT = Authority(not_before=START - DAY, not_after=START + 365 * DAY)
-
-
-def leaf(machine: Machine, name: str, *, generation: int = 1, **changes: object) -> Peer:
-    """A good certificate for a machine, with its inner address."""
-    made = Peer(
-        parent=ROOT,
-        key=machine.private.public(),
-        names=names(name, machine.inner),
-        rights=Rights(NETWORK, generation, ("laptops",), ()),
-        not_before=START - 300,
-        not_after=START + DAY,
-        serial=0x1000 + generation,
-    )
-    return replace(made, **changes)  # type: ignore[arg-type]
-
-
-@dataclass
-class Office:
-    """A world, a directory with the root and the certificates, and the settings that name them."""
-
-    world: World
-    directory: Path
-    gate: "Machine" = field(init=False)
-
-    def __post_init__(self) -> None:
-        (self.directory / "root.pem").write_bytes(ROOT.pem())
-        (self.directory / "crl").mkdir()
-        self.gate = self.machine("192.0.2.1", "gate.mesh")
-
-    def machine(self, address: str, name: str, **changes: object) -> Machine:
-        """A machine with a certificate that trusts the root."""
-        made = Machine(self.world, address, ledger=self.directory / f"{address}.ledger")
-        made.inner = "10.7.0." + address.rpartition(".")[2]
-        self.give(made, name, **changes)
-        made.device.apply(
-            DeviceChange(
-                authority=self.authority(),
-                identity=IdentitySettings(certificate=str(self.directory / f"{address}.pem")),
-            )
-        )
-        return made
-
-    def give(self, machine: Machine, name: str, **changes: object) -> None:
-        """Write a certificate into a machine's file."""
-        path = self.directory / f"{machine.address}.pem"
-        path.write_bytes(leaf(machine, name, **changes).pem())  # type: ignore[arg-type]
-
-    def authority(self, **changes: object) -> AuthoritySettings:
-        made = AuthoritySettings(
-            network=NETWORK,
-            accept=(parse_prefix("10.7.0.0/16"),),
-            anchors=(Anchor(str(self.directory / "root.pem")),),
-            revocations=(str(self.directory / "crl"),),
-        )
-        return replace(made, **changes)  # type: ignore[arg-type]
-
-    def knows_gate(self, machine: Machine, name: str | None = "gate.mesh", **more: object) -> None:
-        """Configure the gate on a machine, as a peer that must prove its name."""
-        machine.device.apply(
-            DeviceChange(
-                peers=[
-                    PeerChange(
-                        self.gate.private.public(),
-                        endpoint=Address(self.gate.address, PORT),
-                        expectation=Expectation(name, **more),  # type: ignore[arg-type]
-                        allowed_ips=[AllowedIpChange(parse_prefix("10.7.0.0/16"))],
-                    )
-                ]
-            )
-        )
-
-
 @pytest.fixture
 def office(tmp_path: Path) -> Office:
     return Office(World(), tmp_path)
-
-
-def admitted(machine: Machine) -> dict[PublicKey, PeerState]:
-    return {x.public_key: x for x in machine.device.state().peers if x.admitted}
-
-
-def counter(machine: Machine, name: str) -> int:
-    return machine.device.state().counters.get(name, 0)
 
 
 def test_a_stranger_comes_in_by_its_certificate(office: Office) -> None:
@@ -609,25 +522,8 @@ def test_names_and_addresses_outlive_a_restart(office: Office) -> None:
     assert counter(again, "credential_old-generation") == 1
 
 
-class Recorder:
-    """A firewall that writes down what it is told, and can fail."""
-
-    def __init__(self) -> None:
-        self.told: list[tuple[str, str]] = []
-        self.fails = False
-
-    def change(self, add: tuple[Member, ...] = (), remove: tuple[str, ...] = ()) -> None:
-        if self.fails:
-            raise FirewallError("no nft today")
-        self.told += [("add", member.name) for member in add]
-        self.told += [("remove", key) for key in remove]
-
-
 def test_the_firewall_knows_a_peer_before_it_may_send(office: Office) -> None:
-    recorder = Recorder()
-    credentials = office.gate.device._admissions
-    assert credentials is not None
-    credentials._sessions._gate = recorder  # type: ignore[assignment]
+    recorder = office.firewall()
     laptop = office.machine("192.0.2.2", "laptop.mesh")
     office.knows_gate(laptop)
     recorder.fails = True

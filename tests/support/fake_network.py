@@ -69,6 +69,8 @@ class World:
         self.random = random.Random(seed)
         self.weather = weather or Weather()
         self.cut = False
+        # Seconds by which somebody set the wall clock.
+        self.wall_step = 0.0
         self.log: list[Sent] = []
         self._machines: dict[str, Machine] = {}
         self._wire: list[tuple[float, int, Sent]] = []
@@ -82,7 +84,7 @@ class World:
         return self.now
 
     def wall_ns(self) -> int:
-        return EPOCH_NS + int((self.now - START) * 1e9)
+        return EPOCH_NS + int((self.now - START + self.wall_step) * 1e9)
 
     def at(self, when: float, action: Callable[[], None]) -> None:
         """Plan an action for `when` seconds after the start."""
