@@ -106,8 +106,10 @@ class Firewall:
     def change(self, add: Iterable[Member] = (), remove: Iterable[str] = ()) -> None:
         """Add and remove many in one transaction. A member that is there is replaced.
 
-        Raises FirewallError; then nobody of `add` is in, and everybody of `remove` is out.
+        Raises FirewallError; then everybody of `remove` is out, and nobody of `add` is in, but that
+        a member which was to be replaced stays what it was.
         """
+        remove = tuple(remove)
         added = {member.key: member for member in add if self._members.get(member.key) != member}
         gone = [
             self._members[key] for key in dict.fromkeys((*remove, *added)) if key in self._members
@@ -126,6 +128,10 @@ class Firewall:
         except FirewallError:
             for member in added.values():
                 self._drop(member)
+            # Who is still here must not be out of the sets: the rules would not speak of it.
+            for member in gone:
+                if member.key not in remove:
+                    self._keep(member)
             self._present = None
             raise
 
