@@ -357,9 +357,12 @@ class _CrlNumbers(MutableMapping[bytes, int]):
         self._connection = connection
 
     def __getitem__(self, issuer: bytes) -> int:
-        row = self._connection.execute(
-            "SELECT number FROM crl WHERE issuer = ?", (issuer,)
-        ).fetchone()
+        try:
+            row = self._connection.execute(
+                "SELECT number FROM crl WHERE issuer = ?", (issuer,)
+            ).fetchone()
+        except sqlite3.Error as error:
+            raise LedgerError(str(error)) from None
         if row is None:
             raise KeyError(issuer)
         return int(row[0], 16)
