@@ -8,6 +8,7 @@ The handshaker keeps indices and sends what we begin; the device keeps the peers
 """
 
 import logging
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -42,6 +43,16 @@ _log = logging.getLogger(__name__)
 TAKE_LIMIT: Final = 32
 # Refusals a second that are told in the log; all of them are in the counters.
 TOLD_PER_SECOND: Final = 10
+
+# What the intake refuses after a peer has proved its key, by reason, as an operator reads it.
+_ASKED: Final = {
+    "future_timestamp": "its clock is over 5 minutes ahead of ours",
+    "malformed": "its message has no meaning",
+    "version": "it speaks another version of the handshake",
+    "wrong_network": "it asks for another network",
+    "wrong_name": "it asks for another name than ours",
+    "no_credential": "it shows no credential",
+}
 
 
 @dataclass(slots=True, eq=False)
@@ -83,7 +94,7 @@ class Admitter:
         self._add = add
         self._drop = drop
         self._local: Local | None = None
-        self._intake: Intake[Datagram, Waiting] = Intake(self._standing, trust.knows)
+        self._intake: Intake[Datagram, Waiting] = Intake(self._standing, trust.knows, self._refused)
         self._load = LoadMeter(UNDER_LOAD_DEPTH)
         self._under_load = False
         self._confirmed: list[Waiting] = []
@@ -162,7 +173,10 @@ class Admitter:
             return Standing(entry.protocol.remote, entry.protocol.greatest_stamp, suffices)
         if self._local is None or self._trust.authority is None:
             return None
-        return Standing(Remote(self._local, key, self._trust.stranger_psk()))
+        return Standing(Remote(self._local, key, self._trust.psk))
+
+    def _refused(self, key: PublicKey, origin: Datagram, reason: str) -> None:
+        self._tell_refused(key, origin, _ASKED.get(reason, "it cannot be read"), reason)
 
     def _decide(self, presented: Presented[Datagram], now: float) -> PeerEntry | None:
         key = presented.static
@@ -173,12 +187,13 @@ class Admitter:
                 raise CredentialError("peers-full", f"there are {MAX_PEERS} peers already")
         except CredentialError as error:
             self._intake.refuse(presented, error.reason, now)
-            place = presented.origin.endpoint
-            self._tell(f"{key.base64()} at {place.address} is not let in: {error}", now)
+            self._tell_refused(key, presented.origin, str(error), error.reason)
             return None
         if entry is None:
-            entry = self._add(key, self._trust.stranger_psk())
+            entry = self._add(key, None)
             entry.admitted = True
+            if self._trust.psk is not None:
+                entry.set_psk(self._trust.psk)
         try:
             return entry if self._answer(presented, entry, claims, now) else None
         except (HandshakeError, ValueError) as error:
@@ -225,6 +240,9 @@ class Admitter:
             if not gated:
                 self._datapath.refuse(entry.handle)
             entry.waiting = index
+        elif claims is not None:
+            # Its mark outlives the session, and whoever recorded this renewal.
+            self._intake.stamps.record(presented.static, presented.stamp)
         entry.protocol.raise_stamp(presented.stamp)
         self._peers.answered(entry, index)
         self._datapath.heard(entry.handle, len(datagram.data), datagram.when)
@@ -232,7 +250,7 @@ class Admitter:
         self._datapath.install(entry.handle, Slot.NEXT, pair, kick=False, gated=gated)
         # To where it came from, and no more: only a packet of the session moves a peer.
         if self._datapath.send(reply, to=datagram.endpoint, peer=entry.handle) is not None:
-            self._counters["send_error"] += 1
+            self._counters["credential_send_error"] += 1
         return True
 
     def _answer_payload(self) -> ResponsePayload | None:
@@ -267,12 +285,24 @@ class Admitter:
                 self._counters[f"credential_{error.reason}"] += 1
                 # What a renewal cannot continue goes on as it was, until that ends.
                 what = "let in" if waiting.gated else "renewed"
-                self._tell(f"{waiting.claims.name} is not {what}: {error}", now)
+                self._tell(f"{waiting.claims.name} is not {what}: {error} ({error.reason})", now)
+            if self._peers.by_key.get(entry.key) is not entry:
+                # Another of the batch has its name now, and it was dropped with its session.
+                continue
+            if error is not None:
                 self._datapath.refuse(entry.handle)
                 self._drop_unknown(entry)
             elif waiting.gated and self._datapath.release(entry.handle):
                 began.append(entry)
+            # Else we were too slow, and its keys are gone. What took effect stays so: its next
+            # handshake finds the claims in force, and needs no gate.
         return began
+
+    def keys_dropped(self) -> None:
+        """Every key pair is gone, and perhaps the sockets: who was answered has to begin again."""
+        self._intake.forget_queue()
+        for waiting in self._intake.pending.expire(math.inf):
+            self._forget(waiting)
 
     def _forget(self, waiting: Waiting) -> None:
         """It never confirmed: a replay, or somebody who has gone again."""
@@ -320,8 +350,13 @@ class Admitter:
                     raise failed[entry.key]
         except CredentialError as error:
             self._counters[f"credential_{error.reason}"] += 1
-            self._tell(f"the answer of {entry.key.base64()} is refused: {error}", now)
+            answer = f"the answer of {entry.key.base64()} is refused"
+            self._tell(f"{answer}: {error} ({error.reason})", now)
             raise
+
+    def _tell_refused(self, key: PublicKey, origin: Datagram, text: str, reason: str) -> None:
+        who = f"{key.base64()} at {origin.endpoint.address}"
+        self._tell(f"{who} is not let in: {text} ({reason})", origin.when)
 
     def _tell(self, text: str, now: float) -> None:
         if self._told.take(now):

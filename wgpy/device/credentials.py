@@ -88,6 +88,10 @@ class Credentials:
 
         def put_into_force() -> None:
             commit()
+            psk = self._trust.psk or PresharedKey(bytes(32))
+            for entry in self._peers.by_key.values():
+                if entry.admitted:
+                    entry.set_psk(psk)
             self._hooks.trust_changed()
             self._sessions.trust_changed()
             self._hooks.follow(self._trust.paths())
@@ -121,7 +125,12 @@ class Credentials:
 
     def counters(self) -> Mapping[str, int]:
         """What was admitted, refused and dropped, by name."""
-        return Counter(self.admitter.counters()) + Counter(self._sessions.counters())
+        counters = Counter(self.admitter.counters()) + Counter(self._sessions.counters())
+        return counters + Counter(self._trust.counters())
+
+    def keys_dropped(self) -> None:
+        """The data path holds no key any more: the link is down, we slept, or it failed."""
+        self.admitter.keys_dropped()
 
     # --- What is around ---
 

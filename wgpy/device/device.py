@@ -85,7 +85,7 @@ class Device:
         keylog: KeyLog | None = None,
         guard: Guard | None = None,
         trust: Trust | None = None,
-        follow: Callable[[list[str]], None] | None = None,
+        follow: Callable[[list[str]], None] = lambda paths: None,
     ) -> None:
         self._guard = guard
         self._datapath = datapath
@@ -97,13 +97,7 @@ class Device:
         self._peers = PeerTable()
         self._admissions: Credentials | None = None
         if trust is not None:
-            hooks = Hooks(
-                self._add,
-                self._remove,
-                self._drop_keys,
-                lambda: self._handshaker.trust_changed(),
-                follow or (lambda paths: None),
-            )
+            hooks = Hooks(self._add, self._remove, self._drop_keys, self._trust_changed, follow)
             self._admissions = Credentials(
                 datapath,
                 self._peers,
@@ -172,6 +166,8 @@ class Device:
         for entry in self._peers.by_key.values():
             self._drop_keys(entry)
             entry.protocol.timers.clear_after_keys_dropped()
+        if self._admissions is not None:
+            self._admissions.keys_dropped()
 
     def close(self) -> None:
         """Go down for good and wipe what is secret."""
@@ -197,7 +193,7 @@ class Device:
         """Files that say what is trusted, revoked or presented may have changed."""
         now = self._clock()
         for entry in [] if self._admissions is None else self._admissions.files_changed():
-            if self._datapath.activity(entry.handle).rx_bytes:
+            if self._up and self._datapath.activity(entry.handle).rx_bytes:
                 self._perform(entry, entry.protocol.timers.want_handshake(now), now)
                 self._look(entry, now)
 
@@ -246,7 +242,9 @@ class Device:
         for entry in began:
             self._session_began(entry, now)
         for entry in (*began, *answered):
-            self._look(entry, now)
+            # Another that began may have ended it since.
+            if self._peers.by_handle.get(entry.handle) is entry:
+                self._look(entry, now)
 
     def wake(self) -> float | None:
         """Run the timers that are due. Returns when to be woken next, None for not at all."""
@@ -293,6 +291,9 @@ class Device:
     def _drop_keys(self, entry: PeerEntry) -> None:
         self._handshaker.forget(entry)
         self._datapath.drop_keys(entry.handle)
+
+    def _trust_changed(self) -> None:
+        self._handshaker.trust_changed()
 
     def _moved(self, entry: PeerEntry, endpoint: Endpoint) -> None:
         entry.endpoint = endpoint
@@ -426,6 +427,10 @@ class Device:
         if local is not None and change.public_key == local.public:
             return  # A peer that is ourselves is ignored in silence, as everywhere.
         entry = self._peers.by_key.get(change.public_key)
+        if entry is not None and not entry.is_shown:
+            # It was answered, and is nobody's peer yet: a replay must not be in anybody's way.
+            self._remove(entry)
+            entry = None
         if change.remove:
             if entry is not None:
                 self._remove(entry)
@@ -488,12 +493,6 @@ class Device:
 
     def state(self) -> DeviceState:
         """The answer to a `get=1` request."""
-        return device_state(
-            self._handshaker,
-            self._datapath,
-            self._peers,
-            self._credentials,
-            port=self._port,
-            mark=self._mark,
-            firewall=FirewallSettings() if self._guard is None else self._guard.settings,
-        )
+        firewall = FirewallSettings() if self._guard is None else self._guard.settings
+        parts = (self._handshaker, self._datapath, self._peers, self._credentials)
+        return device_state(*parts, port=self._port, mark=self._mark, firewall=firewall)

@@ -39,7 +39,7 @@ def _check_admitted(change: DeviceChange, peers: PeerTable) -> None:
     gone: set[PublicKey] = set()
     for peer in change.peers:
         entry = peers.by_key.get(peer.public_key)
-        if entry is None or not entry.admitted or entry.key in gone:
+        if entry is None or not entry.admitted or not entry.is_shown or entry.key in gone:
             continue
         if peer.remove:
             gone.add(entry.key)

@@ -14,6 +14,7 @@ from wgpy.datapath.contract import AllowedIpOperation, DataPath
 from wgpy.device.peer import PeerEntry, PeerTable
 from wgpy.device.trust import Trust
 from wgpy.firewall.verdict import Member
+from wgpy.identity.admissions import Confirmation
 from wgpy.identity.claims import Claims, CredentialError
 from wgpy.identity.place import Surroundings
 from wgpy.ip import Prefix, address_text
@@ -58,6 +59,8 @@ class Sessions:
         self._gate = gate
         self._own: tuple[Prefix, ...] = ()
         self._links: tuple[Prefix, ...] = ()
+        # Who leaves the firewall when all have ended; None while nobody collects them.
+        self._leaving: list[str] | None = None
         # When `look` may find something, on the device's clock; None while there is no session.
         self.next_look: float | None = None
         self._counters: Counter[str] = Counter()
@@ -100,21 +103,29 @@ class Sessions:
             return [], {entry.key: gone for entry, _claims in batch}
         results = authority.confirm_all([claims for _entry, claims in batch], wall)
         done, failed = [], {}
+        # A name may become one key and then another within one batch.
+        former = {
+            (result.claims.name, result.former_key)
+            for result in results
+            if isinstance(result, Confirmation) and result.former_key is not None
+        }
         for (entry, claims), result in zip(batch, results, strict=True):
             if isinstance(result, CredentialError):
                 failed[entry.key] = result
-                continue
-            done.append((entry, claims))
-            if result.former_key is not None:
-                self._supersede(claims, result.former_key)
+            elif (claims.name, claims.key) in former:
+                failed[entry.key] = _superseded()
+            else:
+                done.append((entry, claims))
+        for name, key in former:
+            self._supersede(name, key)
         return done, failed
 
-    def _supersede(self, claims: Claims, former_key: PublicKey) -> None:
-        """Another key has the name now: what the former one has ends."""
-        _log.warning("%s has another key now: %s", claims.name, claims.key.base64())
+    def _supersede(self, name: str, former_key: PublicKey) -> None:
+        """Another key has the name now: what the former one has by that name ends."""
+        _log.warning("%s has another key now, and not %s", name, former_key.base64())
         former = self._peers.by_key.get(former_key)
-        if former is not None and former.claims is not None:
-            self.end(former, CredentialError("superseded", "another key has its name now"))
+        if former is not None and former.claims is not None and former.claims.name == name:
+            self.end(former, _superseded())
 
     def _began(self, entry: PeerEntry, claims: Claims, now: float, wall: float) -> None:
         if entry.claims is None:
@@ -132,7 +143,7 @@ class Sessions:
     def end(self, entry: PeerEntry, error: CredentialError) -> None:
         """End a session, and remove a peer that was let in by it alone."""
         name = entry.key.base64() if entry.claims is None else entry.claims.name
-        _log.info("the session of %s ends: %s", name, error)
+        _log.info("the session of %s ends: %s (%s)", name, error, error.reason)
         self._counters[f"credential_ended_{error.reason}"] += 1
         if entry.admitted:
             self._drop(entry)
@@ -142,34 +153,52 @@ class Sessions:
 
     def removed(self, key: PublicKey) -> None:
         """A peer that came in by its credential has left the device: its keys and allowed IPs."""
+        if self._leaving is None:
+            self._leave([key.base64()])
+        else:
+            self._leaving.append(key.base64())
+
+    def _leave(self, keys: Sequence[str]) -> None:
         try:
-            if self._gate is not None:
-                self._gate.change(remove=[key.base64()])
+            if self._gate is not None and keys:
+                self._gate.change(remove=keys)
         except FirewallError as error:
             # Its sets are made anew at the next change; without keys nothing of it comes in.
             _log.error("the firewall still knows a peer that has gone: %s", error)
 
     def look(self, now: float) -> None:
         """End what has to end: over, revoked, no longer trusted, denied, or in the way."""
-        for entry in self._with_claims():
-            if entry.ends_at <= now:
-                self.end(entry, CredentialError("expired", "its credential is over"))
         live = {entry.claims.key: entry for entry in self._with_claims() if entry.claims}
         authority, wall = self._trust.authority, self._trust.wall()
+        ending: list[tuple[PeerEntry, CredentialError]] = []
+        for key, entry in list(live.items()):
+            if entry.ends_at <= now:
+                ending.append((live.pop(key), CredentialError("expired", "its credential is over")))
+            elif authority is None:
+                ending.append(
+                    (live.pop(key), CredentialError("no-authority", "nothing is trusted here"))
+                )
         claims = [entry.claims for entry in live.values() if entry.claims is not None]
-        if authority is None:
-            for entry in live.values():
-                self.end(entry, CredentialError("no-authority", "no credential is trusted here"))
-            self.next_look = None
-            return
-        for ended in authority.ended(claims, wall):
-            self.end(live.pop(ended.claims.key), ended.error)
+        if authority is not None:
+            ending += [(live.pop(x.claims.key), x.error) for x in authority.ended(claims, wall)]
+        self._end_all(ending)
         self.next_look = min((entry.ends_at for entry in live.values()), default=None)
-        if self.next_look is not None:
+        if authority is not None and self.next_look is not None:
             stale = authority.next_deadline(claims, wall)
             soonest = now + LOOK_EVERY if stale is None else now + min(LOOK_EVERY, stale - wall)
             # Never at once again: what is over by a clock that went back is found a second later.
             self.next_look = max(now + 1.0, min(self.next_look, soonest))
+
+    def _end_all(self, ending: Iterable[tuple[PeerEntry, CredentialError]]) -> None:
+        """End several sessions, which leave the firewall in one transaction."""
+        leaving: list[str] = []
+        self._leaving = leaving
+        try:
+            for entry, error in ending:
+                self.end(entry, error)
+        finally:
+            self._leaving = None
+            self._leave(leaving)
 
     def _with_claims(self) -> list[PeerEntry]:
         return [entry for entry in self._peers.by_key.values() if entry.claims is not None]
@@ -207,6 +236,10 @@ class Sessions:
     def counters(self) -> Mapping[str, int]:
         """What was let in, and what ended, by reason."""
         return self._counters
+
+
+def _superseded() -> CredentialError:
+    return CredentialError("superseded", "another key has its name now")
 
 
 def _member(claims: Claims) -> Member:

@@ -4,8 +4,9 @@ The authority decides; this keeps it and our own credential up to date, and know
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 from wgpy.identity.admissions import Admissions as Ledger
 from wgpy.identity.authority import Authority
@@ -18,6 +19,9 @@ from wgpy.keys import KeyFormatError, PresharedKey, PublicKey, read_key_text
 from wgpy.protocol.credential_payload import Offer, OfferKind, prepared
 
 _log = logging.getLogger(__name__)
+
+# 2026-01-01: a clock that shows less was never set. No credential is judged by such a time.
+EARLIEST: Final = 1_767_225_600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +52,8 @@ class Trust:
         self._around = Surroundings()
         self._remarks: tuple[str, ...] = ()
         self._told = ""
+        # Our own credential that was told of as over.
+        self._over: OwnCredential | None = None
 
     # --- Settings and files ---
 
@@ -64,13 +70,13 @@ class Trust:
         ledger = None if authority is None else self._opened()
         judge = None if authority is None or ledger is None else Authority(authority, ledger)
         own = None if identity is None or key is None else OwnCredential.load(identity, key)
-        psk = None if authority is None else _read_psk(authority.preshared_key_file)
         if authority is not None and own is not None and own.network != authority.network:
             raise CredentialError(
                 "wrong-network",
                 f"{own.name} is of the network {own.network.hex()}, and [authority] of "
                 f"{authority.network.hex()}",
             )
+        psk = None if authority is None else _read_psk(authority.preshared_key_file)
         following = _InForce(judge, own, identity, psk, key, _offer(own))
 
         def put_into_force() -> None:
@@ -176,20 +182,33 @@ class Trust:
             return now.authority.settings.network
         return None if now.own is None else now.own.network
 
-    def stranger_psk(self) -> PresharedKey | None:
-        """A copy of the pre-shared key of peers that are not configured, for its owner to wipe."""
-        psk = self._now.psk
-        return None if psk is None else PresharedKey(bytes(psk))
+    @property
+    def psk(self) -> PresharedKey | None:
+        """The pre-shared key of peers that are not configured: ours to wipe, so not to be kept."""
+        return self._now.psk
 
     def wall(self) -> float:
         """Seconds since the epoch: not before an earlier run, nor before our own credential."""
-        now, own = self._stamp_ns() / 1e9, self._now.own
+        now, own = max(self._stamp_ns() / 1e9, EARLIEST), self._now.own
         return now if own is None else max(now, own.not_before)
 
     def offer(self) -> Offer | None:
         """Our credential as a handshake carries it; None without one that is still good."""
-        now = self._now
-        return None if now.own is None or now.own.is_over(self.wall()) else now.offer
+        own = self._now.own
+        if own is None:
+            return None
+        if own.is_over(self.wall()):
+            if self._over is not own:
+                _log.error("our own credential, %s, is over: no peer accepts it", own.name)
+            self._over = own
+            return None
+        return self._now.offer
+
+    def counters(self) -> Mapping[str, int]:
+        """How often a bound was met, or the ledger failed, since the settings were read."""
+        counts = {} if self.authority is None else self.authority.counts
+        shown = {"verdicts-evicted", "ledger-failures"}
+        return {f"credential_{name}": n for name, n in counts.items() if name in shown}
 
     # --- Questions ---
 

@@ -105,15 +105,19 @@ class Intake(Generic[Origin, Waiting]):
     `standing(key)` says what is known of a static key that nobody has proved yet, and None if it
     may not come by credential: a key of the configuration without `credential = true`, our own.
     `verdict_known(key, offer)` says whether the authority can decide without a signature.
+    `refused(key, origin, reason)` is told of each key that proved itself and asked for what it
+    cannot have.
     """
 
     def __init__(
         self,
         standing: Callable[[PublicKey], Standing | None],
         verdict_known: Callable[[PublicKey, Offer], bool],
+        refused: Callable[[PublicKey, Origin, str], None] = lambda key, origin, reason: None,
     ) -> None:
         self._standing = standing
         self._verdict_known = verdict_known
+        self._refused = refused
         self._ours: Ours | None = None
         self._queue: deque[tuple[bytes, bytes, Origin]] = deque()
         self._load = LoadMeter(UNDER_LOAD_DEPTH)
@@ -138,6 +142,10 @@ class Intake(Generic[Origin, Waiting]):
         self._ours = ours
         self._queue.clear()
         self.refused_lately.clear()
+
+    def forget_queue(self) -> None:
+        """Called when the sockets are gone: who waits here waits for no answer any more."""
+        self._queue.clear()
 
     # --- Steps 4 to 6 ---
 
@@ -239,12 +247,16 @@ class Intake(Generic[Origin, Waiting]):
         # From here on the sender is known, or it replays; the stamp tells which.
         fault = self.stamps.fault(static, stamp, wall_ns, standing.floor)
         if fault is not None:
+            if fault == "future_timestamp":
+                self._refused(static, origin, fault)
             raise _DropError(fault)
         try:
             payload = responder.payload()
             _check_asked(ours, standing, payload)
-        except (ParseError, _DropError):
+        except (ParseError, _DropError) as error:
             self.refused_lately.add(static, address, now)
+            reason = error.reason if isinstance(error, ParseError) else str(error)
+            self._refused(static, origin, reason)
             raise
         if not self.pending.has_room(static):
             raise _DropError("pending_full")
