@@ -323,6 +323,7 @@ class Admitter:
         """A 0x10 for a peer that shakes hands by credential. Raises HandshakeError."""
         network = self._trust.network
         if network is None:
+            self._tell(f"no handshake with {entry.key.base64()}: we are in no network", now)
             raise HandshakeError("no network is configured", "no_network")
         try:
             return entry.protocol.credential_initiation(

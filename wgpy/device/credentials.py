@@ -73,6 +73,9 @@ class Credentials:
 
     def close(self) -> None:
         """Close the ledger, and wipe what is secret."""
+        for entry in self._peers.by_key.values():
+            if entry.admitted:
+                entry.set_psk(PresharedKey(bytes(32)))
         self._trust.close()
 
     # --- Settings ---

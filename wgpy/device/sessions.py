@@ -131,7 +131,8 @@ class Sessions:
         if entry.claims is None:
             addresses = ", ".join(address_text(each.address) for each in claims.addresses)
             until = time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(claims.not_after))
-            _log.info("%s came in: %s, until %s", claims.name, addresses, until)
+            place = addresses if entry.admitted else "a configured peer"
+            _log.info("%s came in: %s, until %s", claims.name, place, until)
             self._counters["credential_admitted"] += 1
         entry.claims = claims
         # Whichever clock says so first: the wall clock may be set back.

@@ -275,6 +275,12 @@ def test_the_pre_shared_key_of_strangers_changes_under_live_peers(office: Office
     office.gate.device.apply(DeviceChange(peers=[PeerChange(caller.key, remove=True)]))
     assert copy is not None
     assert copy.is_zero(), "the copy was wiped with its peer"
+    office.world.run(1)
+    caller.enter()
+    copy = office.gate.device._peers.by_key[caller.key].protocol.remote.psk
+    assert copy == secret
+    office.gate.device.close()
+    assert copy.is_zero(), "and with the device"
 
 
 def test_no_copy_of_it_is_made_for_who_is_refused(office: Office) -> None:
@@ -331,6 +337,19 @@ def test_a_socket_that_refuses_is_counted_beside_the_plain_handshake_s(
     caller.call(caller.certificate())
     assert counter(office.gate, "credential_send_error") == 1
     assert counter(office.gate, "send_error") >= 3
+
+
+def test_who_is_in_no_network_says_why_it_calls_nobody(
+    office: Office, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    laptop = office.machine("192.0.2.2", "laptop.mesh")
+    office.knows_gate(laptop)
+    laptop.device.apply(DeviceChange(authority=Cleared.CLEARED, identity=Cleared.CLEARED))
+    laptop.send(office.gate)
+    office.world.run(1)
+    assert f"no handshake with {office.gate.private.public().base64()}: we are in" in caplog.text
+    assert counter(laptop, "no_network") == 1
 
 
 # --- Both ways ---

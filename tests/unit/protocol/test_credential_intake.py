@@ -391,6 +391,37 @@ def test_a_key_that_waits_for_a_standing_is_asked_about_once(door):
     assert asked == [PublicKey(bytes(door.alice.public))]
 
 
+def test_who_proved_its_key_and_asks_for_what_it_cannot_have_is_told_of(door):
+    """Not replays, and nothing that anybody could send: a log is no place for a flood."""
+    told = []
+    door.intake = Intake(door.standing, lambda key, offer: True, lambda *what: told.append(what))
+    door.intake.set_ours(Ours(door.bob, door.checker, NETWORK, "bob.mesh"))
+    assert door.take(door.knock(later(1, wanted="eve.mesh"))) is None
+    assert told == [(door.alice.public, "origin", "wrong_name")]
+    assert door.take(door.knock(later(2))) is None
+    assert door.take(door.knock(later(600)), now=61.0) is None
+    assert [reason for _, _, reason in told] == ["wrong_name", "future_timestamp"]
+    data = door.knock(later(3))
+    presented = door.take(data, now=61.0)
+    door.intake.accept(presented, "waiting", 61.0)
+    assert door.take(data, now=61.0) is None
+    damaged = bytearray(door.knock(later(4)))
+    damaged[100] ^= 1
+    damaged[-32:] = door.generator.add_macs(bytes(damaged[:-32]), 0.0)[-32:]
+    assert door.take(bytes(damaged), now=61.0) is None
+    assert len(told) == 2
+    assert door.intake.counters["replayed_timestamp"] == 1
+    assert door.intake.counters["unauthenticated"] == 1
+
+
+def test_a_queue_that_is_forgotten_is_empty(door):
+    door.arrive(door.knock())
+    door.intake.forget_queue()
+    assert len(door.intake) == 0
+    assert door.intake.next_at(0.0) is None
+    assert door.take(door.knock(later(1))) is not None
+
+
 def test_a_flood_from_made_up_addresses_stays_within_the_bounds(door):
     """10,000 a second for three seconds, all with a right mac1; who has a cookie gets through."""
     reply = door.arrive(door.knock(), under_load=True)
