@@ -5,12 +5,13 @@ from pathlib import Path
 import pytest
 
 from tests.support import certificates, fake_network
-from tests.support.certificates import Authority
+from tests.support.certificates import NETWORK, Authority, names
 from tests.support.fake_network import PORT, Machine, Weather, World, befriend
 from tests.support.native_path import NativeFakeDataPath, needs_native
-from tests.support.office import DAY, ROOT, START, Office, admitted, counter
-from wgpy.device.uapi import Address, Cleared, DeviceChange, PeerChange
-from wgpy.identity.settings import IdentitySettings
+from tests.support.office import DAY, ROOT, START, Office, Recorder, admitted, counter
+from wgpy.device.uapi import Address, AllowedIpChange, Cleared, DeviceChange, PeerChange
+from wgpy.identity.profile import Rights
+from wgpy.identity.settings import Expectation, IdentitySettings
 from wgpy.ip import parse_prefix
 from wgpy.keys import PresharedKey, PrivateKey, write_secret
 from wgpy.protocol.constants import (
