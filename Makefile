@@ -5,10 +5,11 @@ PYTHON := $(VENV)/bin/python
 READY := $(VENV)/.ready
 PACKAGES := .ci/packages
 # All that starts a daemon. Of test_native.py each test names its data path, test_netns.py has none,
-# and to what makes and judges credentials it is all the same.
+# and to those who make and judge credentials and keep the firewall it is all the same.
 DAEMONS := tests/system interop --ignore tests/system/test_native.py \
 	--ignore tests/system/test_netns.py --ignore tests/system/test_credential_tools.py \
-	--ignore tests/system/test_credential_refusals.py
+	--ignore tests/system/test_credential_refusals.py \
+	--ignore tests/system/test_credential_firewall.py
 
 .PHONY: demo test check native fuzz interop bench man clean
 
