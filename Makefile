@@ -11,19 +11,28 @@ DAEMONS := tests/system interop --ignore tests/system/test_native.py \
 	--ignore tests/system/test_credential_refusals.py \
 	--ignore tests/system/test_credential_firewall.py
 
-.PHONY: demo test check native fuzz interop bench man clean
+.PHONY: demo test portable packaging check native fuzz interop bench man clean
 
 # Two machines on this one: a tunnel between them, a ping, a measurement. Needs root.
 demo: $(READY)
 	$(VENV)/bin/wgpy demo
 
-# Everything that is tested, with the peers that Debian packages. Needs root. What starts a daemon
-# is tested on both data paths: first on the one that `auto` takes, then on the portable one.
+# Style, types and tests, with the peers that Debian packages, on the data path that `auto` takes.
+# Needs root. The next two go on with it, and continuous integration runs all three.
 test: check
 	$(PACKAGES) test
 	if command -v cargo >/dev/null; then $(MAKE) native; fi
-	$(PYTHON) -m pytest
+	$(PYTHON) -m pytest --ignore tests/packaging
+
+# What starts a daemon, again on the portable data path.
+portable: $(READY)
+	$(PACKAGES) test
 	WGPY_DATAPATH=portable $(PYTHON) -m pytest $(DAEMONS)
+
+# Wheels and source distributions, built, installed and tested as installed.
+packaging: $(READY)
+	$(PACKAGES) test
+	$(PYTHON) -m pytest tests/packaging
 
 # Style, types, manual pages and the rules of the house.
 check: $(READY)
