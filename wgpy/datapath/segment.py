@@ -22,6 +22,9 @@ _TCP_FIELDS = struct.Struct("!IIBBHH")
 
 _TCP_HEADER = 20
 _TCP_CHECKSUM = 16
+# IPv6 extension headers may come before TCP, and the kernel bounds them by nothing but the packet:
+# more than the native data path has room for is refused here too.
+_MAX_HEADERS = 512
 
 
 class OffloadError(Exception):
@@ -59,8 +62,8 @@ def segments(
     if packet[0] >> 4 != (4 if v4 else 6):
         raise OffloadError("the vnet header names the other IP version")
     end = start + (packet[start + 12] >> 4) * 4
-    if end < start + _TCP_HEADER or end > len(packet):
-        raise OffloadError("the TCP header is longer than the packet")
+    if end < start + _TCP_HEADER or end > min(len(packet), _MAX_HEADERS):
+        raise OffloadError(f"the headers are longer than the packet, or than {_MAX_HEADERS} bytes")
     return _segments(packet, size, start, end, v4)
 
 

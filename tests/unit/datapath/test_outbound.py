@@ -433,3 +433,13 @@ def test_an_answer_to_an_initiation_does_not_use_the_next_key(engine, keyless):
 
 def test_buffers_of_the_kit_are_stale_where_padding_goes():
     assert MemoryPath().tun[5000] == STALE
+
+
+@pytest.mark.parametrize(("start", "goes"), [(492, True), (493, False), (520, False)])
+def test_headers_of_more_than_512_bytes_are_refused(joined, start, goes):
+    """By the vnet header: the bytes there read as a TCP header of 20."""
+    here, _there, _peers = joined
+    packet = bytearray(bytes(Segment(payload=b"\x50" * 1200)))
+    here.write(bytes(packet), struct.pack("=BBHHHH", 1, 1, start + 20, 400, start, 16))
+    assert bool(here.sent) == goes
+    assert here.counters() == ({} if goes else {"bad_offload": 1})
