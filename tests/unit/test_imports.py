@@ -316,6 +316,14 @@ def test_the_daemon_never_loads_pyroute2() -> None:
     assert [str(x) for x in loaded.values() if outside(x.imported) == "pyroute2"] == []
 
 
+def test_the_daemon_loads_what_judges_credentials_with_the_first_of_them() -> None:
+    """Eight megabytes that plain WireGuard never needs."""
+    slow = ("jwt", "sqlite3", "cryptography.x509")
+    loaded = reachable(["wgpy.device.daemon"], lazy=False)
+    assert [str(x) for x in loaded.values() if within(x.imported, slow)] == []
+    assert "wgpy.identity.authority" in reachable(["wgpy.device.daemon"], lazy=True)
+
+
 def test_pyroute2_is_imported_when_it_is_used() -> None:
     users = [x for x in IMPORTS if outside(x.imported) == "pyroute2"]
     assert [str(x) for x in users if not x.lazy] == []

@@ -10,6 +10,7 @@ import os
 import socket
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from wgpy.datapath.choose import open_datapath
 from wgpy.datapath.contract import DataPathError, Event, Failed, Offload, SocketError, TunLost
@@ -20,7 +21,6 @@ from wgpy.device.server import UapiServer
 from wgpy.device.trust import Trust
 from wgpy.device.uapi import Address, DeviceChange, DeviceState
 from wgpy.device.wallclock import STATE_DIRECTORY
-from wgpy.identity.admissions import Admissions as Ledger
 from wgpy.keys import PublicKey
 from wgpy.linux import udp
 from wgpy.linux.addresses import addresses
@@ -37,6 +37,17 @@ DRAIN_LIMIT = 32
 SUSPEND_THRESHOLD = 0.5
 # Names that are looked up at once, over all peers.
 MAX_LOOKUPS = 8
+
+
+if TYPE_CHECKING:
+    from wgpy.identity.admissions import Admissions as Ledger
+
+
+def _open_ledger(interface: str) -> "Ledger":
+    """The interface's ledger of who came in by credential. Raises LedgerError."""
+    from wgpy.identity.admissions import Admissions as Ledger
+
+    return Ledger(STATE_DIRECTORY / f"{interface}.ledger")
 
 
 class Service:
@@ -71,7 +82,7 @@ class Service:
             ask_name=self._ask_name,
             keylog=keylog,
             guard=self._guard,
-            trust=Trust(lambda: Ledger(STATE_DIRECTORY / f"{name}.ledger"), stamp_ns),
+            trust=Trust(lambda: _open_ledger(name), stamp_ns),
             follow=self._follow_files,
         )
         self.server = UapiServer(self)

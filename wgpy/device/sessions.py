@@ -14,9 +14,7 @@ from wgpy.datapath.contract import AllowedIpOperation, DataPath
 from wgpy.device.peer import PeerEntry, PeerTable
 from wgpy.device.trust import Trust
 from wgpy.firewall.verdict import Member
-from wgpy.identity.admissions import Confirmation
 from wgpy.identity.claims import Claims, CredentialError
-from wgpy.identity.place import Surroundings
 from wgpy.ip import Prefix, address_text
 from wgpy.keys import PublicKey
 from wgpy.linux.nft import FirewallError
@@ -107,7 +105,7 @@ class Sessions:
         former = {
             (result.claims.name, result.former_key)
             for result in results
-            if isinstance(result, Confirmation) and result.former_key is not None
+            if not isinstance(result, CredentialError) and result.former_key is not None
         }
         for (entry, claims), result in zip(batch, results, strict=True):
             if isinstance(result, CredentialError):
@@ -220,7 +218,7 @@ class Sessions:
                 for entry in self._peers.by_key.values()
                 if not entry.admitted
             }
-            self._trust.set_surroundings(Surroundings(self._own, configured, self._links))
+            self._trust.set_surroundings(self._own, configured, self._links)
         self._deny()
         self.look(self._clock())
 

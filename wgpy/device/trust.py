@@ -1,22 +1,25 @@
 """Whom an interface trusts and what it presents, in force: files, ledger and clock together.
 
 The authority decides; this keeps it and our own credential up to date, and knows what time it is.
+Its modules are loaded with the first settings: they have 8 MB, which plain WireGuard never needs.
 """
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from wgpy.identity.admissions import Admissions as Ledger
-from wgpy.identity.authority import Authority
 from wgpy.identity.claims import Claims, CredentialError, Kind
-from wgpy.identity.ledger import LedgerError
-from wgpy.identity.own import OwnCredential
-from wgpy.identity.place import Surroundings
 from wgpy.identity.settings import AuthoritySettings, IdentitySettings
+from wgpy.ip import Prefix
 from wgpy.keys import KeyFormatError, PresharedKey, PublicKey, read_key_text
 from wgpy.protocol.credential_payload import Offer, OfferKind, prepared
+
+if TYPE_CHECKING:
+    from wgpy.identity.admissions import Admissions as Ledger
+    from wgpy.identity.authority import Authority
+    from wgpy.identity.own import OwnCredential
+    from wgpy.identity.place import Surroundings
 
 _log = logging.getLogger(__name__)
 
@@ -28,8 +31,8 @@ EARLIEST: Final = 1_767_225_600.0
 class _InForce:
     """One consistent set of what was read."""
 
-    authority: Authority | None = None
-    own: OwnCredential | None = None
+    authority: "Authority | None" = None
+    own: "OwnCredential | None" = None
     identity: IdentitySettings | None = None
     # That of every peer which is not configured; None for zeros.
     psk: PresharedKey | None = None
@@ -44,12 +47,12 @@ class Trust:
     `stamp_ns` gives nanoseconds since the epoch, never less than an earlier run used.
     """
 
-    def __init__(self, open_ledger: Callable[[], Ledger], stamp_ns: Callable[[], int]) -> None:
+    def __init__(self, open_ledger: "Callable[[], Ledger]", stamp_ns: Callable[[], int]) -> None:
         self._open_ledger = open_ledger
         self._ledger: Ledger | None = None
         self._stamp_ns = stamp_ns
         self._now = _InForce()
-        self._around = Surroundings()
+        self._around: Surroundings | None = None
         self._remarks: tuple[str, ...] = ()
         self._told = ""
         # Our own credential that was told of as over.
@@ -67,9 +70,8 @@ class Trust:
 
         Raises CredentialError and OSError, and has changed nothing.
         """
-        ledger = None if authority is None else self._opened()
-        judge = None if authority is None or ledger is None else Authority(authority, ledger)
-        own = None if identity is None or key is None else OwnCredential.load(identity, key)
+        judge = None if authority is None else self._judge(authority)
+        own = None if identity is None or key is None else _load(identity, key)
         if authority is not None and own is not None and own.network != authority.network:
             raise CredentialError(
                 "wrong-network",
@@ -84,18 +86,21 @@ class Trust:
             self._now = following
             if former.psk is not None:
                 former.psk.wipe()
-            self.set_surroundings(self._around)
+            self._surround()
             self._remark()
 
         return put_into_force
 
-    def _opened(self) -> Ledger:
+    def _judge(self, settings: AuthoritySettings) -> "Authority":
+        from wgpy.identity.authority import Authority
+        from wgpy.identity.ledger import LedgerError
+
         if self._ledger is None:
             try:
                 self._ledger = self._open_ledger()
             except LedgerError as error:
                 raise CredentialError("ledger", f"the ledger cannot be used: {error}") from None
-        return self._ledger
+        return Authority(settings, self._ledger)
 
     def paths(self) -> list[str]:
         """Every file and directory whose change matters."""
@@ -127,7 +132,7 @@ class Trust:
         if now.own is None or identity is None or key is None or not now.own.changed(identity):
             return trusted, presented
         try:
-            own = OwnCredential.load(identity, key)
+            own = _load(identity, key)
             self._check_network(own)
             self._now = replace(now, own=own, offer=_offer(own))
             presented = True
@@ -141,7 +146,7 @@ class Trust:
             _log.error("%s", text)
         self._told = text
 
-    def _check_network(self, own: OwnCredential) -> None:
+    def _check_network(self, own: "OwnCredential") -> None:
         if self.network is not None and own.network != self.network:
             raise CredentialError("wrong-network", f"{own.name} is of another network now")
 
@@ -165,12 +170,12 @@ class Trust:
     # --- What is in force ---
 
     @property
-    def authority(self) -> Authority | None:
+    def authority(self) -> "Authority | None":
         """Who judges the credentials of others."""
         return self._now.authority
 
     @property
-    def own(self) -> OwnCredential | None:
+    def own(self) -> "OwnCredential | None":
         """What we present."""
         return self._now.own
 
@@ -212,11 +217,22 @@ class Trust:
 
     # --- Questions ---
 
-    def set_surroundings(self, around: Surroundings) -> None:
-        """Say what admitted peers can never take."""
-        self._around = around
-        if self.authority is not None:
-            self.authority.set_surroundings(around)
+    def set_surroundings(
+        self,
+        own: tuple[Prefix, ...],
+        configured: Mapping[PublicKey, Sequence[Prefix]],
+        links: tuple[Prefix, ...],
+    ) -> None:
+        """Say what admitted peers can never take: our addresses, those of configured peers, and
+        the networks of our links."""
+        from wgpy.identity.place import Surroundings
+
+        self._around = Surroundings(own, configured, links)
+        self._surround()
+
+    def _surround(self) -> None:
+        if self.authority is not None and self._around is not None:
+            self.authority.set_surroundings(self._around)
 
     def knows(self, key: PublicKey, offer: Offer) -> bool:
         """Whether `examine` costs no signature."""
@@ -246,7 +262,13 @@ class Trust:
         return found
 
 
-def _offer(own: OwnCredential | None) -> Offer | None:
+def _load(identity: IdentitySettings, key: PublicKey) -> "OwnCredential":
+    from wgpy.identity.own import OwnCredential
+
+    return OwnCredential.load(identity, key)
+
+
+def _offer(own: "OwnCredential | None") -> Offer | None:
     if own is None:
         return None
     kind = OfferKind.TOKEN if own.kind is Kind.TOKEN else OfferKind.CERTIFICATE

@@ -13,7 +13,6 @@ from tests.support.office import DAY, ROOT, START, leaf
 from wgpy.device.trust import EARLIEST, Trust
 from wgpy.identity.admissions import Admissions
 from wgpy.identity.claims import CredentialError
-from wgpy.identity.place import Surroundings
 from wgpy.identity.profile import Rights
 from wgpy.identity.settings import Anchor, AuthoritySettings, IdentitySettings, TokenIssuer
 from wgpy.ip import parse_prefix
@@ -310,7 +309,7 @@ def test_a_verdict_is_known_after_it_was_given(home: Home) -> None:
 
 def test_an_authority_that_is_replaced_keeps_the_surroundings(home: Home) -> None:
     home.begin()
-    home.trust.set_surroundings(Surroundings(own=(parse_prefix("10.7.0.2/32"),)))
+    home.trust.set_surroundings((parse_prefix("10.7.0.2/32"),), {}, ())
     home.begin(strict=False)
     with pytest.raises(CredentialError) as caught:
         home.trust.examine(LAPTOP.private.public(), LAPTOP.offer(), None)
