@@ -4,6 +4,7 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 READY := $(VENV)/.ready
 PACKAGES := .ci/packages
+MORE := tests/packaging tests/fuzz $(wildcard tests/system/test_credential_*.py)
 # All that starts a daemon. Of test_native.py each test names its data path, test_netns.py has none,
 # and to those who make and judge credentials and keep the firewall it is all the same.
 DAEMONS := tests/system interop --ignore tests/system/test_native.py \
@@ -11,28 +12,28 @@ DAEMONS := tests/system interop --ignore tests/system/test_native.py \
 	--ignore tests/system/test_credential_refusals.py \
 	--ignore tests/system/test_credential_firewall.py
 
-.PHONY: demo test portable packaging check native fuzz interop bench man clean
+.PHONY: demo test more portable check native fuzz interop bench man clean
 
 # Two machines on this one: a tunnel between them, a ping, a measurement. Needs root.
 demo: $(READY)
 	$(VENV)/bin/wgpy demo
 
 # Style, types and tests, with the peers that Debian packages, on the data path that `auto` takes.
-# Needs root. The next two go on with it, and continuous integration runs all three.
+# Needs root. Under ten minutes; the next two go on with it, and continuous integration runs all.
 test: check
 	$(PACKAGES) test
 	if command -v cargo >/dev/null; then $(MAKE) native; fi
-	$(PYTHON) -m pytest --ignore tests/packaging
+	$(PYTHON) -m pytest $(MORE:%=--ignore %)
+
+# What takes longer: packages as they are installed, fuzzing, credentials between real daemons.
+more: $(READY)
+	$(PACKAGES) test
+	$(PYTHON) -m pytest $(MORE)
 
 # What starts a daemon, again on the portable data path.
 portable: $(READY)
 	$(PACKAGES) test
 	WGPY_DATAPATH=portable $(PYTHON) -m pytest $(DAEMONS)
-
-# Wheels and source distributions, built, installed and tested as installed.
-packaging: $(READY)
-	$(PACKAGES) test
-	$(PYTHON) -m pytest tests/packaging
 
 # Style, types, manual pages and the rules of the house.
 check: $(READY)
