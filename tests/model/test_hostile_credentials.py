@@ -186,7 +186,12 @@ class Called:
         self.laptop.send(self.office.gate)
         self.office.world.run(6)
         log = self.office.world.log
-        sent = [x.data for x in log if x.data[0] == TYPE_CREDENTIAL_INITIATION]
+        # The gate's answers are ours to make, with any first byte.
+        sent = [
+            x.data
+            for x in log
+            if x.source == self.laptop.address and x.kind == TYPE_CREDENTIAL_INITIATION
+        ]
         return sent[-1]
 
     def answer(self, payload: bytes) -> bytes:
