@@ -19,7 +19,7 @@ demo: $(READY)
 	$(VENV)/bin/wgpy demo
 
 # Style, types and tests, with the peers that Debian packages, on the data path that `auto` takes.
-# Needs root. Under ten minutes; the next two go on with it, and continuous integration runs all.
+# Needs root. The next two go on with it, and continuous integration runs all three.
 test: check
 	$(PACKAGES) test
 	if command -v cargo >/dev/null; then $(MAKE) native; fi
