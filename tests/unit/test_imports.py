@@ -60,6 +60,15 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "demo": ("wgpy.ip", "wgpy.keys", "wgpy.device.client", "wgpy.device.uapi"),
     "doctor": ("wgpy.linux", "wgpy.datapath.portable", "wgpy._native"),
     "cli": ("wgpy",),
+    # The way of packets is told to a device; protocols, and what they need of ours, are pure.
+    "nat": (
+        "wgpy.ip",
+        "wgpy.keys",
+        "wgpy.protocol",
+        "wgpy.datapath.contract",
+        "wgpy.device",
+        "wgpy.linux",
+    ),
     # Who may come in is decided without knowing how packets move.
     "identity": ("wgpy.ip", "wgpy.keys"),
 }
