@@ -29,7 +29,6 @@ _ARC: Final = "2.25.294918117202198645902617543277060102583"
 RIGHTS: Final = ObjectIdentifier(f"{_ARC}.1")
 PEER_PURPOSE: Final = ObjectIdentifier(f"{_ARC}.2")
 DENIALS: Final = ObjectIdentifier(f"{_ARC}.3")
-X25519: Final = ObjectIdentifier("1.3.101.110")  # RFC 8410
 
 NETWORK_LENGTH: Final = 16
 MAX_GROUPS: Final = 16
@@ -49,7 +48,9 @@ MAX_BOTH: Final = 1_035 - 66 - 3 - 3
 _KNOWN_RIGHTS: Final = 256
 
 _GROUP: Final = re.compile(r"[a-z0-9-]{1,32}")
-_LABEL: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+# Labels of 1 to 63 characters, the last of which is not all digits.
+_LABEL: Final = "[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+_NAME: Final = re.compile(rf"(?:{_LABEL}\.)*(?![0-9]+\Z){_LABEL}")
 
 # Points whose multiples are few, in their canonical encoding: 0, 1, the two of order 8, and -1.
 # Every other spelling of them is not canonical, and refused as that.
@@ -173,12 +174,7 @@ def is_name(text: str) -> bool:
 
     The last label is not all digits, so that no name can be read as an IPv4 address.
     """
-    labels = text.split(".")
-    return (
-        len(text) <= MAX_NAME
-        and all(_LABEL.fullmatch(label) is not None for label in labels)
-        and not labels[-1].isdigit()
-    )
+    return len(text) <= MAX_NAME and _NAME.fullmatch(text) is not None
 
 
 def is_unicast(address: bytes) -> bool:
@@ -189,17 +185,16 @@ def is_unicast(address: bytes) -> bool:
 
 def within(inner: Prefix, outers: Iterable[Prefix]) -> bool:
     """Whether one of `outers` has every address of `inner`."""
-    return any(
-        len(outer.address) == len(inner.address)
-        and outer.length <= inner.length
-        and mask(inner.address, outer.length) == outer.address
-        for outer in outers
-    )
+    address, length = inner
+    for outer, shorter in outers:
+        if len(outer) == len(address) and shorter <= length and mask(address, shorter) == outer:
+            return True
+    return False
 
 
 def under(name: str, suffixes: Iterable[str]) -> bool:
     """Whether `name` is one of the suffixes or below one (RFC 5280 section 4.2.1.10)."""
-    return any(name == suffix or name.endswith(f".{suffix}") for suffix in suffixes)
+    return f".{name}".endswith(tuple([f".{suffix}" for suffix in suffixes]))
 
 
 def check_key(key: PublicKey) -> None:

@@ -24,7 +24,7 @@ MAX_CRL_FILE: Final = 16 * 2**20
 MAX_CERTIFICATE: Final = 8_192
 
 # What the library raises while it looks into a certificate that others wrote.
-_FAILURES: Final = (
+FAILURES: Final = (
     ValueError,
     TypeError,
     OverflowError,
@@ -46,7 +46,7 @@ def parsing(what: str = "certificate") -> Iterator[None]:
         warnings.simplefilter("error")
         try:
             yield
-        except (*_FAILURES, Warning):
+        except (*FAILURES, Warning):
             raise CredentialError("malformed", f"the {what} cannot be read") from None
 
 

@@ -1,0 +1,62 @@
+"""DER (X.690) as it comes from outside, split into its elements and no further.
+
+An element is a tag, a length and contents. Only what DER allows is read: a length in its shortest
+form, and nothing behind the last element. Tags are not looked at: whoever asks compares them with
+those that it expects, so one of several bytes, which no certificate has, never passes.
+"""
+
+from typing import Final
+
+# Tags of one byte: class, whether it is made of elements, number (X.690 section 8.1.2).
+BOOLEAN: Final = 0x01
+INTEGER: Final = 0x02
+BIT_STRING: Final = 0x03
+OCTET_STRING: Final = 0x04
+OBJECT_IDENTIFIER: Final = 0x06
+SEQUENCE: Final = 0x30
+
+TRUE: Final = b"\xff"
+
+# From here on the byte says how many bytes of length follow.
+_LONG: Final = 0x80
+
+
+class DerError(ValueError):
+    """Bytes that are no DER, or not the elements that there must be."""
+
+
+def split(data: bytes) -> tuple[bytes, list[bytes]]:
+    """The tags of all elements, one byte each, and their contents. Raises DerError."""
+    tags, contents = bytearray(), []
+    start, end = 0, len(data)
+    try:
+        while start < end:
+            tags.append(data[start])
+            length = data[start + 1]
+            start += 2
+            if length >= _LONG:
+                length, start = _long_length(data, start, length)
+            contents.append(data[start : start + length])
+            start += length
+    except IndexError:
+        raise DerError("it breaks off") from None
+    if start != end:
+        raise DerError("an element is longer than what is left")
+    return bytes(tags), contents
+
+
+def contents_of(data: bytes, tags: bytes) -> list[bytes]:
+    """The contents of the elements, which must have these tags. Raises DerError."""
+    found, contents = split(data)
+    if found != tags:
+        raise DerError("its elements are not those that there must be")
+    return contents
+
+
+def _long_length(data: bytes, start: int, first: int) -> tuple[int, int]:
+    """A length of 128 to 65,535, and where the contents begin: nothing here is longer."""
+    size = first - _LONG
+    length = int.from_bytes(data[start : start + size], "big")
+    if size not in (1, 2) or length < (_LONG, 0x100)[size - 1]:
+        raise DerError("a length is not written in the shortest way")
+    return length, start + size

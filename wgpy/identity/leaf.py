@@ -1,0 +1,254 @@
+"""A peer's certificate, read and held against the profile; nobody's signature is looked at here.
+
+The profile leaves so little open that most parts are compared with the bytes that they must be.
+To have the library make an object of each takes several times as long.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from cryptography import x509
+from cryptography.hazmat import asn1
+from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID
+
+from wgpy.identity import der
+from wgpy.identity.claims import CredentialError
+from wgpy.identity.profile import (
+    MAX_ADDRESSES,
+    PEER_PURPOSE,
+    RIGHTS,
+    Rights,
+    check_key,
+    decode_rights,
+    is_name,
+    is_unicast,
+)
+from wgpy.identity.x509der import FAILURES, MAX_CERTIFICATE
+from wgpy.ip import Prefix
+from wgpy.keys import PublicKey
+
+
+def _contents(oid: x509.ObjectIdentifier) -> bytes:
+    """The contents of an identifier's DER, which has a tag and a length before them."""
+    return asn1.encode_der(oid)[2:]
+
+
+_BASIC_CONSTRAINTS: Final = _contents(ExtensionOID.BASIC_CONSTRAINTS)
+_KEY_USAGE: Final = _contents(ExtensionOID.KEY_USAGE)
+_EXTENDED_KEY_USAGE: Final = _contents(ExtensionOID.EXTENDED_KEY_USAGE)
+_ALTERNATIVE_NAME: Final = _contents(ExtensionOID.SUBJECT_ALTERNATIVE_NAME)
+_AUTHORITY_KEY_ID: Final = _contents(ExtensionOID.AUTHORITY_KEY_IDENTIFIER)
+_RIGHTS: Final = _contents(RIGHTS)
+_MAY_BE_CRITICAL: Final = frozenset((_BASIC_CONSTRAINTS, _KEY_USAGE, _ALTERNATIVE_NAME))
+
+# RFC 5280 section 4.1: what is signed, the algorithm, the signature.
+_CERTIFICATE: Final = bytes((der.SEQUENCE, der.SEQUENCE, der.BIT_STRING))
+# Version, serial number, algorithm, issuer, validity, subject, key, extensions. Unique identifiers
+# of issuer and subject must not be there (section 4.1.2.8).
+_SIGNED: Final = bytes((0xA0, der.INTEGER, *[der.SEQUENCE] * 5, 0xA3))
+_VERSION_3: Final = bytes((der.INTEGER, 1, 2))
+_SEQUENCE: Final = bytes((der.SEQUENCE,))
+# An extension that is not critical, and one that is: DER leaves out what is the default.
+_PLAIN: Final = bytes((der.OBJECT_IDENTIFIER, der.OCTET_STRING))
+_CRITICAL: Final = bytes((der.OBJECT_IDENTIFIER, der.BOOLEAN, der.OCTET_STRING))
+# RFC 8410: 1.3.101.110 without parameters, and before the key's 32 bytes that all their bits count.
+_X25519: Final = bytes.fromhex("3005 0603 2b656e 0321 00")
+_X25519_LENGTH: Final = len(_X25519) + 32
+# The bit keyAgreement alone (RFC 5280 section 4.2.1.3).
+_KEY_AGREEMENT: Final = bytes((der.BIT_STRING, 2, 3, 0x08))
+_NO_CA: Final = bytes((der.SEQUENCE, 0))
+_CLIENT_AUTH: Final = asn1.encode_der(ExtendedKeyUsageOID.CLIENT_AUTH)
+_PEER: Final = asn1.encode_der(PEER_PURPOSE)
+# In either order.
+_PURPOSES: Final = frozenset(
+    bytes((der.SEQUENCE, len(both))) + both for both in (_CLIENT_AUTH + _PEER, _PEER + _CLIENT_AUTH)
+)
+# RFC 5280 sections 4.2.1.6 and 4.2.1.1.
+_DNS_NAME: Final = 0x82
+_IP_ADDRESS: Final = 0x87
+_KEY_IDENTIFIER: Final = 0x80
+# What CAs sign with: ecdsa-with-SHA256, 384 and 512 without parameters (RFC 5758 section 3.2), and
+# what stands below pkcs-1 (RFC 8017), where the standard verifier chooses.
+_ECDSA: Final = tuple(bytes.fromhex(f"0608 2a8648ce3d0403{last}") for last in ("02", "03", "04"))
+_PKCS_1: Final = bytes.fromhex("0609 2a864886f70d0101")
+
+# By the contents of its identifier: whether it is critical, and its value.
+_Extensions = dict[bytes, tuple[bool, bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """A peer's certificate that fits the profile by itself; nobody's signature was looked at."""
+
+    certificate: x509.Certificate
+    key: PublicKey
+    name: str
+    addresses: tuple[Prefix, ...]
+    rights: Rights
+    issuer: bytes  # the contents of the issuer's name, DER
+    issuer_id: bytes  # the keyIdentifier of its authorityKeyIdentifier
+    serial: int
+    not_before: float
+    not_after: float
+
+
+def read_leaf(data: bytes) -> Leaf:
+    """Read a peer's certificate and hold it against the profile. Raises CredentialError."""
+    if len(data) > MAX_CERTIFICATE:
+        raise CredentialError("malformed", f"the certificate is over {MAX_CERTIFICATE} bytes")
+    try:
+        return _read(data)
+    except (der.DerError, *FAILURES):
+        raise CredentialError("malformed", "the certificate cannot be read") from None
+
+
+def _read(data: bytes) -> Leaf:
+    (whole,) = der.contents_of(data, _SEQUENCE)
+    signed, outer_algorithm, _ = der.contents_of(whole, _CERTIFICATE)
+    fields = der.contents_of(signed, _SIGNED)
+    version, serial, algorithm, issuer, _, subject, public_key, last = fields
+    if version != _VERSION_3:
+        raise CredentialError("malformed", "the certificate is not of version 3")
+    # The library writes warnings of negative numbers, and of ECDSA and DSA with parameters, to the
+    # standard error: it must not get to see them.
+    number = _serial(serial)
+    if algorithm != outer_algorithm or not _is_known(algorithm):
+        raise CredentialError("signature", "it is signed in a way in which no CA of ours signs")
+    certificate = x509.load_der_x509_certificate(data)
+    extensions = _extensions(last)
+    key = _key(public_key)
+    _check_critical(extensions)
+    if extensions.get(_BASIC_CONSTRAINTS, (True, _NO_CA))[1] != _NO_CA:
+        raise CredentialError("is-a-ca", "it is a CA's and not a peer's")
+    _check_usage(extensions)
+    name, addresses = _subject(extensions, has_subject=subject != b"")
+    rights = _rights(extensions)
+    issuer_id = _issuer_id(extensions)
+    return Leaf(
+        certificate=certificate,
+        key=key,
+        name=name,
+        addresses=addresses,
+        rights=rights,
+        issuer=issuer,
+        issuer_id=issuer_id,
+        serial=number,
+        not_before=certificate.not_valid_before_utc.timestamp(),
+        not_after=certificate.not_valid_after_utc.timestamp(),
+    )
+
+
+def _serial(contents: bytes) -> int:
+    if contents >= b"\x80":
+        raise CredentialError("malformed", "the certificate has a negative serial number")
+    number = int.from_bytes(contents, "big")
+    if not 0 < number < 2**159:
+        raise CredentialError("serial", "its serial number is not of 1 to 20 bytes")
+    return number
+
+
+def _extensions(contents: bytes) -> _Extensions:
+    (listed,) = der.contents_of(contents, _SEQUENCE)
+    tags, entries = der.split(listed)
+    found: _Extensions = {}
+    for entry in entries:
+        shape, parts = der.split(entry)
+        if shape == _PLAIN:
+            found[parts[0]] = False, parts[1]
+        elif shape == _CRITICAL and parts[1] == der.TRUE:
+            found[parts[0]] = True, parts[2]
+        else:
+            raise der.DerError("an extension is made in another way")
+    if len(found) != len(entries) or tags.strip(_SEQUENCE):
+        raise der.DerError("an extension stands there twice, or something that is none")
+    return found
+
+
+def _key(contents: bytes) -> PublicKey:
+    if len(contents) != _X25519_LENGTH or not contents.startswith(_X25519):
+        raise CredentialError("key-kind", "its key is not an X25519 key")
+    key = PublicKey(contents[-32:])
+    check_key(key)
+    return key
+
+
+def _check_critical(extensions: _Extensions) -> None:
+    for oid, (critical, _) in extensions.items():
+        if critical and oid not in _MAY_BE_CRITICAL:
+            raise CredentialError(
+                "critical", f"its critical extension {_dotted(oid)} is unknown to us"
+            )
+
+
+def _dotted(oid: bytes) -> str:
+    """As people write it. Raises ValueError for what is no identifier."""
+    encoded = bytes((der.OBJECT_IDENTIFIER, len(oid))) + oid
+    return asn1.decode_der(x509.ObjectIdentifier, encoded).dotted_string
+
+
+def _check_usage(extensions: _Extensions) -> None:
+    if extensions.get(_KEY_USAGE) != (True, _KEY_AGREEMENT):
+        raise CredentialError("usage", "its keyUsage is not critical, keyAgreement and no more")
+    if extensions.get(_EXTENDED_KEY_USAGE, (False, b""))[1] not in _PURPOSES:
+        raise CredentialError(
+            "purpose", "its extendedKeyUsage is not clientAuth and wgpy's, and no more"
+        )
+
+
+def _subject(extensions: _Extensions, *, has_subject: bool) -> tuple[str, tuple[Prefix, ...]]:
+    """The one name and the addresses of its subjectAltName."""
+    found = extensions.get(_ALTERNATIVE_NAME)
+    if found is None:
+        raise CredentialError("name", "it has no subjectAltName")
+    critical, value = found
+    (listed,) = der.contents_of(value, _SEQUENCE)
+    names, addresses = [], []
+    for tag, contents in zip(*der.split(listed), strict=True):
+        if tag == _DNS_NAME:
+            names.append(contents)
+        elif tag == _IP_ADDRESS:
+            addresses.append(contents)
+        else:
+            raise CredentialError("name-kind", "it has a name that is no DNS name and no address")
+    if len(names) != 1:
+        raise CredentialError("name-count", f"it has {len(names)} DNS names, and must have one")
+    # Bytes that are not ASCII become what is no name either.
+    name = names[0].decode("ascii", "replace")
+    if not is_name(name):
+        raise CredentialError("name", "its DNS name is not lower-case labels of a-z, 0-9 and -")
+    if not 1 <= len(addresses) <= MAX_ADDRESSES or len(set(addresses)) != len(addresses):
+        raise CredentialError("address-count", "it must have one address, or two that differ")
+    for address in addresses:
+        if len(address) not in (4, 16) or not is_unicast(address):
+            raise CredentialError("address", "one of its addresses cannot be one machine's")
+    if critical == has_subject:
+        raise CredentialError(
+            "name-critical", "its subjectAltName must be critical if its subject is empty, else not"
+        )
+    return name, tuple(Prefix(x, 8 * len(x)) for x in addresses)
+
+
+def _rights(extensions: _Extensions) -> Rights:
+    found = extensions.get(_RIGHTS)
+    if found is None:
+        raise CredentialError("no-rights", "it lacks the extension with network and groups")
+    rights = decode_rights(found[1])
+    if rights.generation == 0:
+        raise CredentialError("generation", "its generation is 0; a peer's is 1 or more")
+    return rights
+
+
+def _issuer_id(extensions: _Extensions) -> bytes:
+    """The keyIdentifier; it may have the issuer's name and number beside it, which are of no use
+    to us."""
+    found = extensions.get(_AUTHORITY_KEY_ID)
+    if found is not None:
+        (listed,) = der.contents_of(found[1], _SEQUENCE)
+        tags, parts = der.split(listed)
+        if tags and tags[0] == _KEY_IDENTIFIER:
+            return parts[0]
+    raise CredentialError("no-key-id", "it has no authorityKeyIdentifier with a key's id")
+
+
+def _is_known(algorithm: bytes) -> bool:
+    return algorithm in _ECDSA or algorithm.startswith(_PKCS_1)
