@@ -30,7 +30,7 @@ from wgpy.identity.anchors import (
 )
 from wgpy.identity.claims import Claims, CredentialError, Kind
 from wgpy.identity.leaf import Leaf, read_leaf
-from wgpy.identity.profile import Rights, serial_text, under, within
+from wgpy.identity.profile import Rights, under, within
 from wgpy.identity.x509der import FAILURES, time_text
 from wgpy.ip import Prefix
 from wgpy.keys import PublicKey
@@ -146,7 +146,7 @@ def _verify_chain(
         not_before=leaf.not_before,
         not_after=leaf.not_after,
         issuer=chain[0].spki,
-        serial=serial_text(leaf.serial),
+        serial=leaf.serial,
         chain=tuple((above.spki, below.serial) for below, above in itertools.pairwise(chain)),
     )
 
@@ -190,7 +190,7 @@ def _check_signatures(leaf: Leaf, chain: tuple[CertificateAuthority, ...], momen
         if "signature" in str(error):
             raise CredentialError("signature", "a signature in its chain is wrong") from None
         raise CredentialError("chain", "the standard verifier refuses its chain") from None
-    if found.chain != [leaf.certificate, *(x.certificate for x in chain)]:
+    if found.chain != [leaf.certificate, *[x.certificate for x in chain]]:
         raise CredentialError("chain", "the standard verifier found another chain")
 
 
@@ -225,10 +225,10 @@ def _check_level(
         above = Rights(network, 0, below.groups)
     if below.network != above.network:
         raise CredentialError("network", "its network is not that of its CA")
-    if not set(below.groups) <= set(above.groups):
+    if not set(below.groups).issubset(above.groups):
         raise CredentialError("groups", "it has a group that its CA may not give")
     if not all(within(prefix, above.prefixes) for prefix in below.prefixes):
         raise CredentialError("prefixes", "it has a prefix that its CA may not give")
-    if limits is not None and not groups <= set(limits.groups):
+    if limits is not None and not groups.issubset(limits.groups):
         raise CredentialError("groups", "it has a group outside the limits of its CA")
     return above

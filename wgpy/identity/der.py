@@ -17,8 +17,9 @@ SEQUENCE: Final = 0x30
 
 TRUE: Final = b"\xff"
 
-# From here on the byte says how many bytes of length follow.
+# From here on the byte says how many bytes of length follow. Nothing here needs more than two.
 _LONG: Final = 0x80
+_LEAST: Final = {1: 0x80, 2: 0x100}
 
 
 class DerError(ValueError):
@@ -35,11 +36,15 @@ def split(data: bytes) -> tuple[bytes, list[bytes]]:
             length = data[start + 1]
             start += 2
             if length >= _LONG:
-                length, start = _long_length(data, start, length)
+                size = length - _LONG
+                length = int.from_bytes(data[start : start + size], "big")
+                start += size
+                if length < _LEAST[size]:
+                    raise DerError("a length is not written in the shortest way")
             contents.append(data[start : start + length])
             start += length
-    except IndexError:
-        raise DerError("it breaks off") from None
+    except (IndexError, KeyError):
+        raise DerError("it breaks off, or has a length of too many bytes") from None
     if start != end:
         raise DerError("an element is longer than what is left")
     return bytes(tags), contents
@@ -51,12 +56,3 @@ def contents_of(data: bytes, tags: bytes) -> list[bytes]:
     if found != tags:
         raise DerError("its elements are not those that there must be")
     return contents
-
-
-def _long_length(data: bytes, start: int, first: int) -> tuple[int, int]:
-    """A length of 128 to 65,535, and where the contents begin: nothing here is longer."""
-    size = first - _LONG
-    length = int.from_bytes(data[start : start + size], "big")
-    if size not in (1, 2) or length < (_LONG, 0x100)[size - 1]:
-        raise DerError("a length is not written in the shortest way")
-    return length, start + size

@@ -4,8 +4,8 @@ The profile leaves so little open that most parts are compared with the bytes th
 To have the library make an object of each takes several times as long.
 """
 
-from dataclasses import dataclass
-from typing import Final
+import functools
+from typing import Final, NamedTuple
 
 from cryptography import x509
 from cryptography.hazmat import asn1
@@ -23,7 +23,7 @@ from wgpy.identity.profile import (
     is_name,
     is_unicast,
 )
-from wgpy.identity.x509der import FAILURES, MAX_CERTIFICATE
+from wgpy.identity.x509der import FAILURES, MAX_CERTIFICATE, MAX_SERIAL
 from wgpy.ip import Prefix
 from wgpy.keys import PublicKey
 
@@ -66,18 +66,21 @@ _PURPOSES: Final = frozenset(
 # RFC 5280 sections 4.2.1.6 and 4.2.1.1.
 _DNS_NAME: Final = 0x82
 _IP_ADDRESS: Final = 0x87
+_NAMES: Final = bytes((_DNS_NAME, _IP_ADDRESS))
 _KEY_IDENTIFIER: Final = 0x80
 # What CAs sign with: ecdsa-with-SHA256, 384 and 512 without parameters (RFC 5758 section 3.2), and
 # what stands below pkcs-1 (RFC 8017), where the standard verifier chooses.
 _ECDSA: Final = tuple(bytes.fromhex(f"0608 2a8648ce3d0403{last}") for last in ("02", "03", "04"))
 _PKCS_1: Final = bytes.fromhex("0609 2a864886f70d0101")
 
+# The peers of a network have most of their extensions alike: all but the names.
+_KNOWN_EXTENSIONS: Final = 256
+
 # By the contents of its identifier: whether it is critical, and its value.
 _Extensions = dict[bytes, tuple[bool, bytes]]
 
 
-@dataclass(frozen=True, slots=True)
-class Leaf:
+class Leaf(NamedTuple):
     """A peer's certificate that fits the profile by itself; nobody's signature was looked at."""
 
     certificate: x509.Certificate
@@ -87,7 +90,7 @@ class Leaf:
     rights: Rights
     issuer: bytes  # the contents of the issuer's name, DER
     issuer_id: bytes  # the keyIdentifier of its authorityKeyIdentifier
-    serial: int
+    serial: str  # hexadecimal, as Claims have it
     not_before: float
     not_after: float
 
@@ -115,9 +118,8 @@ def _read(data: bytes) -> Leaf:
     if algorithm != outer_algorithm or not _is_known(algorithm):
         raise CredentialError("signature", "it is signed in a way in which no CA of ours signs")
     certificate = x509.load_der_x509_certificate(data)
-    extensions = _extensions(last)
     key = _key(public_key)
-    _check_critical(extensions)
+    extensions = _extensions(last)
     if extensions.get(_BASIC_CONSTRAINTS, (True, _NO_CA))[1] != _NO_CA:
         raise CredentialError("is-a-ca", "it is a CA's and not a peer's")
     _check_usage(extensions)
@@ -138,13 +140,14 @@ def _read(data: bytes) -> Leaf:
     )
 
 
-def _serial(contents: bytes) -> int:
+def _serial(contents: bytes) -> str:
     if contents >= b"\x80":
         raise CredentialError("malformed", "the certificate has a negative serial number")
-    number = int.from_bytes(contents, "big")
-    if not 0 < number < 2**159:
+    # DER puts a byte of zeros before what would be negative without it.
+    number = contents.lstrip(b"\0")
+    if not number or len(contents) > MAX_SERIAL:
         raise CredentialError("serial", "its serial number is not of 1 to 20 bytes")
-    return number
+    return number.hex()
 
 
 def _extensions(contents: bytes) -> _Extensions:
@@ -152,16 +155,25 @@ def _extensions(contents: bytes) -> _Extensions:
     tags, entries = der.split(listed)
     found: _Extensions = {}
     for entry in entries:
-        shape, parts = der.split(entry)
-        if shape == _PLAIN:
-            found[parts[0]] = False, parts[1]
-        elif shape == _CRITICAL and parts[1] == der.TRUE:
-            found[parts[0]] = True, parts[2]
-        else:
-            raise der.DerError("an extension is made in another way")
+        oid, critical, value = _extension(entry)
+        found[oid] = critical, value
     if len(found) != len(entries) or tags.strip(_SEQUENCE):
         raise der.DerError("an extension stands there twice, or something that is none")
     return found
+
+
+@functools.lru_cache(_KNOWN_EXTENSIONS)
+def _extension(entry: bytes) -> tuple[bytes, bool, bytes]:
+    """The contents of its identifier, whether it is critical, and its value."""
+    shape, parts = der.split(entry)
+    if shape == _PLAIN:
+        return parts[0], False, parts[1]
+    if shape != _CRITICAL or parts[1] != der.TRUE:
+        raise der.DerError("an extension is made in another way")
+    oid, _, value = parts
+    if oid not in _MAY_BE_CRITICAL:
+        raise CredentialError("critical", f"its critical extension {_dotted(oid)} is unknown to us")
+    return oid, True, value
 
 
 def _key(contents: bytes) -> PublicKey:
@@ -170,14 +182,6 @@ def _key(contents: bytes) -> PublicKey:
     key = PublicKey(contents[-32:])
     check_key(key)
     return key
-
-
-def _check_critical(extensions: _Extensions) -> None:
-    for oid, (critical, _) in extensions.items():
-        if critical and oid not in _MAY_BE_CRITICAL:
-            raise CredentialError(
-                "critical", f"its critical extension {_dotted(oid)} is unknown to us"
-            )
 
 
 def _dotted(oid: bytes) -> str:
@@ -202,18 +206,14 @@ def _subject(extensions: _Extensions, *, has_subject: bool) -> tuple[str, tuple[
         raise CredentialError("name", "it has no subjectAltName")
     critical, value = found
     (listed,) = der.contents_of(value, _SEQUENCE)
-    names, addresses = [], []
-    for tag, contents in zip(*der.split(listed), strict=True):
-        if tag == _DNS_NAME:
-            names.append(contents)
-        elif tag == _IP_ADDRESS:
-            addresses.append(contents)
-        else:
-            raise CredentialError("name-kind", "it has a name that is no DNS name and no address")
-    if len(names) != 1:
-        raise CredentialError("name-count", f"it has {len(names)} DNS names, and must have one")
+    tags, addresses = der.split(listed)
+    if tags.strip(_NAMES):
+        raise CredentialError("name-kind", "it has a name that is no DNS name and no address")
+    count = tags.count(_DNS_NAME)
+    if count != 1:
+        raise CredentialError("name-count", f"it has {count} DNS names, and must have one")
     # Bytes that are not ASCII become what is no name either.
-    name = names[0].decode("ascii", "replace")
+    name = addresses.pop(tags.index(_DNS_NAME)).decode("ascii", "replace")
     if not is_name(name):
         raise CredentialError("name", "its DNS name is not lower-case labels of a-z, 0-9 and -")
     if not 1 <= len(addresses) <= MAX_ADDRESSES or len(set(addresses)) != len(addresses):
@@ -225,7 +225,7 @@ def _subject(extensions: _Extensions, *, has_subject: bool) -> tuple[str, tuple[
         raise CredentialError(
             "name-critical", "its subjectAltName must be critical if its subject is empty, else not"
         )
-    return name, tuple(Prefix(x, 8 * len(x)) for x in addresses)
+    return name, tuple([Prefix(x, 8 * len(x)) for x in addresses])
 
 
 def _rights(extensions: _Extensions) -> Rights:

@@ -11,7 +11,6 @@ from wgpy.identity import token
 from wgpy.identity.anchors import read_authority
 from wgpy.identity.claims import CredentialError, Kind
 from wgpy.identity.leaf import read_leaf
-from wgpy.identity.profile import serial_text
 from wgpy.identity.settings import IdentitySettings
 from wgpy.identity.watch import Stamp, stamp
 from wgpy.identity.x509der import certificates_in, read_file
@@ -84,7 +83,7 @@ class OwnCredential:
             addresses=leaf.addresses,
             groups=frozenset(leaf.rights.groups),
             generation=leaf.rights.generation,
-            serial=serial_text(leaf.serial),
+            serial=leaf.serial,
             not_before=leaf.not_before,
             not_after=leaf.not_after,
             stamp=seen,

@@ -83,13 +83,19 @@ _NOT_UNICAST: Final = tuple(
 )
 
 
-# By the size of an address: how many bits to leave out, and what the rest must not be.
-_NOT_UNICAST_BITS: Final = {
-    size: tuple(
-        (8 * size - length, int.from_bytes(address, "big") >> (8 * size - length))
-        for address, length in _NOT_UNICAST
-        if len(address) == size
-    )
+def _beginnings(prefix: Prefix) -> list[bytes]:
+    """Every address within the prefix begins with one of these, and no other does."""
+    whole, bits = divmod(prefix.length, 8)
+    first = prefix.address[:whole]
+    if bits == 0:
+        return [first]
+    last = prefix.address[whole]
+    return [first + bytes([last + number]) for number in range(1 << (8 - bits))]
+
+
+# By the size of an address.
+_NOT_UNICAST_BEGIN: Final = {
+    size: tuple(start for x in _NOT_UNICAST if len(x.address) == size for start in _beginnings(x))
     for size in (4, 16)
 }
 
@@ -179,8 +185,7 @@ def is_name(text: str) -> bool:
 
 def is_unicast(address: bytes) -> bool:
     """Whether an address of 4 or 16 bytes can be one machine's inside a tunnel."""
-    value = int.from_bytes(address, "big")
-    return all(value >> shift != top for shift, top in _NOT_UNICAST_BITS[len(address)])
+    return not address.startswith(_NOT_UNICAST_BEGIN[len(address)])
 
 
 def within(inner: Prefix, outers: Iterable[Prefix]) -> bool:

@@ -14,7 +14,7 @@ from tests.support.certificates import NETWORK, Peer, names
 from wgpy.identity.claims import CredentialError
 from wgpy.identity.der import SEQUENCE, contents_of
 from wgpy.identity.leaf import Leaf, read_leaf
-from wgpy.identity.profile import PEER_PURPOSE, RIGHTS, Rights, decode_rights
+from wgpy.identity.profile import PEER_PURPOSE, RIGHTS, Rights, decode_rights, serial_text
 
 PEER = Peer()
 WHOLE = PEER.der()
@@ -25,7 +25,7 @@ def readable(certificate: x509.Certificate) -> bool:
     other nothing or something."""
     try:
         _ = certificate.issuer, certificate.subject
-    except ValueError:
+    except (ValueError, TypeError):
         return False
     return True
 
@@ -51,7 +51,7 @@ def check_against_the_library(leaf: Leaf, der: bytes) -> None:
         assert [leaf.issuer] == contents_of(certificate.issuer.public_bytes(), bytes((SEQUENCE,)))
         assert names.critical == (not list(certificate.subject))
     assert leaf.issuer_id == above.value.key_identifier
-    assert leaf.serial == certificate.serial_number
+    assert leaf.serial == serial_text(certificate.serial_number)
     assert leaf.not_before == certificate.not_valid_before_utc.timestamp()
     assert leaf.not_after == certificate.not_valid_after_utc.timestamp()
     assert usage.critical
@@ -162,7 +162,7 @@ def _ecdsa(last: str) -> bytes:
         ("a003020102", "a003020101", "malformed"),  # version 2
         ("0603551d0f0101ff", "0603551d0f010100", "malformed"),  # a default that is written
         ("0603551d0f0101ff", "0603551d0f010101", "malformed"),  # true is ff in DER
-        ("0603551d0f0101ff", "0603551d250101ff", "malformed"),  # the same extension twice
+        ("0603551d23", "0603551d25", "malformed"),  # the same extension twice
         ("040403020308", "040403020300", "usage"),  # no bit
         ("040403020308", "040403020008", "usage"),  # bits that do not count
     ],
