@@ -223,7 +223,8 @@ class Device:
             elif not isinstance(event, Active | Datagram):
                 continue
             self._look(entry, now)
-        self._work(now)
+        if self._admissions is not None and not self._admissions.admitter.idle:
+            self._work(now)
 
     def _session_began(self, entry: PeerEntry, now: float) -> None:
         """The peer proved that it has the keys of the session that we answered with."""
@@ -251,8 +252,12 @@ class Device:
         now = self._clock()
         while (entry := self._agenda.due(now)) is not None:
             self._look(entry, now)
-        self._work(now)
-        more = None if self._admissions is None else self._admissions.next_at(now)
+        more = None
+        if self._admissions is not None:
+            more = self._admissions.next_at(now)
+            if more is not None and more <= now:
+                self._work(now)
+                more = self._admissions.next_at(now)
         moments = (self._agenda.next_at(), more)
         return min((moment for moment in moments if moment is not None), default=None)
 
@@ -414,6 +419,8 @@ class Device:
 
     def _remove(self, entry: PeerEntry) -> None:
         self._handshaker.forget(entry)
+        if self._admissions is not None:
+            self._admissions.admitter.leaves(entry)
         entry.set_psk(PresharedKey(bytes(32)))
         self._peers.remove(entry)
         self._datapath.remove_peer(entry.handle)

@@ -9,11 +9,13 @@ Integers are little-endian, and the type is one u32, as in messages.py. A 0x10 i
 
 import struct
 from dataclasses import dataclass
+from typing import Final
 
 from wgpy.protocol.constants import (
     CREDENTIAL_INITIATION_LENGTH,
     CREDENTIAL_RESPONSE_MAX_LENGTH,
     CREDENTIAL_RESPONSE_MIN_LENGTH,
+    MAC_LENGTH,
     TYPE_CREDENTIAL_INITIATION,
     TYPE_CREDENTIAL_RESPONSE,
 )
@@ -22,6 +24,7 @@ from wgpy.protocol.messages import ParseError, message_type
 _INITIATION = struct.Struct("<II32s48s1080s16s16s")
 _RESPONSE_HEAD = struct.Struct("<III32s")
 _RESPONSE_MACS = struct.Struct("16s16s")
+_HEAD_LENGTH: Final = _RESPONSE_HEAD.size
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +72,8 @@ def parse_credential_response(data: bytes) -> CredentialResponse:
     if message_type(data) != TYPE_CREDENTIAL_RESPONSE:
         raise ParseError(f"a credential response has type 17; this has {message_type(data)}")
     _, sender, receiver, ephemeral = _RESPONSE_HEAD.unpack_from(data)
-    macs = len(data) - _RESPONSE_MACS.size
-    mac1, mac2 = _RESPONSE_MACS.unpack_from(data, macs)
-    sealed = data[_RESPONSE_HEAD.size : macs]
+    sealed = data[_HEAD_LENGTH : -2 * MAC_LENGTH]
+    mac1, mac2 = data[-2 * MAC_LENGTH : -MAC_LENGTH], data[-MAC_LENGTH:]
     return CredentialResponse(sender, receiver, ephemeral, sealed, mac1, mac2)
 
 
