@@ -34,8 +34,10 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from cryptography import x509
+
 from bench.handshake import spread
-from tests.support.certificates import DAY, NETWORK, NOW, Authority, Peer, names
+from tests.support.certificates import DAY, KEY, NETWORK, NOW, Authority, Peer, names
 from tests.support.fake_network import FakeSockets
 from wgpy.datapath.choose import has_native
 from wgpy.datapath.contract import Event, HandshakeNeeded
@@ -43,8 +45,9 @@ from wgpy.datapath.endpoint import Route
 from wgpy.device.device import Device
 from wgpy.device.trust import Trust
 from wgpy.device.uapi import Address, AllowedIpChange, DeviceChange, PeerChange
+from wgpy.identity import der
 from wgpy.identity.admissions import Admissions as Ledger
-from wgpy.identity.leaf import _extension, read_leaf
+from wgpy.identity.leaf import _extension
 from wgpy.identity.profile import Rights
 from wgpy.identity.settings import Anchor, AuthoritySettings, Expectation, IdentitySettings
 from wgpy.identity.x509der import certificates_in
@@ -84,7 +87,19 @@ def leaf(key: PublicKey, name: str, address: str, serial: int = 1) -> bytes:
     ).pem()
 
 
-ANOTHER = certificates_in(leaf(PrivateKey.generate().public(), "another.mesh", "10.7.0.99"))[0]
+def entries(certificate: bytes) -> set[bytes]:
+    """The extensions of a certificate in DER, each as it stands there."""
+    signed = x509.load_der_x509_certificate(certificate).tbs_certificate_bytes
+    _, (fields,) = der.split(signed)
+    _, parts = der.split(fields)
+    (listed,) = der.contents_of(parts[-1], bytes((der.SEQUENCE,)))
+    return set(der.split(listed)[1])
+
+
+# What the certificates of two peers have in common: all but their names.
+SHARED = entries(certificates_in(leaf(KEY, "one.mesh", "10.7.0.1"))[0]) & entries(
+    certificates_in(leaf(KEY, "other.mesh", "10.7.0.2"))[0]
+)
 
 
 def _open() -> Any:
@@ -152,7 +167,8 @@ class End:
         for entry in self.device._peers.by_key.values():
             entry.shown = entry.protocol.remote.asked = entry.protocol.remote.answered = None
         _extension.cache_clear()
-        read_leaf(ANOTHER)
+        for extension in SHARED:
+            _extension(extension)
 
     def befriend(self, other: "End", prefix: str, expectation: Expectation | None = None) -> None:
         """Configure a peer."""

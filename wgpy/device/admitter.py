@@ -223,23 +223,23 @@ class Admitter:
         self, entry: PeerEntry | None, key: PublicKey, offer: Offer | None, wall: float
     ) -> Claims | None:
         """What a peer proved: None only where its key suffices. Raises CredentialError."""
+        if (
+            entry is not None
+            and (shown := entry.shown) is not None
+            # What is in force was held against the name that we want.
+            and shown.claims is entry.claims
+            and shown.still_holds(offer, self._trust.state, wall)
+        ):
+            return shown.claims
         expectation = None if entry is None else entry.expectation
         suffices = expectation is not None and expectation.key_suffices
         if suffices and (offer is None or self._trust.authority is None):
             return None
         if offer is None:
             raise CredentialError("no-credential", "it showed no credential")
-        if entry is None:
-            return self._trust.examine(key, offer, None, wall)
-        wanted, shown = _wanted(entry), entry.shown
-        if (
-            shown is not None
-            and wanted in (None, shown.claims.name)
-            and shown.still_holds(offer, self._trust.state, wall)
-        ):
-            return shown.claims
-        claims = self._trust.examine(key, offer, wanted, wall)
-        entry.shown = Shown(offer, claims, self._trust.state)
+        claims = self._trust.examine(key, offer, _wanted(entry), wall)
+        if entry is not None:
+            entry.shown = Shown(offer, claims, self._trust.state)
         return claims
 
     def _answer(

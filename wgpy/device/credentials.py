@@ -105,7 +105,7 @@ class Credentials:
         """What a configured peer proved until now is not what it has to prove."""
         entry = self._peers.by_key.get(key)
         if entry is not None:
-            entry.claims, entry.ends_at, entry.shown = None, _NEVER, None
+            entry.claims, entry.ends_at = None, _NEVER
 
     def peers_changed(self) -> None:
         """Configured peers come before who was admitted."""

@@ -18,7 +18,7 @@ class Shown(NamedTuple):
     claims: Claims
     state: object
 
-    def still_holds(self, offer: Offer, state: object, wall: float) -> bool:
+    def still_holds(self, offer: Offer | None, state: object, wall: float) -> bool:
         """Whether the same offer claims the same now. One that is early is judged anew."""
         claims = self.claims
         return (

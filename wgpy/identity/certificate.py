@@ -19,7 +19,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from cryptography import x509
-from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
+from cryptography.x509.verification import (
+    ClientVerifier,
+    PolicyBuilder,
+    Store,
+    VerificationError,
+)
 
 from wgpy.identity.anchors import (
     MAX_ANCHORS,
@@ -38,6 +43,7 @@ from wgpy.keys import PublicKey
 # How far the clocks of an issuer and a verifier may be apart: a certificate that is valid so soon
 # is verified as of its first second. At its end there is no such grace.
 EARLY_SECONDS: Final = 300
+_MINUTE: Final = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,8 +185,10 @@ def _check_names(name: str, addresses: tuple[Prefix, ...], authority: Certificat
 
 def _check_signatures(leaf: Leaf, chain: tuple[CertificateAuthority, ...], moment: float) -> None:
     """Ask the standard verifier, which must come to the very chain that we looked at."""
-    time = datetime.datetime.fromtimestamp(moment, datetime.UTC)
-    verifier = _policy(chain[-1].der).time(time).build_client_verifier()
+    # Every CA is valid for as long as the leaf is, and the leaf now: as it was when this minute
+    # began, if it had begun itself. So those who come within a minute share a verifier.
+    minute = int(moment) // _MINUTE * _MINUTE
+    verifier = _verifier(chain[-1].der, minute if minute >= leaf.not_before else int(moment))
     try:
         found = verifier.verify(leaf.certificate, [x.certificate for x in chain[:-1]])
     except FAILURES:
@@ -192,6 +200,13 @@ def _check_signatures(leaf: Leaf, chain: tuple[CertificateAuthority, ...], momen
         raise CredentialError("chain", "the standard verifier refuses its chain") from None
     if found.chain != [leaf.certificate, *[x.certificate for x in chain]]:
         raise CredentialError("chain", "the standard verifier found another chain")
+
+
+@functools.lru_cache(2 * MAX_ANCHORS)
+def _verifier(anchor: bytes, seconds: int) -> ClientVerifier:
+    """For one anchor and one moment."""
+    moment = datetime.datetime.fromtimestamp(seconds, datetime.UTC)
+    return _policy(anchor).time(moment).build_client_verifier()
 
 
 @functools.lru_cache(MAX_ANCHORS)

@@ -47,6 +47,9 @@ MAX_BOTH: Final = 1_035 - 66 - 3 - 3
 # Most peers of a network differ in their names and addresses only, and have the same rights.
 _KNOWN_RIGHTS: Final = 256
 
+# More than there are CAs and issuers that one interface trusts.
+_KNOWN_SUFFIXES: Final = 256
+
 _GROUP: Final = re.compile(r"[a-z0-9-]{1,32}")
 # Labels of 1 to 63 characters, the last of which is not all digits.
 _LABEL: Final = "[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
@@ -197,9 +200,14 @@ def within(inner: Prefix, outers: Iterable[Prefix]) -> bool:
     return False
 
 
-def under(name: str, suffixes: Iterable[str]) -> bool:
+def under(name: str, suffixes: tuple[str, ...]) -> bool:
     """Whether `name` is one of the suffixes or below one (RFC 5280 section 4.2.1.10)."""
-    return f".{name}".endswith(tuple([f".{suffix}" for suffix in suffixes]))
+    return f".{name}".endswith(_with_dots(suffixes))
+
+
+@functools.lru_cache(_KNOWN_SUFFIXES)
+def _with_dots(suffixes: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(f".{suffix}" for suffix in suffixes)
 
 
 def check_key(key: PublicKey) -> None:

@@ -58,7 +58,8 @@ class Budget:
 
     def take(self, now: float) -> bool:
         """Spend one, if there is one."""
-        self._fill(now)
+        if now > self._seen:
+            self._fill(now)
         if self._tokens < _ONE:
             self.refused += 1
             return False
@@ -67,14 +68,14 @@ class Budget:
 
     def wait(self, now: float) -> float:
         """Seconds until there is one to spend."""
-        self._fill(now)
+        if now > self._seen:
+            self._fill(now)
         return max(0.0, (1.0 - self._tokens) / self._per_second)
 
     def _fill(self, now: float) -> None:
-        if now > self._seen:
-            gained = (now - self._seen) * self._per_second
-            self._tokens = min(self._capacity, self._tokens + gained)
-            self._seen = now
+        gained = (now - self._seen) * self._per_second
+        self._tokens = min(self._capacity, self._tokens + gained)
+        self._seen = now
 
 
 class RefusedLately:

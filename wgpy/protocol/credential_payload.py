@@ -73,6 +73,9 @@ class OfferKind(Enum):
     TOKEN = "token"
 
 
+_BY_CERTIFICATE: Final = OfferKind.CERTIFICATE
+
+
 @dataclass(frozen=True, slots=True)
 class Offer:
     """A credential as it was sent: unverified. A token may be a bearer's: it never prints itself.
@@ -273,7 +276,7 @@ def _offer(fields: dict[int, bytes]) -> Offer | None:
     if certificate is not None and token is not None:
         raise ParseError("a certificate and a token at once")
     if certificate is not None:
-        offer = Offer(OfferKind.CERTIFICATE, certificate, intermediate, issuer)
+        offer = Offer(_BY_CERTIFICATE, certificate, intermediate, issuer)
     elif token is not None:
         offer = Offer(OfferKind.TOKEN, token, intermediate, issuer)
     elif intermediate is None and issuer is None:
@@ -290,7 +293,7 @@ def _offer_fault(offer: Offer) -> str | None:
         return "a credential is empty"
     if offer.issuer is not None and len(offer.issuer) != ISSUER_LENGTH:
         return f"an issuer is {ISSUER_LENGTH} bytes; this has {len(offer.issuer)}"
-    if offer.kind is OfferKind.CERTIFICATE:
+    if offer.kind is _BY_CERTIFICATE:
         return None
     if offer.intermediate is not None or offer.issuer is not None:
         return "a token comes with an issuer's certificate"
@@ -308,9 +311,11 @@ def _name_fault(name: bytes) -> str | None:
         return f"a name is 1 to {MAX_NAME_LENGTH} bytes; this has {len(name)}"
     if name.translate(None, _LDH):
         return "a name has lower-case letters, digits, hyphens and dots only"
-    for label in name.split(b"."):
-        if not 0 < len(label) <= MAX_LABEL_LENGTH:
-            return f"a label of a name is 1 to {MAX_LABEL_LENGTH} bytes; this has {len(label)}"
-        if label[0] == _HYPHEN or label[-1] == _HYPHEN:
-            return "a label of a name begins and ends with a letter or a digit"
+    labels = name.split(b".")
+    shortest, longest = min(map(len, labels)), max(map(len, labels))
+    if shortest == 0 or longest > MAX_LABEL_LENGTH:
+        wrong = longest if shortest > 0 else 0
+        return f"a label of a name is 1 to {MAX_LABEL_LENGTH} bytes; this has {wrong}"
+    if name[0] == _HYPHEN or name[-1] == _HYPHEN or b"-." in name or b".-" in name:
+        return "a label of a name begins and ends with a letter or a digit"
     return None

@@ -72,7 +72,7 @@ class RateLimiter:
         age = now - self._turned
         if age >= FORGET_AFTER:
             self._forget(now, age)
-        source = source_of(address)
+        source = address if len(address) == 4 else source_of(address)
         bucket = self._young.get(source) or self._old.pop(source, None)
         if bucket is None:
             if len(self) >= self._capacity:
