@@ -47,7 +47,7 @@ from wgpy.device.trust import Trust
 from wgpy.device.uapi import Address, AllowedIpChange, DeviceChange, PeerChange
 from wgpy.identity import der
 from wgpy.identity.admissions import Admissions as Ledger
-from wgpy.identity.leaf import _extension
+from wgpy.identity.leaf import _extensions, _shared
 from wgpy.identity.profile import Rights
 from wgpy.identity.settings import Anchor, AuthoritySettings, Expectation, IdentitySettings
 from wgpy.identity.x509der import certificates_in
@@ -87,19 +87,15 @@ def leaf(key: PublicKey, name: str, address: str, serial: int = 1) -> bytes:
     ).pem()
 
 
-def entries(certificate: bytes) -> set[bytes]:
-    """The extensions of a certificate in DER, each as it stands there."""
+def shared(certificate: bytes) -> tuple[bytes, ...]:
+    """The extensions of a certificate in DER that other peers have too: all but the names."""
     signed = x509.load_der_x509_certificate(certificate).tbs_certificate_bytes
     _, (fields,) = der.split(signed)
     _, parts = der.split(fields)
-    (listed,) = der.contents_of(parts[-1], bytes((der.SEQUENCE,)))
-    return set(der.split(listed)[1])
+    return _extensions(parts[-1])[0]
 
 
-# What the certificates of two peers have in common: all but their names.
-SHARED = entries(certificates_in(leaf(KEY, "one.mesh", "10.7.0.1"))[0]) & entries(
-    certificates_in(leaf(KEY, "other.mesh", "10.7.0.2"))[0]
-)
+SHARED = shared(certificates_in(leaf(KEY, "another.mesh", "10.7.0.99"))[0])
 
 
 def _open() -> Any:
@@ -166,9 +162,8 @@ class End:
         self.trust.authority._verdicts.clear()
         for entry in self.device._peers.by_key.values():
             entry.shown = entry.protocol.remote.asked = entry.protocol.remote.answered = None
-        _extension.cache_clear()
-        for extension in SHARED:
-            _extension(extension)
+        _shared.cache_clear()
+        _shared(SHARED)
 
     def befriend(self, other: "End", prefix: str, expectation: Expectation | None = None) -> None:
         """Configure a peer."""

@@ -39,6 +39,7 @@ _EXTENDED_KEY_USAGE: Final = _contents(ExtensionOID.EXTENDED_KEY_USAGE)
 _ALTERNATIVE_NAME: Final = _contents(ExtensionOID.SUBJECT_ALTERNATIVE_NAME)
 _AUTHORITY_KEY_ID: Final = _contents(ExtensionOID.AUTHORITY_KEY_IDENTIFIER)
 _RIGHTS: Final = _contents(RIGHTS)
+_NAMED: Final = asn1.encode_der(ExtensionOID.SUBJECT_ALTERNATIVE_NAME)
 _MAY_BE_CRITICAL: Final = frozenset((_BASIC_CONSTRAINTS, _KEY_USAGE, _ALTERNATIVE_NAME))
 
 # RFC 5280 section 4.1: what is signed, the algorithm, the signature.
@@ -73,8 +74,8 @@ _KEY_IDENTIFIER: Final = 0x80
 _ECDSA: Final = tuple(bytes.fromhex(f"0608 2a8648ce3d0403{last}") for last in ("02", "03", "04"))
 _PKCS_1: Final = bytes.fromhex("0609 2a864886f70d0101")
 
-# The peers of a network have most of their extensions alike: all but the names.
-_KNOWN_EXTENSIONS: Final = 256
+# Most peers of a network have all extensions alike but their names.
+_KNOWN: Final = 256
 
 # By the contents of its identifier: whether it is critical, and its value.
 _Extensions = dict[bytes, tuple[bool, bytes]]
@@ -119,13 +120,9 @@ def _read(data: bytes) -> Leaf:
         raise CredentialError("signature", "it is signed in a way in which no CA of ours signs")
     certificate = x509.load_der_x509_certificate(data)
     key = _key(public_key)
-    extensions = _extensions(last)
-    if extensions.get(_BASIC_CONSTRAINTS, (True, _NO_CA))[1] != _NO_CA:
-        raise CredentialError("is-a-ca", "it is a CA's and not a peer's")
-    _check_usage(extensions)
-    name, addresses = _subject(extensions, has_subject=subject != b"")
-    rights = _rights(extensions)
-    issuer_id = _issuer_id(extensions)
+    shared, named = _extensions(last)
+    rights, issuer_id = _shared(shared)
+    name, addresses = _subject(named, has_subject=subject != b"")
     return Leaf(
         certificate=certificate,
         key=key,
@@ -150,19 +147,38 @@ def _serial(contents: bytes) -> str:
     return number.hex()
 
 
-def _extensions(contents: bytes) -> _Extensions:
+def _extensions(contents: bytes) -> tuple[tuple[bytes, ...], bytes | None]:
+    """Those that peers can have alike, and the one with the names; None without it."""
     (listed,) = der.contents_of(contents, _SEQUENCE)
     tags, entries = der.split(listed)
+    if tags.strip(_SEQUENCE):
+        raise der.DerError("there is something that is no extension")
+    shared, named = [], None
+    for entry in entries:
+        if not entry.startswith(_NAMED):
+            shared.append(entry)
+        elif named is None:
+            named = entry
+        else:
+            raise der.DerError("an extension stands there twice")
+    return tuple(shared), named
+
+
+@functools.lru_cache(_KNOWN)
+def _shared(entries: tuple[bytes, ...]) -> tuple[Rights, bytes]:
+    """What all extensions but the names say: rights, and the key identifier of the issuer."""
     found: _Extensions = {}
     for entry in entries:
         oid, critical, value = _extension(entry)
         found[oid] = critical, value
-    if len(found) != len(entries) or tags.strip(_SEQUENCE):
-        raise der.DerError("an extension stands there twice, or something that is none")
-    return found
+    if len(found) != len(entries):
+        raise der.DerError("an extension stands there twice")
+    if found.get(_BASIC_CONSTRAINTS, (True, _NO_CA))[1] != _NO_CA:
+        raise CredentialError("is-a-ca", "it is a CA's and not a peer's")
+    _check_usage(found)
+    return _rights(found), _issuer_id(found)
 
 
-@functools.lru_cache(_KNOWN_EXTENSIONS)
 def _extension(entry: bytes) -> tuple[bytes, bool, bytes]:
     """The contents of its identifier, whether it is critical, and its value."""
     shape, parts = der.split(entry)
@@ -199,12 +215,11 @@ def _check_usage(extensions: _Extensions) -> None:
         )
 
 
-def _subject(extensions: _Extensions, *, has_subject: bool) -> tuple[str, tuple[Prefix, ...]]:
+def _subject(named: bytes | None, *, has_subject: bool) -> tuple[str, tuple[Prefix, ...]]:
     """The one name and the addresses of its subjectAltName."""
-    found = extensions.get(_ALTERNATIVE_NAME)
-    if found is None:
+    if named is None:
         raise CredentialError("name", "it has no subjectAltName")
-    critical, value = found
+    _, critical, value = _extension(named)
     (listed,) = der.contents_of(value, _SEQUENCE)
     tags, addresses = der.split(listed)
     if tags.strip(_NAMES):
