@@ -9,28 +9,15 @@ import os
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
-from wgpy.datapath.contract import (
-    Active,
-    AllowedIpOperation,
-    Datagram,
-    DataPath,
-    Endpoint,
-    Event,
-    Failed,
-    HandshakeNeeded,
-    KeyConfirmed,
-    RekeyReceive,
-    RekeySend,
-    Roamed,
-)
+from wgpy.datapath.contract import AllowedIpOperation, DataPath, Endpoint, Event
 from wgpy.device.address import next_endpoint, to_endpoint
 from wgpy.device.admissions import CredentialSettings
-from wgpy.device.agenda import Agenda
 from wgpy.device.credentials import Credentials, Hooks
 from wgpy.device.guard import Guard
 from wgpy.device.handshaker import Handshaker
 from wgpy.device.keylog import KeyLog
 from wgpy.device.peer import PeerEntry, PeerTable
+from wgpy.device.pulse import Pulse
 from wgpy.device.refusals import check_change
 from wgpy.device.shown import device_state
 from wgpy.device.trust import Trust
@@ -49,7 +36,6 @@ from wgpy.keys import PresharedKey, PrivateKey, PublicKey
 from wgpy.protocol.constants import MAX_JITTER
 from wgpy.protocol.handshake import Local
 from wgpy.protocol.peer import Peer
-from wgpy.protocol.timers import Action
 
 
 class Sockets(Protocol):
@@ -91,9 +77,7 @@ class Device:
         self._datapath = datapath
         self._bind = bind
         self._clock = clock
-        self._wall_ns = wall_ns
         self._random = random
-        self._ask_name = ask_name
         self._peers = PeerTable()
         self._admissions: Credentials | None = None
         if trust is not None:
@@ -127,7 +111,16 @@ class Device:
         # The link may be up and we down: the port was taken. Another port brings us up then.
         self._link_up = False
         self._up = False
-        self._agenda = Agenda(self._peers)
+        self._pulse = Pulse(
+            datapath,
+            self._peers,
+            self._handshaker,
+            self._admissions,
+            is_up=lambda: self._up,
+            clock=clock,
+            wall_ns=wall_ns,
+            ask_name=ask_name,
+        )
 
     # --- The link ---
 
@@ -147,9 +140,7 @@ class Device:
         self._up = False
         self._datapath.set_up(False)
         self.forget_keys()
-        for entry in self._peers.by_key.values():
-            entry.protocol.timers.stop()
-        self._agenda.clear()
+        self._pulse.stop()
         self._sockets = None
         self._datapath.set_sockets(None, None)
 
@@ -163,11 +154,7 @@ class Device:
 
     def forget_keys(self) -> None:
         """Drop every key pair and handshake: the link went down, or the machine slept."""
-        for entry in self._peers.by_key.values():
-            self._drop_keys(entry)
-            entry.protocol.timers.clear_after_keys_dropped()
-        if self._admissions is not None:
-            self._admissions.keys_dropped()
+        self._pulse.forget_keys()
 
     def close(self) -> None:
         """Go down for good and wipe what is secret."""
@@ -194,103 +181,20 @@ class Device:
         now = self._clock()
         for entry in [] if self._admissions is None else self._admissions.files_changed():
             if self._up and self._datapath.activity(entry.handle).rx_bytes:
-                self._perform(entry, entry.protocol.timers.want_handshake(now), now)
-                self._look(entry, now)
+                self._pulse.shake_hands(entry, now)
 
     # --- Events and timers ---
 
     def process(self, events: Iterable[Event]) -> None:
         """Act on what the data path reports."""
-        now = self._clock()
-        self._handshaker.begin_batch()
-        for event in events:
-            if isinstance(event, Datagram):
-                entry = self._handshaker.receive(event, now)
-            elif isinstance(event, Failed):
-                self.forget_keys()
-                continue
-            else:
-                entry = self._peers.by_handle.get(getattr(event, "peer", 0))
-            if entry is None:
-                continue
-            if isinstance(event, HandshakeNeeded | RekeySend | RekeyReceive):
-                self._perform(entry, entry.protocol.timers.want_handshake(now), now)
-            elif isinstance(event, KeyConfirmed):
-                if not self._is_gated(entry, event.local_index):
-                    self._session_began(entry, now)
-            elif isinstance(event, Roamed):
-                entry.endpoint = event.endpoint
-            elif not isinstance(event, Active | Datagram):
-                continue
-            self._look(entry, now)
-        self._work(now)
-
-    def _session_began(self, entry: PeerEntry, now: float) -> None:
-        """The peer proved that it has the keys of the session that we answered with."""
-        entry.last_handshake_ns = self._wall_ns()
-        entry.protocol.timers.handshake_complete(now)
-        self._handshaker.forget(entry)
-
-    def _is_gated(self, entry: PeerEntry, index: int) -> bool:
-        return self._admissions is not None and self._admissions.admitter.confirmed(entry, index)
-
-    def _work(self, now: float) -> None:
-        """Go on with handshakes by credential, and with what rests on them."""
-        if self._admissions is None:
-            return
-        began, answered = self._admissions.work(now)
-        for entry in began:
-            self._session_began(entry, now)
-        for entry in (*began, *answered):
-            # Another that began may have ended it since.
-            if self._peers.by_handle.get(entry.handle) is entry:
-                self._look(entry, now)
+        self._pulse.process(events)
 
     def wake(self) -> float | None:
         """Run the timers that are due. Returns when to be woken next, None for not at all."""
-        now = self._clock()
-        while (entry := self._agenda.due(now)) is not None:
-            self._look(entry, now)
-        self._work(now)
-        more = None if self._admissions is None else self._admissions.next_at(now)
-        moments = (self._agenda.next_at(), more)
-        return min((moment for moment in moments if moment is not None), default=None)
-
-    def _look(self, entry: PeerEntry, now: float) -> None:
-        """Let a peer's timers decide, and note when to ask them again."""
-        if not self._up:
-            return
-        timers = entry.protocol.timers
-        actions, when, pending = timers.look(self._datapath.activity(entry.handle), now)
-        if actions:
-            self._perform(entry, actions, now)
-            actions, when, pending = timers.look(self._datapath.activity(entry.handle), now)
-            self._perform(entry, actions, now)
-        if not pending:
-            self._datapath.rest(entry.handle)
-        self._agenda.note(entry, when)
-
-    def _perform(self, entry: PeerEntry, actions: list[Action], now: float) -> None:
-        for action in actions:
-            if action is Action.SEND_INITIATION:
-                self._handshaker.initiate(entry, now)
-            elif action is Action.SEND_KEEPALIVE:
-                self._datapath.send_keepalive(entry.handle)
-            elif action is Action.CLEAR_SOURCE:
-                # Asked for when nobody answers: the name may point elsewhere by now.
-                self._datapath.clear_source(entry.handle)
-                if entry.endpoint_name is not None and self._ask_name is not None:
-                    self._ask_name(entry.key, *entry.endpoint_name)
-            elif action is Action.DROP_STAGED:
-                self._datapath.drop_staged(entry.handle)
-            elif action is Action.GAVE_UP:
-                self._handshaker.forget(entry)
-            elif action is Action.DROP_KEYS:
-                self._drop_keys(entry)
+        return self._pulse.wake()
 
     def _drop_keys(self, entry: PeerEntry) -> None:
-        self._handshaker.forget(entry)
-        self._datapath.drop_keys(entry.handle)
+        self._pulse.drop_keys(entry)
 
     def _trust_changed(self) -> None:
         self._handshaker.trust_changed()
@@ -475,7 +379,7 @@ class Device:
             timers.persistent_keepalive = change.persistent_keepalive
             if turned_on and self._up:
                 self._datapath.send_keepalive(handle)
-        self._look(entry, self._clock())
+        self._pulse.look(entry, self._clock())
 
     def _set_expectation(self, entry: PeerEntry, wanted: Expectation | Cleared) -> None:
         expectation = None if isinstance(wanted, Cleared) else wanted
