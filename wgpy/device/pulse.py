@@ -18,6 +18,7 @@ from wgpy.device.agenda import Agenda
 from wgpy.device.credentials import Credentials
 from wgpy.device.handshaker import Handshaker
 from wgpy.device.peer import PeerEntry, PeerTable
+from wgpy.device.roads import Roads
 from wgpy.keys import PublicKey
 from wgpy.protocol.timers import Action
 
@@ -34,6 +35,7 @@ class Pulse:
         peers: PeerTable,
         handshaker: Handshaker,
         admissions: Credentials | None,
+        roads: Roads,
         *,
         is_up: Callable[[], bool],
         clock: Callable[[], float],
@@ -44,6 +46,7 @@ class Pulse:
         self._peers = peers
         self._handshaker = handshaker
         self._admissions = admissions
+        self._roads = roads
         self._is_up = is_up
         self._clock = clock
         self._wall_ns = wall_ns
@@ -58,7 +61,9 @@ class Pulse:
         self._handshaker.begin_batch()
         for event in events:
             if isinstance(event, Datagram):
-                entry = self._handshaker.receive(event, now)
+                entry = None
+                if not self._roads.takes(event):
+                    entry = self._handshaker.receive(event, now)
             elif isinstance(event, Failed):
                 self.forget_keys()
                 continue
@@ -72,7 +77,8 @@ class Pulse:
                 if not self._is_gated(entry, event.local_index):
                     self._session_began(entry, now)
             elif isinstance(event, Roamed):
-                entry.endpoint = event.endpoint
+                if not self._roads.roamed(entry, event.endpoint):
+                    entry.endpoint = event.endpoint
             elif not isinstance(event, Active | Datagram):
                 continue
             self.look(entry, now)
@@ -83,12 +89,14 @@ class Pulse:
         entry.last_handshake_ns = self._wall_ns()
         entry.protocol.timers.handshake_complete(now)
         self._handshaker.forget(entry)
+        self._roads.began(entry)
 
     def _is_gated(self, entry: PeerEntry, index: int) -> bool:
         return self._admissions is not None and self._admissions.admitter.confirmed(entry, index)
 
     def _work(self, now: float) -> None:
-        """Go on with handshakes by credential, and with what rests on them."""
+        """Go on with ways, with handshakes by credential, and with what rests on those."""
+        self._roads.work(now)
         if self._admissions is None:
             return
         began, answered = self._admissions.work(now)
@@ -108,7 +116,7 @@ class Pulse:
             self.look(entry, now)
         self._work(now)
         more = None if self._admissions is None else self._admissions.next_at(now)
-        moments = (self._agenda.next_at(), more)
+        moments = (self._agenda.next_at(), more, self._roads.next_at())
         return min((moment for moment in moments if moment is not None), default=None)
 
     def look(self, entry: PeerEntry, now: float) -> None:
@@ -154,6 +162,7 @@ class Pulse:
         """End a peer's sessions, and the handshake under way."""
         self._handshaker.forget(entry)
         self._datapath.drop_keys(entry.handle)
+        self._roads.ended(entry)
 
     def forget_keys(self) -> None:
         """End every session: the link went down, the machine slept, or the data path failed."""
