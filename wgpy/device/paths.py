@@ -6,8 +6,11 @@ endpoints of peers, and fills the states; a device without one refuses the setti
 
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import TYPE_CHECKING
 
-from wgpy.device.uapi import Address
+if TYPE_CHECKING:
+    # It has these types in its own.
+    from wgpy.device.uapi import Address
 
 
 class Transport(Enum):
@@ -74,9 +77,9 @@ class PathState:
 
     kind: PathKind
     # Where the peer is; through a relay, the relay's address for it.
-    place: Address | None = None
+    place: "Address | None" = None
     # The TURN server that carries it.
-    relay: Address | None = None
+    relay: "Address | None" = None
     round_trip: float | None = None
     # Of the last probes, the share that was not answered.
     loss: float = 0.0
@@ -91,7 +94,7 @@ class NatState:
     """What is known of the way out of this machine."""
 
     # Where others may find us, and how each was learned: `host`, `mapped`, `reflexive`, `relayed`.
-    candidates: tuple[tuple[str, Address], ...] = ()
+    candidates: tuple[tuple[str, "Address"], ...] = ()
     # The mapping behaviour in the words of RFC 4787, empty if it is not known.
     mapping: str = ""
     # The service that forwards a port to us, empty for none.
