@@ -88,7 +88,10 @@ OUTSIDERS: dict[str, tuple[str, ...]] = {
     ),
     # The demo lays the cable between its two machines, which no tunnel needs.
     "pyroute2": ("wgpy.linux", "wgpy.demo.cable"),
-    "asyncio": ("wgpy.device.daemon", "wgpy.device.service", "wgpy.device.server"),
+    "asyncio": (
+        *("wgpy.device.daemon", "wgpy.device.service", "wgpy.device.server"),
+        *("wgpy.nat.turn_stream", "wgpy.nat.turn_wire"),
+    ),
     "tomli": ("wgpy.config.toml",),
     "sqlite3": ("wgpy.identity",),
     "jwt": ("wgpy.identity.token", "wgpy.identity.signer"),
@@ -96,7 +99,10 @@ OUTSIDERS: dict[str, tuple[str, ...]] = {
 }
 
 # What in nat/ has sockets, a clock or an event loop; the rest is told what came, and when.
-NAT_SHELLS = ("wgpy.nat.netcheck_run", "wgpy.nat.stun_serve")
+NAT_SHELLS = (
+    *("wgpy.nat.netcheck_run", "wgpy.nat.stun_serve"),
+    *("wgpy.nat.turn_stream", "wgpy.nat.turn_tls", "wgpy.nat.turn_wire"),
+)
 
 
 class Import(NamedTuple):
