@@ -32,6 +32,7 @@ DEBIAN = {
     "setpriv": "util-linux",
     "tshark": "tshark",
     "turnserver": "coturn",
+    "turnutils_uclient": "coturn",
     "unshare": "util-linux",
     "wg": "wireguard-tools",
     "wg-quick": "wireguard-tools",
