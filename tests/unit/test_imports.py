@@ -88,7 +88,15 @@ OUTSIDERS: dict[str, tuple[str, ...]] = {
     ),
     # The demo lays the cable between its two machines, which no tunnel needs.
     "pyroute2": ("wgpy.linux", "wgpy.demo.cable"),
-    "asyncio": ("wgpy.device.daemon", "wgpy.device.service", "wgpy.device.server"),
+    "asyncio": (
+        "wgpy.device.daemon",
+        "wgpy.device.service",
+        "wgpy.device.server",
+        "wgpy.nat.upnp_run",
+    ),
+    # It reads what strangers write, in C: it runs in a process of its own. The other only looks
+    # whether it is there.
+    "miniupnpc": ("wgpy.nat.upnp_worker", "wgpy.nat.upnp_run"),
     "tomli": ("wgpy.config.toml",),
     "sqlite3": ("wgpy.identity",),
     "jwt": ("wgpy.identity.token", "wgpy.identity.signer"),
