@@ -92,6 +92,9 @@ OUTSIDERS: dict[str, tuple[str, ...]] = {
         "wgpy.device.daemon",
         "wgpy.device.service",
         "wgpy.device.server",
+        "wgpy.nat.portmap_probe",
+        "wgpy.nat.portmap_run",
+        "wgpy.nat.portmap_wire",
         "wgpy.nat.upnp_run",
     ),
     # It reads what strangers write, in C: it runs in a process of its own. The other only looks
@@ -289,6 +292,19 @@ def test_only_the_shell_of_the_data_path_touches_the_machine() -> None:
         and outside(x.imported) not in allowed
         # The names of socket options, and no call.
         and (x.importer, x.imported) != ("wgpy.datapath.endpoint", "socket")
+    ]
+    assert wrong == []
+
+
+def test_port_mapping_is_pure_but_for_its_shells() -> None:
+    """Datagrams, outcomes and times in, datagrams, orders and changes out."""
+    cores = ("mapping", "pcp", "natpmp", "upnp", "portmap", "portmap_look", "portmap_ways")
+    allowed = PURE | {"wgpy", "ipaddress", "json", "re", "urllib"}
+    wrong = [
+        str(x)
+        for x in IMPORTS
+        if x.importer in {f"wgpy.nat.{core}" for core in cores}
+        and (outside(x.imported) not in allowed or room(x.imported) in ("linux", "device"))
     ]
     assert wrong == []
 
