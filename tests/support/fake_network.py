@@ -193,7 +193,9 @@ class FakeDataPath(Engine):
             self._world.transmit(self._address, target, bytes(data[start : start + segment]))
         return None
 
-    def _transmit_control(self, data: bytes, route: Route) -> int | None:
+    def _transmit_control(
+        self, data: bytes, route: Route, ttl: int = 0, whole: bool = False
+    ) -> int | None:
         self._world.transmit(self._address, str(route.address[0]), data)
         return None
 

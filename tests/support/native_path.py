@@ -38,6 +38,7 @@ class NativeMemoryPath(Driver, Control):
         self._error: int | None = None
         self._sent: list[tuple[bytes, Route]] = []
         self._trains: list[int] = []
+        self._manners: list[tuple[int, bool]] = []
         self._delivered: list[bytes] = []
         super().__init__(_native.MemoryPath(vnet_header, mtu, START, udp), self._draw)
 
@@ -72,6 +73,11 @@ class NativeMemoryPath(Driver, Control):
     def trains(self) -> list[int]:
         self._trains += self._inner.trains()
         return self._trains
+
+    @property
+    def manners(self) -> list[tuple[int, bool]]:
+        self._manners += self._inner.manners()
+        return self._manners
 
     @property
     def delivered(self) -> list[bytes]:
@@ -160,9 +166,15 @@ class NativeFakeDataPath(NativeMemoryPath):
         return super().drain(limit)
 
     def send(
-        self, data: bytes, *, to: Endpoint | None = None, peer: Handle | None = None
+        self,
+        data: bytes,
+        *,
+        to: Endpoint | None = None,
+        peer: Handle | None = None,
+        ttl: int = 0,
+        whole: bool = False,
     ) -> int | None:
-        error = super().send(data, to=to, peer=peer)
+        error = super().send(data, to=to, peer=peer, ttl=ttl, whole=whole)
         self._wire()
         return error
 

@@ -28,7 +28,8 @@ from wgpy.datapath.contract import (
     Roamed,
     Slot,
 )
-from wgpy.datapath.endpoint import Route, to_endpoint, to_route
+from wgpy.datapath.demux import STUN_COOKIE_INDEX, STUN_QUEUE_LENGTH, StunSources
+from wgpy.datapath.endpoint import Route, check_ttl, to_endpoint, to_route
 from wgpy.datapath.filter import ControlFilter
 from wgpy.datapath.gate import Gate, Gates
 from wgpy.datapath.road import Pending, Road
@@ -37,9 +38,6 @@ from wgpy.datapath.shed import shares
 from wgpy.ip import Prefix
 from wgpy.protocol.activity import Activity
 from wgpy.protocol.constants import CONTROL_QUEUE_LENGTH, MAX_INNER_LENGTH
-
-# An index must not read as the STUN magic cookie (RFC 8489 section 5), which shares our port.
-_STUN_COOKIE = 0x42A41221
 
 
 class ControlSide(ABC):
@@ -65,6 +63,8 @@ class ControlSide(ABC):
         self._gates = Gates()
         self._filter = ControlFilter()
         self._datagrams: deque[Datagram] = deque()
+        self._stun_sources = StunSources()
+        self._stun: deque[Datagram] = deque()
         self._dirty: list[Road] = []
         self._alarms: list[Event] = []
         self._counters: dict[str, int] = {}
@@ -78,8 +78,10 @@ class ControlSide(ABC):
         """Make what the packet's side needs."""
 
     @abstractmethod
-    def _transmit_control(self, data: bytes, route: Route) -> int | None:
-        """Send one control datagram. Returns an errno."""
+    def _transmit_control(
+        self, data: bytes, route: Route, ttl: int = 0, whole: bool = False
+    ) -> int | None:
+        """Send one control datagram, as `send` has it. Returns an errno."""
 
     @abstractmethod
     def _ring(self) -> None:
@@ -129,6 +131,15 @@ class ControlSide(ABC):
         queue.append(Datagram(data, to_endpoint(route), now))
         self._ring()
 
+    def _stun_datagram(self, data: bytes, route: Route, now: float) -> None:
+        if not self._stun_sources.has(route):
+            self._count("unknown_stun")
+        elif len(self._stun) >= STUN_QUEUE_LENGTH:
+            self._count("stun_queue_full")
+        else:
+            self._stun.append(Datagram(data, to_endpoint(route), now))
+            self._ring()
+
     def _collect(self, limit: int) -> list[Event]:
         """The events that wait: all of the peers', and at most `limit` datagrams."""
         self._expire_gates(self._clock())
@@ -139,7 +150,7 @@ class ControlSide(ABC):
         for road in dirty:
             events.extend(_events_of(road))
             road.pending = 0
-        queues = [self._datagrams, *self._filter.queues()]
+        queues = [self._datagrams, self._stun, *self._filter.queues()]
         counts = shares([len(queue) for queue in queues], limit)
         for queue, count in zip(queues, counts, strict=True):
             for _ in range(count):
@@ -181,6 +192,12 @@ class ControlSide(ABC):
     def set_cookie_secret(self, current: bytes, previous: bytes = b"") -> None:
         self._filter.set_secrets(current, previous)
 
+    def set_stun_sources(self, places: Iterable[tuple[str, int]]) -> None:
+        self._stun_sources.set(places)
+
+    def set_path_ids(self, ids: Iterable[bytes]) -> None:
+        self._filter.set_paths(ids)
+
     def add_peer(self) -> Handle:
         handle = self._next_handle
         self._next_handle += 1
@@ -204,11 +221,28 @@ class ControlSide(ABC):
         return self._allowed.of(peer)
 
     def set_endpoint(self, peer: Handle, endpoint: Endpoint | None) -> None:
-        self._move(self._roads[peer], None if endpoint is None else to_route(endpoint))
+        road = self._roads[peer]
+        self._move(road, None if endpoint is None else to_route(endpoint))
+        road.elsewhere = None
+
+    def set_roaming(self, peer: Handle, applied: bool) -> None:
+        road = self._roads[peer]
+        road.pinned = not applied
+        road.elsewhere = None
 
     def _move(self, road: Road, route: Route | None) -> None:
         self._filter.places.moved(road.route, route)
         road.route = route
+
+    def _came_from(self, road: Road, route: Route) -> None:
+        """An authentic packet came from another place than the peer's, or to another of ours."""
+        if not road.stays(route):
+            self._raise(road, Pending.ROAMED)
+            self._move(road, route)
+            return
+        if not route.leads_to(road.elsewhere):
+            self._raise(road, Pending.ELSEWHERE)
+        road.elsewhere = route
 
     def clear_source(self, peer: Handle | None) -> None:
         for road in self._roads.values() if peer is None else (self._roads[peer],):
@@ -223,7 +257,7 @@ class ControlSide(ABC):
     def reserve_index(self) -> int:
         while True:
             index = int.from_bytes(self._random(4), "little")
-            if index != _STUN_COOKIE and not self._is_ours(index):
+            if index != STUN_COOKIE_INDEX and not self._is_ours(index):
                 self._reserved.add(index)
                 return index
 
@@ -279,9 +313,8 @@ class ControlSide(ABC):
         if road.pending & Pending.GATE_CONFIRMED:
             road.pending &= ~Pending.GATE_CONFIRMED
             road.pending |= Pending.KEY_CONFIRMED
-        if gate.route != road.route:
-            self._move(road, gate.route)
-            self._raise(road, Pending.ROAMED)
+        if gate.route is not None and gate.route != road.route:
+            self._came_from(road, gate.route)
         self._let_in(road, map(memoryview, gate.held))
         self._gates.empty(gate)
         self._flush_staged(road, now)
@@ -322,13 +355,20 @@ class ControlSide(ABC):
         road.activity.staged = 0
 
     def send(
-        self, data: bytes, *, to: Endpoint | None = None, peer: Handle | None = None
+        self,
+        data: bytes,
+        *,
+        to: Endpoint | None = None,
+        peer: Handle | None = None,
+        ttl: int = 0,
+        whole: bool = False,
     ) -> int | None:
+        check_ttl(ttl)
         road = None if peer is None else self._roads[peer]
         route = to_route(to) if to is not None else road.route if road is not None else None
         if route is None:
             return EDESTADDRREQ
-        error = self._transmit_control(data, route)
+        error = self._transmit_control(data, route, ttl, whole)
         if road is not None:
             road.mark_sent(self._clock())
             if error is None:
@@ -350,6 +390,8 @@ def _events_of(road: Road) -> list[Event]:
     events: list[Event] = []
     if pending & Pending.ROAMED and road.route is not None:
         events.append(Roamed(peer, to_endpoint(road.route)))
+    if pending & Pending.ELSEWHERE and road.elsewhere is not None:
+        events.append(Roamed(peer, to_endpoint(road.elsewhere)))
     if pending & Pending.KEY_CONFIRMED and road.keys.current is not None:
         events.append(KeyConfirmed(peer, road.keys.current.local_index))
     if pending & Pending.GATE_CONFIRMED and road.gate is not None and road.gate.confirmed:

@@ -11,7 +11,7 @@ import socket
 from collections.abc import Callable, Sequence
 
 from wgpy.datapath.contract import Event, Offload, SocketError, TunLost
-from wgpy.datapath.endpoint import IP_PKTINFO, UDP_GRO, UDP_SEGMENT, Route
+from wgpy.datapath.endpoint import IP_PKTINFO, PMTUDISC_PROBE, UDP_GRO, UDP_SEGMENT, Route
 from wgpy.datapath.engine import BUFFER_LENGTH, PACKET_OFFSET, VNET_OFFSET, Engine
 from wgpy.datapath.vnet import VNET_HEADER_LENGTH
 
@@ -212,16 +212,36 @@ class Portable(Engine):
             failed = self._send(data[start : start + segment], route) or failed
         return failed
 
-    def _transmit_control(self, data: bytes, route: Route) -> int | None:
-        return self._send(data, route)
+    def _transmit_control(
+        self, data: bytes, route: Route, ttl: int = 0, whole: bool = False
+    ) -> int | None:
+        sock = self._socket(route) if whole else None
+        if sock is None:
+            return self._send(data, route, ttl=ttl)
+        option = route.discover()
+        try:
+            usual = sock.getsockopt(*option)
+            sock.setsockopt(*option, PMTUDISC_PROBE)
+        except OSError as error:
+            return error.errno or errno.EIO
+        try:
+            return self._send(data, route, ttl=ttl)
+        finally:
+            sock.setsockopt(*option, usual)
 
-    def _send(self, data: memoryview | bytes, route: Route, segment: int = 0) -> int | None:
-        sock = self._v6 if route.is_v6 else self._v4
+    def _socket(self, route: Route) -> socket.socket | None:
+        """The socket that a route goes by."""
+        return self._v6 if route.is_v6 else self._v4
+
+    def _send(
+        self, data: memoryview | bytes, route: Route, segment: int = 0, ttl: int = 0
+    ) -> int | None:
+        sock = self._socket(route)
         if sock is None:
             return errno.EAFNOSUPPORT
         try:
-            if segment or route.pktinfo:
-                control = route.control()
+            if segment or ttl or route.pktinfo:
+                control = route.control(ttl)
                 if segment:
                     size = segment.to_bytes(2, "little")
                     control.append((socket.IPPROTO_UDP, UDP_SEGMENT, size))
@@ -231,7 +251,7 @@ class Portable(Engine):
         except OSError as error:
             if route.pktinfo and error.errno in _SOURCE_ERRORS:
                 self._forget_source(route)
-                return self._send(data, Route(route.address), segment)
+                return self._send(data, Route(route.address), segment, ttl)
             return error.errno or errno.EIO
         return None
 

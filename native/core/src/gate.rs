@@ -15,6 +15,7 @@ use crate::constants::{
 use crate::counters::Counter;
 use crate::engine::{Engine, Shell, ToTun};
 use crate::events::pending;
+use crate::inbound::came_from;
 use crate::packet::length_and_source;
 use crate::road::Road;
 use crate::route::Route;
@@ -112,16 +113,14 @@ impl Engine {
             road.pending ^= pending::GATE_CONFIRMED;
             road.pending |= pending::KEY_CONFIRMED;
         }
-        let moved = route != road.route;
-        if moved {
-            self.places.moved(road.route.as_ref(), route.as_ref());
-            road.route = route;
-            road.single_until = 0.0;
-        }
+        let events = match route {
+            Some(from) if route != road.route => came_from(road, &from, &mut self.places),
+            _ => 0,
+        };
         self.retire(fallen);
         self.retire(later);
-        if moved {
-            self.raise(peer, pending::ROAMED);
+        if events != 0 {
+            self.raise(peer, events);
         }
         self.held_bytes -= held_bytes;
         self.let_in(peer, &held, shell);

@@ -2,12 +2,17 @@
 
 use crate::allowedips::Handle;
 use crate::coalesce::{Coalescer, Failure, Merged, Part};
-use crate::constants::{CONTROL_QUEUE, HEADER, OVERHEAD, REJECT_AFTER_MESSAGES, TYPE_TRANSPORT};
+use crate::constants::{
+    CONTROL_QUEUE, HEADER, OVERHEAD, REJECT_AFTER_MESSAGES, STUN_QUEUE, TYPE_TRANSPORT,
+};
 use crate::counters::Counter;
+use crate::demux::is_stun;
 use crate::engine::{Engine, Shell, ToTun, SLOT};
 use crate::events::{pending, Event};
 use crate::packet::length_and_source;
+use crate::road::Road;
 use crate::route::Route;
+use crate::shed::Places;
 
 /// The TUN's link was deleted (EBADFD, or ENODEV on older kernels, or EBADF).
 pub const TUN_LOST: [i32; 3] = [77, 19, 9];
@@ -47,7 +52,11 @@ impl Engine {
                     continue;
                 }
             }
-            self.control_datagram(start..end, route, now);
+            if is_stun(message) {
+                self.stun_datagram(start..end, route, now);
+            } else {
+                self.control_datagram(start..end, route, now);
+            }
         }
     }
 
@@ -68,6 +77,17 @@ impl Engine {
             Err(reason) => return self.counters.count(reason),
         };
         queue.push_back(Event::Datagram(data.to_vec(), *route, now));
+    }
+
+    #[cold]
+    fn stun_datagram(&mut self, range: std::ops::Range<usize>, route: &Route, now: f64) {
+        if !self.stun_sources.contains(&(route.address, route.port)) {
+            self.counters.count(Counter::UnknownStun);
+        } else if self.stun.len() >= STUN_QUEUE {
+            self.counters.count(Counter::StunQueueFull);
+        } else {
+            self.stun.push_back(Event::Datagram(self.udp[range].to_vec(), *route, now));
+        }
     }
 
     #[inline]
@@ -136,10 +156,7 @@ impl Engine {
             return;
         }
         if road.route.as_ref() != Some(route) {
-            self.places.moved(road.route.as_ref(), Some(route));
-            road.route = Some(*route);
-            road.single_until = 0.0;
-            events |= pending::ROAMED;
+            events |= came_from(road, route, &mut self.places);
         }
         road.mark_received(now, size as u64);
         if events != 0 {
@@ -226,4 +243,20 @@ impl Engine {
     pub fn coalescer(&self) -> &Coalescer {
         &self.coalescer
     }
+}
+
+/// An authentic packet came from another place than the peer's, or to another address of ours: the
+/// peer is there now, or this is only told. The events that it raises.
+#[cold]
+pub(crate) fn came_from(road: &mut Road, route: &Route, places: &mut Places) -> u8 {
+    let is_at = |place: Option<Route>| place.is_some_and(|place| place.leads_to(route));
+    if road.pinned && !is_at(road.route) {
+        let told = is_at(road.elsewhere);
+        road.elsewhere = Some(*route);
+        return if told { 0 } else { pending::ELSEWHERE };
+    }
+    places.moved(road.route.as_ref(), Some(route));
+    road.route = Some(*route);
+    road.single_until = 0.0;
+    pending::ROAMED
 }

@@ -12,6 +12,7 @@ pub mod coalesce;
 pub mod constants;
 pub mod control;
 pub mod counters;
+pub mod demux;
 pub mod engine;
 pub mod events;
 pub mod filter;

@@ -22,4 +22,9 @@ impl Route {
     pub fn without_source(&self) -> Self {
         Route { source: None, ifindex: 0, ..*self }
     }
+
+    /// Whether the other side is the same place, whatever address of ours it hits.
+    pub fn leads_to(&self, other: &Route) -> bool {
+        self.without_source() == other.without_source()
+    }
 }

@@ -11,7 +11,7 @@ use blake2::digest::Mac;
 use wgpy_core::allowedips::Operation;
 use wgpy_core::coalesce::{Merge, Part};
 use wgpy_core::control::Slot;
-use wgpy_core::engine::{Arena, Engine, Offloads, Outcome, Shell, Train};
+use wgpy_core::engine::{Arena, Engine, Manner, Offloads, Outcome, Shell, Train};
 use wgpy_core::filter::Rule;
 use wgpy_core::packet::Address;
 use wgpy_core::route::Route;
@@ -61,7 +61,7 @@ impl Shell for Wire {
             train.outcome = Outcome::default();
         }
     }
-    fn transmit_control(&mut self, _data: &[u8], _route: &Route) -> Outcome {
+    fn transmit_control(&mut self, _data: &[u8], _route: &Route, _how: Manner) -> Outcome {
         Outcome::default()
     }
     fn deliver(&mut self, _head: &[u8], _buffer: &[u8], _parts: &[Part]) -> i32 {
@@ -173,6 +173,7 @@ fn none_for_a_datagram_that_is_shed() {
         index_offset: None,
         longest: None,
         budget: Some(budget),
+        path_offset: None,
     };
     here.set_filter(vec![rule], [7; 32], [9; 16]).unwrap();
     here.set_cookie_secrets(vec![zeroize::Zeroizing::new([3; 32])]);

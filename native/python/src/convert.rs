@@ -18,9 +18,10 @@ use wgpy_core::shed;
 pub type Endpoint = (Vec<u8>, u16, u32, Option<Vec<u8>>, u32);
 /// Operation, peer, address, length: 0 adds, 1 removes, 2 takes all.
 pub type AllowedIp = (u8, u32, Option<Vec<u8>>, u8);
-/// Type, length, exact, offset of mac1, offset of an index, greatest length, budget.
+/// Type, length, exact, offset of mac1, offset of an index, greatest length, budget, offset of a
+/// path.
 pub type FilterRule =
-    (u32, usize, bool, Option<isize>, Option<usize>, Option<usize>, Option<Budget>);
+    (u32, usize, bool, Option<isize>, Option<usize>, Option<usize>, Option<Budget>, Option<usize>);
 /// Queue, proven rate, peers' rate, unproven rate and burst, rate and burst of a source.
 pub type Budget = (usize, f64, f64, f64, u32, f64, u32);
 
@@ -104,9 +105,15 @@ fn budget(
     }
 }
 
-pub fn rule((kind, length, exact, mac1_offset, index_offset, longest, cost): FilterRule) -> Rule {
+pub fn rule(
+    (kind, length, exact, mac1_offset, index_offset, longest, cost, path_offset): FilterRule,
+) -> Rule {
     let budget = cost.map(budget);
-    Rule { kind, length, exact, mac1_offset, index_offset, longest, budget }
+    Rule { kind, length, exact, mac1_offset, index_offset, longest, budget, path_offset }
+}
+
+pub fn places(places: Vec<(Vec<u8>, u16)>) -> PyResult<Vec<(IpAddr, u16)>> {
+    places.into_iter().map(|(address, port)| Ok((ip(&address)?, port))).collect()
 }
 
 /// An event as a tuple: its name in the contract, and its fields.

@@ -4,7 +4,7 @@ use std::io::IoSlice;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 use wgpy_core::coalesce::{Part, MAX_PARTS};
-use wgpy_core::engine::{Arena, Outcome, Shell, Train, SLOTS};
+use wgpy_core::engine::{Arena, Manner, Outcome, Shell, Train, SLOTS};
 use wgpy_core::route::Route;
 use wgpy_core::vnet;
 
@@ -70,9 +70,8 @@ impl Io {
     }
 
     /// Send one message, waiting a little for a full socket.
-    fn send_one(&mut self, fd: RawFd, data: &[u8], route: &Route, segment: usize) -> Errno {
+    fn send_one(&mut self, fd: RawFd, message: Outgoing<'_>) -> Errno {
         loop {
-            let message = Outgoing { data, route, segment };
             match self.sender.send(fd, std::iter::once(message)) {
                 Ok(_) => return 0,
                 Err(libc::EINTR) => {}
@@ -86,13 +85,15 @@ impl Io {
     }
 
     /// Send a datagram; a stale source address is left out.
-    fn send_datagram(&mut self, data: &[u8], route: &Route) -> Outcome {
+    fn send_datagram(&mut self, data: &[u8], route: &Route, ttl: u8) -> Outcome {
         let Some(fd) = self.socket(route) else {
             return Outcome { error: libc::EAFNOSUPPORT, ..Outcome::default() };
         };
-        let error = self.send_one(fd, data, route, 0);
+        let message = Outgoing { data, route, segment: 0, ttl };
+        let error = self.send_one(fd, message);
         if route.source.is_some() && SOURCE_ERRORS.contains(&error) {
-            let error = self.send_one(fd, data, &route.without_source(), 0);
+            let route = &route.without_source();
+            let error = self.send_one(fd, Outgoing { route, ..message });
             return Outcome { error, stale_source: true, ..Outcome::default() };
         }
         Outcome { error, ..Outcome::default() }
@@ -107,14 +108,13 @@ impl Io {
         };
         let mut rest = &bytes[train.start..train.end];
         while !rest.is_empty() {
-            let messages =
-                rest.chunks(train.segment).map(|data| Outgoing { data, route: &route, segment: 0 });
+            let messages = rest.chunks(train.segment).map(|data| Outgoing::plain(data, &route));
             let taken = match self.sender.send(fd, messages) {
                 Ok(count) => count,
                 // The first of them by itself, with all that can be done for it.
                 Err(_) => {
                     let first = &rest[..train.segment.min(rest.len())];
-                    let one = self.send_datagram(first, &route);
+                    let one = self.send_datagram(first, &route, 0);
                     if one.stale_source {
                         route = route.without_source();
                         outcome.stale_source = true;
@@ -136,11 +136,11 @@ impl Io {
         let mut outcome = Outcome::default();
         let mut train = *train;
         if error == libc::EAGAIN {
-            error = self.send_one(fd, data, &train.route, segment);
+            error = self.send_one(fd, Outgoing { data, route: &train.route, segment, ttl: 0 });
         }
         if train.route.source.is_some() && SOURCE_ERRORS.contains(&error) {
             let route = train.route.without_source();
-            let second = self.send_one(fd, data, &route, segment);
+            let second = self.send_one(fd, Outgoing { data, route: &route, segment, ttl: 0 });
             // Where it fails in the same way the source was not to blame.
             if segment == 0 || second == 0 {
                 return Outcome { error: second, stale_source: true, ..outcome };
@@ -192,6 +192,7 @@ impl Shell for Io {
                 data: &bytes(train)[train.start..train.end],
                 route: &train.route,
                 segment: if train.count > 1 { train.segment } else { 0 },
+                ttl: 0,
             });
             match self.sender.send(fd, messages) {
                 Ok(sent) => at += sent,
@@ -204,9 +205,20 @@ impl Shell for Io {
         }
     }
 
-    fn transmit_control(&mut self, data: &[u8], route: &Route) -> Outcome {
+    fn transmit_control(&mut self, data: &[u8], route: &Route, how: Manner) -> Outcome {
         self.waits = WAITS;
-        self.send_datagram(data, route)
+        let fd = self.socket(route).filter(|_| how.whole);
+        let Some(fd) = fd else { return self.send_datagram(data, route, how.ttl) };
+        // Nobody else sends meanwhile: the caller holds the lock.
+        let v6 = route.address.is_ipv6();
+        match sys::forbid_fragments(fd, v6) {
+            Err(error) => Outcome { error, ..Outcome::default() },
+            Ok(usual) => {
+                let outcome = self.send_datagram(data, route, how.ttl);
+                sys::restore_fragments(fd, v6, usual);
+                outcome
+            }
+        }
     }
 
     fn deliver(&mut self, head: &[u8], buffer: &[u8], parts: &[Part]) -> Errno {

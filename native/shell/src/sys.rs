@@ -127,10 +127,48 @@ pub fn set_tun_offload(tun: RawFd, flags: u32) -> Result<(), Errno> {
 
 /// Whether a UDP socket knows UDP_SEGMENT (Linux 4.18).
 pub fn knows_udp_segment(fd: RawFd) -> bool {
+    option(fd, (SOL_UDP, UDP_SEGMENT)).is_ok()
+}
+
+/// The option that says whether a socket's datagrams may be fragmented.
+fn discover(v6: bool) -> (i32, i32) {
+    if v6 {
+        (libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER)
+    } else {
+        (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER)
+    }
+}
+
+fn set_option(fd: RawFd, (level, name): (i32, i32), value: i32) -> Result<(), Errno> {
+    let size = std::mem::size_of::<i32>() as libc::socklen_t;
+    // SAFETY: the value is readable and of the size that is said.
+    check(unsafe { libc::setsockopt(fd, level, name, (&raw const value).cast(), size) as isize })?;
+    Ok(())
+}
+
+fn option(fd: RawFd, (level, name): (i32, i32)) -> Result<i32, Errno> {
     let mut value = 0i32;
     let mut length = std::mem::size_of::<i32>() as libc::socklen_t;
     // SAFETY: both are writable and of the size that is said.
-    unsafe { libc::getsockopt(fd, SOL_UDP, UDP_SEGMENT, (&raw mut value).cast(), &mut length) == 0 }
+    check(unsafe {
+        libc::getsockopt(fd, level, name, (&raw mut value).cast(), &mut length) as isize
+    })?;
+    Ok(value)
+}
+
+/// From now on a socket's datagrams are not fragmented, here or on the way, whatever is known of
+/// the path's MTU. What was so before, for `restore_fragments`.
+pub fn forbid_fragments(fd: RawFd, v6: bool) -> Result<i32, Errno> {
+    let usual = option(fd, discover(v6))?;
+    let probe = if v6 { libc::IPV6_PMTUDISC_PROBE } else { libc::IP_PMTUDISC_PROBE };
+    set_option(fd, discover(v6), probe)?;
+    Ok(usual)
+}
+
+/// What `forbid_fragments` changed is as it was.
+pub fn restore_fragments(fd: RawFd, v6: bool, usual: i32) {
+    // It took another value a moment ago: it takes its own as well.
+    let _ = set_option(fd, discover(v6), usual);
 }
 
 /// Leave every signal of the process to its other threads.
