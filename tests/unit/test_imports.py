@@ -43,6 +43,9 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "wgpy.ip",
         "wgpy.keys",
         "wgpy.device.uapi",
+        # What both sides say of ways through NATs, and how servers are written.
+        "wgpy.device.paths",
+        "wgpy.device.servers",
         "wgpy.firewall.rules",
         "wgpy.identity.settings",
         "wgpy.identity.words",
