@@ -84,7 +84,11 @@ class Device:
         self._random = random
         self._peers = PeerTable()
         self.roads = Roads(
-            datapath, self._peers, initiate=self._initiate, shake_hands=self._shake_hands
+            datapath,
+            self._peers,
+            initiate=self._initiate,
+            shake_hands=self._shake_hands,
+            rules_changed=self._trust_changed,
         )
         self._admissions: Credentials | None = None
         if trust is not None:
