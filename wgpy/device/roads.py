@@ -111,7 +111,6 @@ class Roads:
         self,
         datapath: DataPath,
         peers: PeerTable,
-        *,
         initiate: Callable[[PeerEntry], None],
         shake_hands: Callable[[PeerEntry], None],
         rules_changed: Callable[[], None],
