@@ -23,8 +23,10 @@ from wgpy.datapath.endpoint import Route
 from wgpy.datapath.engine import PACKET_OFFSET, Engine
 from wgpy.device.device import Device
 from wgpy.device.guard import Guard
+from wgpy.device.roads import Roads
 from wgpy.device.trust import Trust
 from wgpy.device.uapi import Address, AllowedIpChange, DeviceChange, PeerChange
+from wgpy.device.ways import Ways
 from wgpy.identity.admissions import Admissions as Ledger
 from wgpy.ip import parse_prefix
 from wgpy.keys import PresharedKey, PrivateKey
@@ -239,9 +241,16 @@ class Machine:
     """One host with one interface, up, with a fresh key."""
 
     def __init__(
-        self, world: World, address: str, *, ledger: Path | None = None, gate: Guard | None = None
+        self,
+        world: World,
+        address: str,
+        *,
+        ledger: Path | None = None,
+        gate: Guard | None = None,
+        ways: Callable[[Roads], Ways] | None = None,
     ) -> None:
-        """With `ledger`, a file to be made, peers can be admitted by their credentials."""
+        """With `ledger`, a file to be made, peers can be admitted by their credentials; with
+        `ways`, their ways be found."""
         self.world = world
         self.address = address
         self.inner = "10.0.0." + address.rpartition(".")[2]
@@ -255,6 +264,7 @@ class Machine:
             random=world.random.randbytes,
             trust=None if ledger is None else Trust(lambda: Ledger(ledger), world.wall_ns),
             guard=gate,
+            ways=ways,
         )
         self.device.apply(DeviceChange(private_key=self.private, listen_port=PORT))
         self.device.set_up(True)

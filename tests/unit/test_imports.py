@@ -92,7 +92,11 @@ OUTSIDERS: dict[str, tuple[str, ...]] = {
     "tomli": ("wgpy.config.toml",),
     "sqlite3": ("wgpy.identity",),
     "jwt": ("wgpy.identity.token", "wgpy.identity.signer"),
+    "aioice": ("wgpy.nat",),
 }
+
+# What in nat/ has sockets, a clock or an event loop; the rest is told what came, and when.
+NAT_SHELLS = ("wgpy.nat.netcheck_run", "wgpy.nat.stun_serve")
 
 
 class Import(NamedTuple):
@@ -285,6 +289,19 @@ def test_only_the_shell_of_the_data_path_touches_the_machine() -> None:
     assert wrong == []
 
 
+def test_the_protocols_of_nat_are_pure() -> None:
+    """No socket, no clock, no randomness; `ipaddress` knows what kinds of addresses there are."""
+    allowed = PURE | HASHES | {"wgpy", "aioice", "cryptography", "ipaddress"}
+    wrong = [
+        str(x)
+        for x in IMPORTS
+        if room(x.importer) == "nat"
+        and x.importer not in NAT_SHELLS
+        and (outside(x.imported) not in allowed or within(x.imported, ("wgpy.linux",)))
+    ]
+    assert wrong == []
+
+
 @pytest.mark.parametrize("library", OUTSIDERS)
 def test_libraries_stay_in_their_places(library: str) -> None:
     users = [x for x in IMPORTS if outside(x.imported) == library]
@@ -312,7 +329,7 @@ def test_only_linux_speaks_ioctl_and_netlink() -> None:
 
 def test_commands_start_without_what_is_slow() -> None:
     """A command's module may be imported for `--help` alone; the slow part comes with `run`."""
-    slow = ("asyncio", "pyroute2", "noise", "cryptography", "jwt", "sqlite3", "rich")
+    slow = ("asyncio", "pyroute2", "noise", "cryptography", "jwt", "sqlite3", "rich", "aioice")
     commands = [name for name in FILES if room(name) == "cli"]
     loaded = reachable(commands, lazy=False)
     assert [str(x) for x in loaded.values() if within(x.imported, slow)] == []

@@ -118,6 +118,11 @@ class Remote:
             self._known = noise.KeyPair25519(None, known, raw)
         return self._known
 
+    def static_static(self) -> bytes:
+        """What X25519 makes of both static keys, 32 bytes. HandshakeError if that is zero."""
+        secret: bytes = self.key_pair().public.static_static
+        return secret
+
     def psk_bytes(self) -> bytes:
         """The pre-shared key, or 32 zero bytes, which stand for none (whitepaper 5.2)."""
         return _NO_PSK if self.psk is None else bytes(self.psk)
