@@ -1,212 +1,378 @@
-"""A NAT, STUN servers and a clock that exist in memory only.
+"""An internet of NATs that exists in memory only, on a clock of its own.
 
-    our sockets ── nat ── delay ── servers         each socket has a handle, `via`; servers are
-    10.0.0.2:p     203.0.113.9                     `Responder`s, each on its addresses and ports
+    world = World(seed=1)                       host ── NAT ──┐
+    home = Nat(world, "203.0.113.1", ...)                     ├── the core: delay, loss, hops
+    laptop = Host(world, "192.168.1.2", home)   host ── NAT ──┘
+    laptop.bind(51820, callback)
+    laptop.send(51820, ("198.51.100.7", 9), b"...")
+    world.run(5)
 
-    world = World(Nat(mapping=Rule.ADDRESS, ports=Ports.RANDOM))
-    world.serve(SQUARE)
-    world.run(client, 60.0)
-
-What is driven has receive, tick, due and take. Nothing is lost unless `world.lose` says so.
+NATs have the mapping and the filtering of RFC 4787, three ways of choosing ports, and stand one
+behind the other. `Masquerade` is the plain Linux rule, which takes early packets for its own.
+Nothing is encrypted or fragmented, and what is longer than `World.mtu` and may not be is dropped.
 """
 
 import heapq
-import itertools
 import random
-from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import Any, Protocol
+from typing import Any
 
-from wgpy.nat.place import Place, Send
-from wgpy.nat.stun_server import Responder
+Address = tuple[str, int]
 
-OUTSIDE = "203.0.113.9"
-INSIDE = "10.0.0.2"
-# The clock at the start: zero would be "never" to some.
-START = 1000.0
-DELAY = 0.010
-SQUARE = tuple(Place(f"192.0.2.{n}", port) for n in (1, 2) for port in (3478, 3479))
+# The hop limit of usual datagrams, and how many routers the core has between any two networks.
+USUAL_TTL = 64
+CORE_HOPS = 5
+LAN_DELAY = 0.0005
+HEADERS = {4: 28, 6: 48}
 
 
-class Rule(Enum):
-    """On what a mapping, or a filter, depends (RFC 4787, 4.1 and 5)."""
+@dataclass(frozen=True, slots=True)
+class Packet:
+    source: Address
+    target: Address
+    data: bytes
+    ttl: int = USUAL_TTL
+    whole: bool = False
 
-    INDEPENDENT = "independent"
-    ADDRESS = "address"
-    ADDRESS_AND_PORT = "address and port"
+    @property
+    def length(self) -> int:
+        """On the wire, IP and UDP headers included."""
+        return len(self.data) + HEADERS[6 if ":" in self.target[0] else 4]
+
+
+class World:
+    """The clock, what is planned, and the core of the network."""
+
+    def __init__(
+        self, seed: int = 1, *, delay: float = 0.03, jitter: float = 0.0, loss: float = 0.0
+    ):
+        self.now = 1000.0
+        self.random = random.Random(seed)
+        self.delay = delay
+        self.jitter = jitter
+        self.loss = loss
+        self.mtu = 1500
+        self.counters: Counter[str] = Counter()
+        # Everything that reached the core: when, and what.
+        self.log: list[tuple[float, Packet]] = []
+        # Pairs of public addresses between which nothing passes.
+        self.cut: set[frozenset[str]] = set()
+        self._edges: dict[str, Any] = {}
+        self._plans: list[tuple[float, int, Callable[[], None]]] = []
+        self._order = 0
+
+    def at(self, when: float, action: Callable[[], None]) -> None:
+        self._order += 1
+        heapq.heappush(self._plans, (max(when, self.now), self._order, action))
+
+    def after(self, seconds: float, action: Callable[[], None]) -> None:
+        self.at(self.now + seconds, action)
+
+    def run(self, seconds: float, until: Callable[[], bool] | None = None) -> None:
+        """Let time pass; with `until`, no longer than until that is true."""
+        end = self.now + seconds
+        while self._plans and self._plans[0][0] <= end:
+            if until is not None and until():
+                return
+            when, _, action = heapq.heappop(self._plans)
+            self.now = max(self.now, when)
+            action()
+        self.now = end
+
+    def attach(self, address: str, edge: Any) -> None:
+        """Whoever has this public address."""
+        self._edges[address] = edge
+
+    def carry(self, packet: Packet) -> None:
+        """From one edge of the core to another."""
+        self.log.append((self.now, packet))
+        edge = self._edges.get(packet.target[0])
+        if edge is None:
+            self.counters["no_such_address"] += 1
+        elif packet.ttl <= CORE_HOPS:
+            self.counters["ttl_exceeded"] += 1
+        elif packet.whole and packet.length > self.mtu:
+            self.counters["too_big"] += 1
+        elif frozenset((packet.source[0], packet.target[0])) in self.cut:
+            self.counters["cut"] += 1
+        elif self.random.random() < self.loss:
+            self.counters["lost"] += 1
+        else:
+            arrived = replace(packet, ttl=packet.ttl - CORE_HOPS)
+            delay = self.delay + self.jitter * self.random.random()
+            self.after(delay, lambda: edge.come_in(arrived))
+
+
+class Host:
+    """A machine with sockets, behind a NAT or, with none, with a public address."""
+
+    def __init__(self, world: World, address: str, gateway: "Nat | None" = None):
+        self.world = world
+        self.address = address
+        self.gateway = gateway
+        self.sockets: dict[int, Callable[[Packet], None]] = {}
+        if gateway is None:
+            world.attach(address, self)
+        else:
+            gateway.inside[address] = self
+
+    def bind(self, port: int, callback: Callable[[Packet], None]) -> int:
+        while port == 0 or port in self.sockets:
+            port = self.world.random.randrange(32768, 61000)
+        self.sockets[port] = callback
+        return port
+
+    def unbind(self, port: int) -> None:
+        self.sockets.pop(port, None)
+
+    def send(
+        self, port: int, target: Address, data: bytes, ttl: int = 0, whole: bool = False
+    ) -> None:
+        packet = Packet((self.address, port), target, data, ttl or USUAL_TTL, whole)
+        if self.gateway is None:
+            self.world.carry(packet)
+        else:
+            self.gateway.go_out(packet)
+
+    def come_in(self, packet: Packet) -> None:
+        callback = self.sockets.get(packet.target[1])
+        if callback is not None:
+            callback(packet)
+
+
+class Host6(Host):
+    """A machine with a public IPv6 address, and a firewall that lets in what was asked for."""
+
+    def __init__(self, world: World, address: str):
+        super().__init__(world, address)
+        self._asked: dict[tuple[int, Address], float] = {}
+
+    def send(
+        self, port: int, target: Address, data: bytes, ttl: int = 0, whole: bool = False
+    ) -> None:
+        self._asked[port, target] = self.world.now
+        super().send(port, target, data, ttl, whole)
+
+    def come_in(self, packet: Packet) -> None:
+        if self.world.now - self._asked.get((packet.target[1], packet.source), -1e9) < 120:
+            super().come_in(packet)
+
+
+class Behaviour(Enum):
+    """Of mapping and of filtering (RFC 4787)."""
+
+    INDEPENDENT = 1
+    ADDRESS = 2
+    ADDRESS_AND_PORT = 3
 
 
 class Ports(Enum):
-    """Which port a new mapping gets."""
-
-    KEPT = "kept"
+    PRESERVED = "preserved"
     RANDOM = "random"
     SEQUENTIAL = "sequential"
 
 
-def depends(rule: Rule, place: Place) -> Hashable:
-    """What of the other end a rule looks at."""
-    if rule is Rule.INDEPENDENT:
-        return None
-    return place.host if rule is Rule.ADDRESS else place[:2]
-
-
-@dataclass
+@dataclass(slots=True)
 class Mapping:
-    inside: int
+    inner: Address
     port: int
     used: float
-    sent_to: list[Place] = field(default_factory=list)
+    answered: bool = False
+    # To whom it was used, and when.
+    remotes: dict[Address, float] = field(default_factory=dict)
 
 
-@dataclass
-class Nat:
-    """A router. `life` is how long it remembers a mapping over which nothing leaves."""
-
-    mapping: Rule = Rule.INDEPENDENT
-    filtering: Rule = Rule.ADDRESS_AND_PORT
-    ports: Ports = Ports.KEPT
-    life: float = 120.0
-    hairpin: bool = False
-    blocked: bool = False
-    mappings: dict[Hashable, Mapping] = field(default_factory=dict)
-    numbers: Any = field(default_factory=lambda: itertools.count(20_000))
-    chance: random.Random = field(default_factory=lambda: random.Random(1))
-
-    def leave(self, inside: int, to: Place, now: float) -> Place | None:
-        """A datagram leaves from a port inside: where it seems to come from."""
-        if self.blocked:
-            return None
-        key = (inside, depends(self.mapping, to))
-        found = self.mappings.get(key)
-        if found is None or now - found.used > self.life:
-            found = self.mappings[key] = Mapping(inside, self._port(inside), now)
-        found.used = now
-        found.sent_to.append(to)
-        return Place(OUTSIDE, found.port)
-
-    def enter(self, port: int, source: Place, now: float) -> int | None:
-        """One comes to a port outside: the port inside that it is for, or None."""
-        for found in self.mappings.values():
-            if found.port != port or now - found.used > self.life:
-                continue
-            wanted = depends(self.filtering, source)
-            if wanted is None or any(depends(self.filtering, x) == wanted for x in found.sent_to):
-                return found.inside
+def part(remote: Address, behaviour: Behaviour) -> object:
+    """What of a remote address matters."""
+    if behaviour is Behaviour.INDEPENDENT:
         return None
-
-    def _port(self, inside: int) -> int:
-        if self.ports is Ports.KEPT:
-            return inside
-        if self.ports is Ports.SEQUENTIAL:
-            return int(next(self.numbers))
-        return self.chance.randrange(1024, 65_536)
+    return remote[0] if behaviour is Behaviour.ADDRESS else remote
 
 
-class Driven(Protocol):
-    """What the world drives. `take` gives Sends among other things."""
+class Nat:
+    """A router with one public address, and its inside: hosts, and other NATs."""
 
-    def receive(self, data: bytes, source: Place, now: float) -> Any: ...
-    def tick(self, now: float) -> None: ...
-    def due(self) -> float | None: ...
-    def take(self) -> Sequence[Any]: ...
+    UNANSWERED = 30.0
+    ANSWERED = 120.0
 
+    def __init__(
+        self,
+        world: World,
+        public: str,
+        mapping: Behaviour = Behaviour.INDEPENDENT,
+        filtering: Behaviour = Behaviour.ADDRESS_AND_PORT,
+        ports: Ports = Ports.PRESERVED,
+        *,
+        step: int = 1,
+        hairpin: bool = False,
+        blocked: bool = False,
+        upstream: "Nat | None" = None,
+    ):
+        self.world = world
+        self.public = public
+        self.mapping = mapping
+        self.filtering = filtering
+        self.ports = ports
+        self.step = step
+        self.hairpin = hairpin
+        self.blocked = blocked
+        self.upstream = upstream
+        self.inside: dict[str, Any] = {}
+        self.counters: Counter[str] = Counter()
+        self._mappings: dict[object, Mapping] = {}
+        self._by_port: dict[int, Mapping] = {}
+        self._next = world.random.randrange(20000, 40000)
+        if upstream is None:
+            world.attach(public, self)
+        else:
+            upstream.inside[public] = self
 
-class World:
-    """Everything but what is driven. Without a `nat` our sockets are outside themselves."""
+    def reboot(self) -> None:
+        """Everything is forgotten."""
+        self._mappings.clear()
+        self._by_port.clear()
 
-    def __init__(self, nat: Nat | None = None) -> None:
-        self.nat = nat
-        self.now = START
-        self.lose: Callable[[bytes, Place], bool] = lambda data, to: False
-        # Handle of a socket to its port; handles that nobody named have one each.
-        self.ports: dict[int, int] = {}
-        self.sent: list[tuple[float, Send]] = []
-        self.taken: list[Any] = []
-        self._servers: dict[Place, Responder] = {}
-        self._events: list[tuple[float, int, Callable[[Driven], None]]] = []
-        self._numbers = itertools.count()
-        self._chance = random.Random(2)
-
-    def random(self, length: int) -> bytes:
-        """Random bytes that are the same each time."""
-        return self._chance.randbytes(length)
-
-    def serve(self, places: Sequence[Place], *, any_client: bool = False) -> Responder:
-        """A server on these addresses and ports."""
-        responder = Responder(places, any_client=any_client)
-        self._servers.update(dict.fromkeys(places, responder))
-        return responder
-
-    def stop(self, places: Sequence[Place]) -> None:
-        """Whoever serves there does so no more."""
-        for place in places:
-            del self._servers[place]
-
-    def local(self, via: int) -> Place:
-        """The address and port of a socket of ours."""
-        port = self.ports.setdefault(via, 40_000 + 7 * via)
-        return Place(OUTSIDE if self.nat is None else INSIDE, port)
-
-    def run(self, driven: Driven, seconds: float) -> None:
-        """Let so much time pass."""
-        until = self.now + seconds
-        self._flush(driven)
-        while (due := self._due(driven)) <= until:
-            self.now = max(self.now, due)
-            while self._events and self._events[0][0] <= self.now:
-                heapq.heappop(self._events)[2](driven)
-            driven.tick(self.now)
-            self._answers()
-            self._flush(driven)
-        self.now = until
-
-    def _due(self, driven: Driven) -> float:
-        times = [driven.due(), *(server.due() for server in self._servers.values())]
-        if self._events:
-            times.append(self._events[0][0])
-        return min((x for x in times if x is not None), default=float("inf"))
-
-    def _flush(self, driven: Driven) -> None:
-        for item in driven.take():
-            if isinstance(item, Send):
-                self.sent.append((self.now, item))
-                self._leave(item)
-            else:
-                self.taken.append(item)
-
-    def _leave(self, send: Send) -> None:
-        here, to = self.local(send.to.via), Place(*send.to[:2])
-        seen = here if self.nat is None else self.nat.leave(here.port, to, self.now)
-        if seen is None or self.lose(send.data, to):
+    def go_out(self, packet: Packet) -> None:
+        """A packet from inside."""
+        if packet.target[0] in self.inside:
+            neighbour = self.inside[packet.target[0]]
+            self.world.after(LAN_DELAY, lambda: neighbour.come_in(packet))
             return
-        if to.host == OUTSIDE:
-            if self.nat is not None and self.nat.hairpin:
-                self._later(lambda driven: self._enter(driven, send.data, seen, to))
-        elif to in self._servers:
-            self._later(lambda driven: self._arrive(send.data, seen, to))
+        if packet.ttl <= 1:
+            self.counters["ttl_exceeded"] += 1
+            return
+        if self.blocked or (_is_private(packet.target[0]) and self.upstream is None):
+            self.counters["blocked"] += 1
+            return
+        port = self.translate(packet)
+        out = replace(packet, source=(self.public, port), ttl=packet.ttl - 1)
+        if packet.target[0] == self.public:
+            if self.hairpin:
+                self.come_in(out)
+            return
+        if self.upstream is not None:
+            self.upstream.go_out(out)
+        else:
+            self.world.carry(out)
 
-    def _later(self, call: Callable[[Driven], None]) -> None:
-        heapq.heappush(self._events, (self.now + DELAY, next(self._numbers), call))
+    def translate(self, packet: Packet) -> int:
+        """The public port of a packet that goes out, and what may come back is remembered."""
+        key = (packet.source, part(packet.target, self.mapping))
+        found = self._mappings.get(key)
+        if found is None or self._is_over(found):
+            found = Mapping(packet.source, self._free_port(packet.source[1]), self.world.now)
+            self._mappings[key] = self._by_port[found.port] = found
+        found.used = self.world.now
+        found.remotes[packet.target] = self.world.now
+        return found.port
 
-    def _arrive(self, data: bytes, source: Place, at: Place) -> None:
-        if at in self._servers:
-            self._servers[at].receive(data, source, at, self.now)
+    def _is_over(self, mapping: Mapping) -> bool:
+        limit = self.ANSWERED if mapping.answered else self.UNANSWERED
+        return self.world.now - mapping.used >= limit
 
-    def _answers(self) -> None:
-        for responder in dict.fromkeys(self._servers.values()):
-            responder.tick(self.now)
-            for reply in responder.take():
-                if not self.lose(reply.data, reply.to):
-                    self._later(
-                        lambda driven, reply=reply: self._enter(
-                            driven, reply.data, reply.at, reply.to
-                        )
-                    )
+    def _free_port(self, wanted: int) -> int:
+        if self.ports is Ports.SEQUENTIAL:
+            self._next += self.step
+            return self._next
+        while self.ports is Ports.RANDOM or (
+            wanted in self._by_port and not self._is_over(self._by_port[wanted])
+        ):
+            wanted = self.world.random.randrange(1024, 65536)
+            if wanted not in self._by_port:
+                break
+        return wanted
 
-    def _enter(self, driven: Driven, data: bytes, source: Place, to: Place) -> None:
-        port = to.port if self.nat is None else self.nat.enter(to.port, source, self.now)
-        for via, here in self.ports.items():
-            if here == port:
-                driven.receive(data, source._replace(via=via), self.now)
+    def come_in(self, packet: Packet) -> None:
+        """A packet for our public address."""
+        found = self._by_port.get(packet.target[1])
+        if found is None or self._is_over(found) or not self._lets_in(found, packet.source):
+            self.counters["filtered"] += 1
+            return
+        found.answered = True
+        found.used = self.world.now
+        self.deliver(packet, found.inner)
+
+    def _lets_in(self, mapping: Mapping, source: Address) -> bool:
+        wanted = part(source, self.filtering)
+        return any(
+            part(remote, self.filtering) == wanted and self.world.now - when < self.ANSWERED
+            for remote, when in mapping.remotes.items()
+        )
+
+    def deliver(self, packet: Packet, inner: Address) -> None:
+        if packet.ttl <= 1:
+            self.counters["ttl_exceeded"] += 1
+            return
+        inside = self.inside.get(inner[0])
+        if inside is not None:
+            forwarded = replace(packet, target=inner, ttl=packet.ttl - 1)
+            self.world.after(LAN_DELAY, lambda: inside.come_in(forwarded))
+
+
+class Masquerade(Nat):
+    """Plain Linux `masquerade` with no rule about what comes in: by flows, not by mappings.
+
+    What comes for no flow is taken for the router's own, and is a flow of it from then on; our own
+    flow to where it came from then has to take another port, as long as it is remembered.
+    """
+
+    def __init__(self, world: World, public: str, **more: Any):
+        super().__init__(world, public, **more)
+        # (inner, remote) -> public port; (public port, remote) -> inner, None for the router's own.
+        self._out: dict[tuple[Address, Address], int] = {}
+        self._in: dict[tuple[int, Address], Address | None] = {}
+        self._used: dict[tuple[int, Address], float] = {}
+
+    def reboot(self) -> None:
+        self._out.clear()
+        self._in.clear()
+        self._used.clear()
+
+    def _is_live(self, port: int, remote: Address) -> bool:
+        return (port, remote) in self._in and (
+            self.world.now - self._used[port, remote] < self.UNANSWERED
+        )
+
+    def translate(self, packet: Packet) -> int:
+        key = (packet.source, packet.target)
+        port = self._out.get(key)
+        if port is None or not self._is_live(port, packet.target):
+            port = packet.source[1]
+            while self._is_live(port, packet.target):
+                self.counters["remapped"] += 1
+                port = self.world.random.randrange(1024, 65536)
+            self._out[key] = port
+            self._in[port, packet.target] = packet.source
+        self._used[port, packet.target] = self.world.now
+        return port
+
+    def come_in(self, packet: Packet) -> None:
+        port, remote = packet.target[1], packet.source
+        inner = self._in.get((port, remote)) if self._is_live(port, remote) else None
+        self._used[port, remote] = self.world.now
+        if inner is None:
+            self._in[port, remote] = None
+            self.counters["taken_for_its_own"] += 1
+            return
+        self.deliver(packet, inner)
+
+
+def _is_private(address: str) -> bool:
+    return address.startswith(("10.", "192.168.", "172.16.", "100.64."))
+
+
+class Reflector(Host):
+    """A STUN server, as far as the tests need one: it says who asked."""
+
+    PORT = 3478
+
+    def __init__(self, world: World, address: str):
+        super().__init__(world, address)
+        self.bind(self.PORT, self._answer)
+
+    def _answer(self, packet: Packet) -> None:
+        host, port = packet.source
+        self.send(self.PORT, packet.source, packet.data + f" {host} {port}".encode())

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.fake_nat import SQUARE, START, Nat, Ports, Rule, World
+from tests.support.stun_world import SQUARE, START, Nat, Ports, Rule, World
 from wgpy.nat.lifetime import (
     DAY,
     LADDER,

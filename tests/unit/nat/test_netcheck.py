@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from tests.support.fake_nat import INSIDE, OUTSIDE, SQUARE, Nat, Ports, Rule, World
+from tests.support.stun_world import INSIDE, OUTSIDE, SQUARE, Nat, Ports, Rule, World
 from wgpy.nat.behaviour import Allocation, Behaviour
 from wgpy.nat.lifetime import LADDER, Bracket
 from wgpy.nat.netcheck import LIFETIME_SOCKETS, Netcheck
