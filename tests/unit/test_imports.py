@@ -100,6 +100,7 @@ OUTSIDERS: dict[str, tuple[str, ...]] = {
         "wgpy.nat.stun_serve",
         # What runs in the foreground until a signal ends it.
         "wgpy.cli.stun_server",
+        *("wgpy.nat.turn_stream", "wgpy.nat.turn_wire"),
     ),
     "tomli": ("wgpy.config.toml",),
     "sqlite3": ("wgpy.identity",),
@@ -108,7 +109,10 @@ OUTSIDERS: dict[str, tuple[str, ...]] = {
 }
 
 # What in nat/ has sockets, a clock or an event loop; the rest is told what came, and when.
-NAT_SHELLS = ("wgpy.nat.netcheck_run", "wgpy.nat.stun_serve")
+NAT_SHELLS = (
+    *("wgpy.nat.netcheck_run", "wgpy.nat.stun_serve"),
+    *("wgpy.nat.turn_stream", "wgpy.nat.turn_tls", "wgpy.nat.turn_wire"),
+)
 
 
 class Import(NamedTuple):
@@ -304,7 +308,7 @@ def test_only_the_shell_of_the_data_path_touches_the_machine() -> None:
 def test_the_protocols_of_nat_are_pure() -> None:
     """No socket, no clock, no randomness; `ipaddress` knows what kinds of addresses there are."""
     texts = {"base64", "binascii", "unicodedata"}
-    others = {"aioice", "cryptography", "heapq", "ipaddress", "itertools", "wgpy"}
+    others = {"aioice", "cryptography", "heapq", "ipaddress", "itertools", "wgpy"} | texts
     wrong = [
         str(x)
         for x in IMPORTS
