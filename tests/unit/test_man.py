@@ -37,7 +37,7 @@ def entries(page: str = WGPY) -> dict[str, str]:
 
     What a command's actions are called belongs to the name: `ca issue`.
     """
-    start = r"^\.It Ic ([a-z]+(?: [a-z]+)?)\b"
+    start = r"^\.It Ic ([a-z-]+(?: [a-z]+)?)\b"
     parts = re.split(start, section(page, "DESCRIPTION"), flags=re.MULTILINE)
     return dict(zip(parts[1::2], parts[2::2], strict=True))
 

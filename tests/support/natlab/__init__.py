@@ -6,7 +6,7 @@
     ) as lab:
         lab.hosts["alice"].namespace.ping(lab.hosts["server"].v4)
 
-What that builds; every box is a namespace, and every line a veth pair:
+What that builds; every box is a namespace, and every cable a veth pair:
 
       alice                                                                    bob
     ┌──────────────────┐                                      ┌──────────────────┐
@@ -23,6 +23,11 @@ What that builds; every box is a namespace, and every line a veth pair:
                               ┌───────────┴────────────────┐
                               │ wlan0 198.51.100.1 and .101 │
                               └────────────────────────────┘
+
+Where a description gives a `line`, as `Router("home", line=Line(delay=0.015, hops=3))`, a process
+in user space carries the frames of that cable: late, in another order, slowly or not at all, as
+`lab.routers["home"].link.set(Line(loss=0.1))` says at any time. Tests that do so are marked
+`pytest.mark.tool("carrier")`: cargo builds it.
 
 A router may stand behind another (`behind`): the outer one is a CGNAT then. Addresses are those of
 addresses.py; plan.py has every word of a description. Nothing leaves the machine, and when the

@@ -62,6 +62,7 @@ class Lab:
         internet = Internet(self._ipv6)
         self.closing(internet.node.close)
         places = Places(internet, self.routers)
+        self.closing(places.close)
         for number, plan in enumerate(self._routers, start=1):
             self._build_router(plan, number, places)
         for host_plan in self._hosts:
