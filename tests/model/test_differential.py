@@ -85,10 +85,20 @@ DEAR = [
     FilterRule(0x10, 60, exact=False, mac1_offset=-32, longest=100, budget=SMALL),
     FilterRule(0x12, 80, mac1_offset=40, budget=SMALL._replace(queue=3, source_burst=1)),
 ]
+# Probes of paths, and a type of any length.
+PATHS = [bytes([number]) * 8 for number in range(3)]
+PROBES = [FilterRule(0x13, 20, False, path_offset=4, longest=64)]
+COOKIE = bytes.fromhex("2112a442")
 WIDER = FilterRule(0x10, 60, mac1_offset=-32, budget=Budget())
 SECRETS = [b"", bytes(range(32)), bytes(range(1, 33))]
 
-endpoints = st.sampled_from(ENDPOINTS)
+# By other sockets, as long as there are any.
+endpoints = st.one_of(
+    st.sampled_from(ENDPOINTS),
+    st.builds(
+        lambda place, via: replace(place, via=via), st.sampled_from(ENDPOINTS), st.integers(1, 4)
+    ),
+)
 payloads = st.one_of(
     st.binary(max_size=40),
     st.integers(0, 3000).map(lambda size: bytes(i & 0xFF for i in range(size))),
@@ -183,7 +193,9 @@ class Both(RuleBasedStateMachine):
         self.seed = 0
         for path in self.both:
             path.set_up(True)
-            path.set_filter(RULES + DEAR, MAC1_KEY)
+            path.set_filter(RULES + DEAR + PROBES, MAC1_KEY)
+            path.set_path_ids(PATHS[:1])
+            path.set_stun_sources([(ENDPOINTS[0].address, ENDPOINTS[0].port)])
         # Two peers to begin with, or the rules would seldom meet one that can be talked to.
         for number, prefixes in enumerate((PREFIXES[4:5] + PREFIXES[8:9], PREFIXES[:1])):
             self.add_peer()
@@ -192,6 +204,7 @@ class Both(RuleBasedStateMachine):
             self.call("set_allowed_ips", adds)
             self.call("set_endpoint", peer, ENDPOINTS[number])
             self.give_key(peer, Slot.CURRENT, kick=False, life=180.0, rekey=120.0)
+        self.call("add_socket", -1)
 
     def call(self, name: str, *arguments: object, **named: object) -> object:
         """Ask both, and hear the same answer."""
@@ -317,10 +330,40 @@ class Both(RuleBasedStateMachine):
             session.counter = max(session.counter, age)
             self.native._inner.set_send_counter(peer, age)
 
-    @rule(data=st.data(), to=st.one_of(st.none(), endpoints), body=st.binary(max_size=50))
-    def send(self, data: st.DataObject, to: Endpoint | None, body: bytes) -> None:
+    @rule(
+        data=st.data(),
+        to=st.one_of(st.none(), endpoints),
+        body=st.binary(max_size=50),
+        ttl=st.sampled_from([0, 0, 3, 255]),
+        whole=st.booleans(),
+    )
+    def send(
+        self, data: st.DataObject, to: Endpoint | None, body: bytes, ttl: int, whole: bool
+    ) -> None:
         peer = data.draw(st.sampled_from([None, *self.peers]))
-        self.call("send", body, to=to, peer=peer)
+        self.call("send", body, to=to, peer=peer, ttl=ttl, whole=whole)
+
+    @precondition(lambda self: self.peers)
+    @rule(data=st.data(), applied=st.booleans())
+    def set_roaming(self, data: st.DataObject, applied: bool) -> None:
+        self.call("set_roaming", data.draw(st.sampled_from(self.peers)), applied)
+
+    @rule()
+    def add_socket(self) -> None:
+        if len(self.portable._vias.sockets) < 3:
+            self.call("add_socket", -1)
+
+    @rule(via=st.integers(0, 4))
+    def remove_via(self, via: int) -> None:
+        self.call("remove_via", via)
+
+    @rule(places=st.lists(endpoints, max_size=3))
+    def set_stun_sources(self, places: list[Endpoint]) -> None:
+        self.call("set_stun_sources", [(place.address, place.port) for place in places])
+
+    @rule(ids=st.lists(st.sampled_from(PATHS), max_size=3))
+    def set_path_ids(self, ids: list[bytes]) -> None:
+        self.call("set_path_ids", ids)
 
     @precondition(lambda self: self.peers)
     @rule(data=st.data())
@@ -429,7 +472,45 @@ class Both(RuleBasedStateMachine):
         self.call("take", bytes(body), to_route(where))
 
     @rule(
-        rules=st.sampled_from([RULES + DEAR, RULES, [*RULES, WIDER], RULES + DEAR[:1]]),
+        body=st.sampled_from([b"", bytes(4), bytes(12), bytes(600)]),
+        first=st.sampled_from([0, 1, 1, 1, 3, 4]),
+        cookie=st.sampled_from([COOKIE, COOKIE, COOKIE, bytes(4)]),
+        extra=st.sampled_from([b"", b"", b"", b"\0"]),
+        times=st.sampled_from([1, 1, 130]),
+        train=st.booleans(),
+        where=endpoints,
+    )
+    def stun(
+        self,
+        body: bytes,
+        first: int,
+        cookie: bytes,
+        extra: bytes,
+        times: int,
+        train: bool,
+        where: Endpoint,
+    ) -> None:
+        """STUN, and what resembles it, from where it may come and from elsewhere."""
+        message = bytes((first, 1)) + len(body).to_bytes(2, "big") + cookie + bytes(12) + body
+        message += extra
+        if train:
+            self.call("take", message * min(times, 64), to_route(where), segment=len(message))
+            return
+        for _ in range(times):
+            self.call("take", message, to_route(where))
+
+    @rule(
+        path=st.sampled_from([*PATHS, b"\0" * 7 + b"\1"]),
+        size=st.sampled_from([19, 20, 64, 65]),
+        where=endpoints,
+    )
+    def probe(self, path: bytes, size: int, where: Endpoint) -> None:
+        self.call("take", (b"\x13\0\0\0" + path + bytes(60))[:size], to_route(where))
+
+    @rule(
+        rules=st.sampled_from(
+            [RULES + DEAR + PROBES, RULES, [*RULES, WIDER], RULES + DEAR[:1] + PROBES]
+        ),
     )
     def set_filter(self, rules: list[FilterRule]) -> None:
         self.call("set_filter", rules, MAC1_KEY)
@@ -479,7 +560,7 @@ class Both(RuleBasedStateMachine):
         if not hasattr(self, "both"):
             return
         assert self.portable._gates.held_bytes == self.native._inner.held_bytes()
-        for name in ("sent", "delivered"):
+        for name in ("sent", "delivered", "manners"):
             ours, theirs = (getattr(path, name) for path in self.both)
             assert ours == theirs, name
             ours.clear()

@@ -43,6 +43,9 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "wgpy.ip",
         "wgpy.keys",
         "wgpy.device.uapi",
+        # What both sides say of ways through NATs, and how servers are written.
+        "wgpy.device.paths",
+        "wgpy.device.servers",
         "wgpy.firewall.rules",
         "wgpy.identity.settings",
         "wgpy.identity.words",
@@ -85,6 +88,8 @@ OUTSIDERS: dict[str, tuple[str, ...]] = {
         "wgpy.protocol",
         "wgpy.datapath.session",
         "wgpy.identity",
+        # The exception for what does not authenticate.
+        "wgpy.nat.sealed",
     ),
     # The demo lays the cable between its two machines, which no tunnel needs.
     "pyroute2": ("wgpy.linux", "wgpy.demo.cable"),
@@ -96,6 +101,10 @@ OUTSIDERS: dict[str, tuple[str, ...]] = {
         "wgpy.nat.portmap_run",
         "wgpy.nat.portmap_wire",
         "wgpy.nat.upnp_run",
+        "wgpy.nat.stun_serve",
+        # What runs in the foreground until a signal ends it.
+        "wgpy.cli.stun_server",
+        *("wgpy.nat.turn_stream", "wgpy.nat.turn_wire"),
     ),
     # It reads what strangers write, in C: it runs in a process of its own. The other only looks
     # whether it is there.
@@ -103,7 +112,16 @@ OUTSIDERS: dict[str, tuple[str, ...]] = {
     "tomli": ("wgpy.config.toml",),
     "sqlite3": ("wgpy.identity",),
     "jwt": ("wgpy.identity.token", "wgpy.identity.signer"),
+    "aioice": ("wgpy.nat",),
 }
+
+# What in nat/ has sockets, a clock or an event loop; the rest is told what came, and when.
+NAT_SHELLS = (
+    *("wgpy.nat.netcheck_run", "wgpy.nat.stun_serve"),
+    *("wgpy.nat.portmap_probe", "wgpy.nat.portmap_run", "wgpy.nat.portmap_wire"),
+    *("wgpy.nat.upnp_run", "wgpy.nat.upnp_worker"),
+    *("wgpy.nat.turn_stream", "wgpy.nat.turn_tls", "wgpy.nat.turn_wire"),
+)
 
 
 class Import(NamedTuple):
@@ -296,15 +314,19 @@ def test_only_the_shell_of_the_data_path_touches_the_machine() -> None:
     assert wrong == []
 
 
-def test_port_mapping_is_pure_but_for_its_shells() -> None:
-    """Datagrams, outcomes and times in, datagrams, orders and changes out."""
-    cores = ("mapping", "pcp", "natpmp", "upnp", "portmap", "portmap_look", "portmap_ways")
-    allowed = PURE | {"wgpy", "ipaddress", "json", "re", "urllib"}
+def test_the_protocols_of_nat_are_pure() -> None:
+    """No socket, no clock, no randomness; `ipaddress` knows what kinds of addresses there are."""
+    texts = {"base64", "binascii", "json", "re", "unicodedata", "urllib"}
+    others = {"aioice", "cryptography", "heapq", "ipaddress", "itertools", "wgpy"} | texts
     wrong = [
         str(x)
         for x in IMPORTS
-        if x.importer in {f"wgpy.nat.{core}" for core in cores}
-        and (outside(x.imported) not in allowed or room(x.imported) in ("linux", "device"))
+        if room(x.importer) == "nat"
+        and x.importer not in NAT_SHELLS
+        and (
+            outside(x.imported) not in PURE | HASHES | texts | others
+            or within(x.imported, ("wgpy.linux",))
+        )
     ]
     assert wrong == []
 
@@ -336,7 +358,7 @@ def test_only_linux_speaks_ioctl_and_netlink() -> None:
 
 def test_commands_start_without_what_is_slow() -> None:
     """A command's module may be imported for `--help` alone; the slow part comes with `run`."""
-    slow = ("asyncio", "pyroute2", "noise", "cryptography", "jwt", "sqlite3", "rich")
+    slow = ("asyncio", "pyroute2", "noise", "cryptography", "jwt", "sqlite3", "rich", "aioice")
     commands = [name for name in FILES if room(name) == "cli"]
     loaded = reachable(commands, lazy=False)
     assert [str(x) for x in loaded.values() if within(x.imported, slow)] == []

@@ -26,6 +26,9 @@ from wgpy.protocol.constants import (
 )
 
 Handle = int
+# One of our sockets, or a relay: 0 is the pair of `set_sockets`, other numbers are never reused
+# within one data path.
+Via = int
 
 # Why `install` refuses: an initiator has the credential in its hands before it has the keys.
 GATED_NEXT_ONLY = "only the key pair of a responder can be gated; install it as the next one"
@@ -42,6 +45,8 @@ class Endpoint:
     `address` is numeric; `scope` is the interface index of a link-local IPv6 address. `source` is
     the address of ours that the peer's last authenticated packet hit (4 or 16 bytes) or None to
     let the routing table choose, and `ifindex` the interface it came in by, 0 if unknown.
+
+    `via` is the socket that leads there.
     """
 
     address: str
@@ -49,6 +54,7 @@ class Endpoint:
     scope: int = 0
     source: bytes | None = None
     ifindex: int = 0
+    via: Via = 0
 
 
 class Slot(Enum):
@@ -116,8 +122,11 @@ class FilterRule(NamedTuple):
 
     `length` is exact, or with `exact` false the least, and `longest` the greatest, unless None. At
     `mac1_offset` stands a mac1 of 16 bytes under the filter's key, unless None; a negative offset
-    counts from the end. At `index_offset` stands one of our reserved indices, unless None. Whatever
-    fits no rule is dropped and counted. A `budget` needs a mac1, and room for a mac2 behind it.
+    counts from the end. At `index_offset` stands one of our reserved indices, unless None, and at
+    `path_offset` one of the identifiers of `set_path_ids`, 8 bytes. Whatever fits no rule is
+    dropped and counted. A `budget` needs a mac1, and room for a mac2 behind it.
+
+    The lowest byte of a `type` is none of 0x40 to 0x4f, with which ChannelData begins (RFC 8656).
     """
 
     type: int
@@ -127,6 +136,7 @@ class FilterRule(NamedTuple):
     index_offset: int | None = None
     longest: int | None = None
     budget: Budget | None = None
+    path_offset: int | None = None
 
 
 class AllowedIpOperation(NamedTuple):
@@ -191,7 +201,10 @@ class RekeyReceive:
 
 @dataclass(frozen=True, slots=True)
 class Roamed:
-    """An authenticated packet came from another address, or to another one of ours."""
+    """An authenticated packet came from another address, or to another one of ours.
+
+    Where roaming is not applied (`set_roaming`): it came from there, and the peer was not moved.
+    """
 
     peer: Handle
     endpoint: Endpoint
@@ -256,13 +269,15 @@ class DataPath(Protocol):
     def drain(self, limit: int) -> list[Event]:
         """At most `limit` datagrams and every pending peer event, oldest datagram first.
 
-        Types with a budget come after the others, and have a quarter of `limit` at the least.
+        STUN comes after the other datagrams, then types with a budget; STUN and each of these
+        types have a quarter of `limit` at the least.
         """
 
     def queue_depth(self, kind: int | None = None) -> int:
         """Control datagrams that wait to be drained: what "under load" means.
 
-        Those of a type with a budget are in none but its own queue, which `kind` asks for.
+        Those of a type with a budget are in none but its own queue, which `kind` asks for. STUN
+        is not among them.
         """
 
     def close(self) -> None:
@@ -270,6 +285,21 @@ class DataPath(Protocol):
 
     def set_sockets(self, v4: int | None, v6: int | None) -> None:
         """Serve these sockets (their descriptors are owned from now on) and close the old ones."""
+
+    def add_socket(self, fd: int) -> Via:
+        """Serve another UDP socket, bound and opened like those of the pair, of either family.
+
+        Its descriptor is owned from now on, whatever comes of it. There are at most 64. It stays
+        until `remove_via` or `close`, and is read while the link is up. Raises DataPathError.
+        """
+
+    def remove_via(self, via: Via) -> None:
+        """Close a socket that was added. Unknown ones are ignored.
+
+        When it returns nothing is sent by it any more. Peers whose endpoint was reached by it have
+        none, until a packet of theirs or `set_endpoint` says where they are; so has an endpoint
+        that names it later. What it received and nobody read is lost.
+        """
 
     def set_mtu(self, mtu: int) -> None:
         """Padding ends at the MTU. Raises DataPathError over MAX_INNER_LENGTH."""
@@ -292,6 +322,24 @@ class DataPath(Protocol):
         Whether a cookie is still fresh is for the control plane to say. Raises DataPathError.
         """
 
+    def set_stun_sources(self, places: Iterable[tuple[str, int]]) -> None:
+        """The numeric addresses and the ports that STUN may come from, at most 64; none else may.
+
+        STUN is what begins with a byte below 4, has the magic cookie 0x2112A442 at byte 4, and is
+        as long as its length field says with its header of 20 bytes (RFC 8489 section 5). It comes
+        up as `Datagram` from a queue of its own of 128. From elsewhere it is dropped and counted
+        (`unknown_stun`), and so is what the queue does not hold (`stun_queue_full`). A WireGuard
+        message is never taken for it: no index of ours is the cookie, and the length field of one
+        that begins with a WireGuard type would be zero. Raises DataPathError.
+        """
+
+    def set_path_ids(self, ids: Iterable[bytes]) -> None:
+        """The identifiers of paths that peers were told, 8 bytes each, at most 65,536.
+
+        A datagram whose rule has a `path_offset`, and which has no such identifier there, is
+        dropped and counted (`unknown_path`). Raises DataPathError.
+        """
+
     def add_peer(self) -> Handle:
         """A new peer, with no address, endpoint or key."""
 
@@ -305,7 +353,17 @@ class DataPath(Protocol):
         """The prefixes that the peer owns now, sorted."""
 
     def set_endpoint(self, peer: Handle, endpoint: Endpoint | None) -> None:
-        """Where the peer is; roaming replaces it."""
+        """Where the peer is; roaming replaces it, unless `set_roaming` says otherwise."""
+
+    def set_roaming(self, peer: Handle, applied: bool) -> None:
+        """Whether the peer is where its last authenticated packet came from (whitepaper 2.1).
+
+        It is so for a new peer. Where it is not, a packet from elsewhere, or the release of a gated
+        pair that was used from there, raises Roamed with that place and moves nothing; once for
+        each place that follows another one, or `set_endpoint`. Between two calls of `drain` only
+        the latest place is kept. A packet from the same place to another address of ours is
+        followed all the same: which of ours answers is no question of where the peer is.
+        """
 
     def clear_source(self, peer: Handle | None) -> None:
         """Forget the sticky source of one peer, or of all: routes or addresses changed."""
@@ -358,12 +416,22 @@ class DataPath(Protocol):
         """Drop and count what waits for a handshake."""
 
     def send(
-        self, data: bytes, *, to: Endpoint | None = None, peer: Handle | None = None
+        self,
+        data: bytes,
+        *,
+        to: Endpoint | None = None,
+        peer: Handle | None = None,
+        ttl: int = 0,
+        whole: bool = False,
     ) -> int | None:
         """Send a control datagram, to a peer's endpoint unless `to` says otherwise.
 
-        With `peer` it is counted to it as authenticated, and not as data. Returns an errno, or
-        None when the socket took it; EDESTADDRREQ when there is no endpoint.
+        With `peer` it is counted to it as authenticated, and not as data. `ttl` is its time to
+        live, or hop limit, up to 255; 0 for the usual one. With `whole` it may not be fragmented,
+        here or on the way, whatever is known of the path's MTU (IP_PMTUDISC_PROBE). Returns an
+        errno, or None when the socket took it: EDESTADDRREQ when there is no endpoint, or no such
+        way to it, EMSGSIZE when it has to be `whole` and the link is too narrow. Raises
+        DataPathError.
         """
 
     def heard(self, peer: Handle, size: int, when: float) -> None:

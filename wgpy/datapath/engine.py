@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from wgpy.datapath.coalesce import Coalescer
 from wgpy.datapath.control import ControlSide
+from wgpy.datapath.demux import is_stun
 from wgpy.datapath.endpoint import Route
 from wgpy.datapath.gate import Gate
 from wgpy.datapath.icmp import unreachable
@@ -233,7 +234,10 @@ class Engine(ControlSide):
                 if kind == TYPE_TRANSPORT:
                     self._open(buffer, start, end, index, counter, route, now)
                     continue
-            self._control_datagram(bytes(buffer[start:end]), route, now)
+            if is_stun(buffer, start, end):
+                self._stun_datagram(bytes(buffer[start:end]), route, now)
+            else:
+                self._control_datagram(bytes(buffer[start:end]), route, now)
         self._coalescer.flush()
 
     def _open(
@@ -268,10 +272,10 @@ class Engine(ControlSide):
             gate.route = route
         elif route is not road.route:
             if route != road.route:
-                self._raise(road, Pending.ROAMED)
-                self._move(road, route)
-            # From now on known by its identity.
-            road.route = route
+                self._came_from(road, route)
+            else:
+                # From now on known by its identity.
+                road.route = route
         road.mark_received(now, end - start)
         if gate is not None:
             self._confirm_gated(road, gate, now)

@@ -22,6 +22,7 @@ class Pending(IntFlag):
     REKEY_RECEIVE = 16
     ROAMED = 32
     GATE_CONFIRMED = 64
+    ELSEWHERE = 128
 
 
 class Road:
@@ -29,10 +30,12 @@ class Road:
 
     __slots__ = (
         "activity",
+        "elsewhere",
         "gate",
         "handle",
         "keys",
         "pending",
+        "pinned",
         "resting",
         "route",
         "staged",
@@ -48,6 +51,14 @@ class Road:
         self.staged: deque[bytes] = deque(maxlen=MAX_STAGED_PACKETS)
         self.pending = 0
         self.resting = False
+        # Its route does not follow its packets; where they came from is only told, and this is
+        # what was told last.
+        self.pinned = False
+        self.elsewhere: Route | None = None
+
+    def stays(self, route: Route) -> bool:
+        """Whether an authentic packet from there moves nothing."""
+        return self.pinned and not route.leads_to(self.route)
 
     def mark_sent(self, now: float) -> None:
         """Something authenticated went out."""

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from hashlib import blake2s
 
 from wgpy.datapath.contract import Budget, Datagram
-from wgpy.datapath.endpoint import Route, to_endpoint
+from wgpy.datapath.endpoint import Route, place_of, to_endpoint
 from wgpy.ip import parse_address
 
 MAC_LENGTH = 16
@@ -65,11 +65,11 @@ class Places:
     def moved(self, before: Route | None, after: Route | None) -> None:
         """A peer is elsewhere than before; None for nowhere."""
         if after is not None:
-            place = _place(after)
+            place = place_of(after)
             self._count[place] = self._count.get(place, 0) + 1
         if before is None:
             return
-        place = _place(before)
+        place = place_of(before)
         left = self._count.get(place, 1) - 1
         if left:
             self._count[place] = left
@@ -78,13 +78,7 @@ class Places:
 
     def has(self, route: Route) -> bool:
         """Whether a peer is where a datagram says that it comes from."""
-        return _place(route) in self._count
-
-
-def _place(route: Route) -> tuple[str, int]:
-    host, port = route.address[:2]
-    # recvmsg writes a link-local address with its %scope; in an endpoint it stands beside it.
-    return host.partition("%")[0], port
+        return place_of(route) in self._count
 
 
 class Lane:

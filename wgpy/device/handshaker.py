@@ -18,6 +18,7 @@ from wgpy.device.admitter import Admitter
 from wgpy.device.keylog import KeyLog
 from wgpy.device.pairs import key_pair
 from wgpy.device.peer import PeerEntry, PeerTable
+from wgpy.device.roads import Roads
 from wgpy.identity.claims import CredentialError
 from wgpy.ip import parse_address
 from wgpy.keys import PrivateKey
@@ -39,7 +40,7 @@ from wgpy.protocol.constants import (
 )
 from wgpy.protocol.cookie import CookieChecker
 from wgpy.protocol.credential import parse_credential_response
-from wgpy.protocol.handshake import HandshakeError, Local, read_initiation
+from wgpy.protocol.handshake import HandshakeError, Local, TransportKeys, read_initiation
 from wgpy.protocol.load import LoadMeter
 from wgpy.protocol.messages import (
     ParseError,
@@ -92,6 +93,7 @@ class Handshaker:
         stamp_ns: Callable[[], int],
         random: Callable[[int], bytes],
         moved: Callable[[PeerEntry, Endpoint], None],
+        roads: Roads,
         keylog: KeyLog | None = None,
         admitter: Admitter | None = None,
     ) -> None:
@@ -101,6 +103,7 @@ class Handshaker:
         self._stamp_ns = stamp_ns
         self._random = random
         self._moved = moved
+        self._roads = roads
         self._keylog = keylog
         self._admitter = admitter
         self._secrets: tuple[bytes, ...] = ()
@@ -131,21 +134,24 @@ class Handshaker:
         self.trust_changed()
 
     def trust_changed(self) -> None:
-        """Whether there is a network, or which credential is ours, may be another now."""
+        """Whether there is a network, which credential is ours, or whether ways are looked for, may
+        be another now."""
         admitter, local = self._admitter, self.local
         listens = admitter is not None and admitter.set_local(local, self._checker)
         if local is None:
             self._datapath.set_filter((), bytes(32))
         else:
-            self._datapath.set_filter(
-                _RULES + _CREDENTIAL_RULES if listens else _RULES, local.mac1_key
-            )
+            rules = _RULES + _CREDENTIAL_RULES if listens else _RULES
+            self._datapath.set_filter(rules + self._roads.rules(), local.mac1_key)
 
     # --- Initiator ---
 
     def initiate(self, entry: PeerEntry, now: float) -> None:
         """Send a first or a repeated initiation: a fresh one each time."""
-        if self.local is None or entry.endpoint is None or entry.denied:
+        if self.local is None or entry.denied:
+            return
+        if entry.endpoint is None:
+            self._roads.wanted(entry)
             return
         self.forget(entry)
         index = self._datapath.reserve_index()
@@ -272,7 +278,9 @@ class Handshaker:
         self._log_keys(entry, ephemeral)
         pair = key_pair(keys, index, responder.sender, now, initiator=False)
         self._datapath.install(entry.handle, Slot.NEXT, pair, kick=False)
-        if self._datapath.send(reply, peer=entry.handle) is not None:
+        # A managed peer may be somewhere else for us, or nowhere yet.
+        to = datagram.endpoint if entry.managed else None
+        if self._datapath.send(reply, to=to, peer=entry.handle) is not None:
             self.counters["send_error"] += 1
         return entry
 
@@ -285,10 +293,7 @@ class Handshaker:
         keys, remote_index = entry.protocol.consume_response(message, now)
         self._peers.by_index.pop(message.receiver, None)
         self._authenticated(entry, datagram)
-        entry.last_handshake_ns = self._wall_ns()
-        pair = key_pair(keys, message.receiver, remote_index, now, initiator=True)
-        self._datapath.install(entry.handle, Slot.CURRENT, pair, kick=True)
-        return entry
+        return self._install_current(entry, keys, message.receiver, remote_index, now)
 
     def _credential_initiation(self, datagram: Datagram, under_load: bool, now: float) -> None:
         if self._admitter is None:
@@ -326,15 +331,22 @@ class Handshaker:
         entry.protocol.credential_accepted(now)
         self._peers.by_index.pop(message.receiver, None)
         self._authenticated(entry, datagram)
+        return self._install_current(entry, keys, message.receiver, remote_index, now)
+
+    def _install_current(
+        self, entry: PeerEntry, keys: TransportKeys, local: int, remote: int, now: float
+    ) -> PeerEntry:
+        """The handshake that we began is over: its keys are used from now on."""
         entry.last_handshake_ns = self._wall_ns()
-        pair = key_pair(keys, message.receiver, remote_index, now, initiator=True)
+        pair = key_pair(keys, local, remote, now, initiator=True)
         self._datapath.install(entry.handle, Slot.CURRENT, pair, kick=True)
+        self._roads.began(entry)
         return entry
 
     def _authenticated(self, entry: PeerEntry, datagram: Datagram) -> None:
         entry.unanswered = 0
         self._datapath.heard(entry.handle, len(datagram.data), datagram.when)
-        if entry.endpoint != datagram.endpoint:
+        if entry.endpoint != datagram.endpoint and not self._roads.roamed(entry, datagram.endpoint):
             self._moved(entry, datagram.endpoint)
 
     def _log_keys(self, entry: PeerEntry, ephemeral: bytes) -> None:

@@ -20,10 +20,14 @@ class PeerEntry:
         "endpoint_name",
         "ends_at",
         "expectation",
+        "given",
         "handle",
+        "in_session",
         "key",
         "last_handshake_ns",
         "look_at",
+        "managed",
+        "nat",
         "protocol",
         "response_index",
         "unanswered",
@@ -45,8 +49,15 @@ class PeerEntry:
         self.waiting: int | None = None
         # A deny list has its key: not even the configuration lets it in.
         self.denied = False
+        # The operator wants its way to be found; and whether somebody does so.
+        self.nat = False
+        self.managed = False
         self.endpoint: Endpoint | None = None
+        # Where the operator said that it is.
+        self.given: Endpoint | None = None
         self.endpoint_name: tuple[str, int] | None = None
+        # A session began, and its keys were not dropped since.
+        self.in_session = False
         # Nanoseconds since the epoch; 0 for never.
         self.last_handshake_ns = 0
         # When the timers are looked at next, on the device's clock.

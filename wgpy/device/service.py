@@ -184,7 +184,7 @@ class Service:
         suspended = suspended_time()
         if suspended - self._suspended > SUSPEND_THRESHOLD:
             _log.info("the machine slept: every key is dropped")
-            self._device.forget_keys()
+            self._device.slept()
         self._suspended = suspended
 
     def _follow_link(self) -> None:

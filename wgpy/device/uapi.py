@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final, NamedTuple, Self
 
+from wgpy.device.paths import NatSettings, NatState, PathState
 from wgpy.firewall.rules import Settings as FirewallSettings
 from wgpy.identity.claims import Claims, Kind
 from wgpy.identity.settings import AuthoritySettings, Expectation, IdentitySettings
@@ -91,6 +92,11 @@ class PeerChange:
     persistent_keepalive: int | None = None
     # wgpy's own key, `wgpy_credential`: it shakes hands with credentials, and must prove this.
     expectation: Expectation | Cleared | None = None
+    # wgpy's own keys: `wgpy_nat_peer`: the way to it is to be found; `wgpy_offer`: a fresh offer is
+    # wanted, for a person to carry; `wgpy_answer`: the other side's offer.
+    nat: bool | None = None
+    offer: bool = False
+    answer: str | None = None
     replace_allowed_ips: bool = False
     allowed_ips: list[AllowedIpChange] = field(default_factory=list)
 
@@ -110,6 +116,8 @@ class DeviceChange:
     # which one is presented. They hold names of files, and no secret.
     authority: AuthoritySettings | Cleared | None = None
     identity: IdentitySettings | Cleared | None = None
+    # wgpy's own key, `wgpy_nat`: how ways through NATs are found.
+    nat: NatSettings | Cleared | None = None
     replace_peers: bool = False
     peers: list[PeerChange] = field(default_factory=list)
     # wgpy's own key: the rules of the firewall, in the place of those that were.
@@ -135,6 +143,11 @@ class PeerState:
     admitted: bool = False
     expectation: Expectation | None = None
     claims: ClaimsSummary | None = None
+    # And of ways through NATs: whether its way is to be found, what that is now, and our offer for
+    # a person to carry to it, while there is a fresh one.
+    nat: bool = False
+    path: PathState | None = None
+    offer: str | None = None
 
 
 @dataclass(slots=True)
@@ -158,5 +171,8 @@ class DeviceState:
     authority: AuthoritySettings | None = None
     identity: IdentitySettings | None = None
     claims: ClaimsSummary | None = None
+    # How ways through NATs are found, and what is known of the way out.
+    nat: NatSettings | None = None
+    nat_state: NatState | None = None
     # The rules of the firewall.
     firewall: FirewallSettings = field(default_factory=FirewallSettings)

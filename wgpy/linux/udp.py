@@ -6,7 +6,13 @@ import os
 import socket
 from dataclasses import dataclass
 
-from wgpy.datapath.endpoint import IP_PKTINFO, UDP_GRO
+from wgpy.datapath.endpoint import (
+    IP_MTU_DISCOVER,
+    IP_PKTINFO,
+    IPV6_MTU_DISCOVER,
+    PMTUDISC_DONT,
+    UDP_GRO,
+)
 from wgpy.ip import address_text
 
 # As much as a burst at 10 Gb/s brings in 5 ms; what the kernel's and other implementations take.
@@ -16,9 +22,6 @@ _PORT_ATTEMPTS = 100
 
 _SO_SNDBUFFORCE = 32
 _SO_RCVBUFFORCE = 33
-_IP_MTU_DISCOVER = 10
-_IPV6_MTU_DISCOVER = 23
-_PMTUDISC_DONT = 0
 
 
 @dataclass(slots=True)
@@ -79,10 +82,10 @@ def _open(family: socket.AddressFamily, port: int, mark: int) -> socket.socket |
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
             # Datagrams larger than the path's MTU are fragmented rather than lost, as the
             # kernel's WireGuard sends them.
-            sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_MTU_DISCOVER, _PMTUDISC_DONT)
+            sock.setsockopt(socket.IPPROTO_IPV6, IPV6_MTU_DISCOVER, PMTUDISC_DONT)
         else:
             sock.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
-            sock.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _PMTUDISC_DONT)
+            sock.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, PMTUDISC_DONT)
         for option, force in (
             (socket.SO_RCVBUF, _SO_RCVBUFFORCE),
             (socket.SO_SNDBUF, _SO_SNDBUFFORCE),

@@ -31,6 +31,9 @@ counters! {
     UnknownType "unknown_type" "No rule lets the type pass.";
     WrongLength "wrong_length" "A control datagram of another length than its type has.";
     BadMac1 "bad_mac1" "The sender does not know our public key.";
+    UnknownPath "unknown_path" "A type with the identifier of a path, and of none of ours.";
+    UnknownStun "unknown_stun" "STUN from where none may come.";
+    StunQueueFull "stun_queue_full" "More STUN than waits for Python.";
     GateFull "gate_full" "More than is held for one peer that is being decided on.";
     GateMemory "gate_memory" "More than is held for all of them.";
     GateDropped "gate_dropped" "Packets that were held for a decision in vain.";

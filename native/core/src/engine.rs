@@ -5,6 +5,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
+use std::net::IpAddr;
 
 use zeroize::Zeroize;
 
@@ -21,6 +22,7 @@ use crate::road::Road;
 use crate::route::Route;
 use crate::shed::Places;
 use crate::vnet;
+use crate::ways::Vias;
 
 /// A message with the longest packet in it, padded.
 pub const MESSAGE: usize = MAX_PACKET + OVERHEAD + 16;
@@ -79,12 +81,21 @@ pub struct Outcome {
     pub stale_source: bool,
 }
 
+/// How a control datagram goes out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Manner {
+    /// Its time to live or hop limit, 0 for the usual one.
+    pub ttl: u8,
+    /// It may not be fragmented, whatever is known of the path's MTU.
+    pub whole: bool,
+}
+
 /// What a shell provides: the sockets and the TUN. Its calls never block for long.
 pub trait Shell {
     /// Send trains in order, and fill in the outcome of each.
     fn transmit(&mut self, tun: &[u8], out: &[u8], trains: &mut [Train]);
     /// Send one control datagram.
-    fn transmit_control(&mut self, data: &[u8], route: &Route) -> Outcome;
+    fn transmit_control(&mut self, data: &[u8], route: &Route, how: Manner) -> Outcome;
     /// Write one packet, its vnet header first, to the TUN: `head` and then the parts. Returns an
     /// errno, or 0.
     fn deliver(&mut self, head: &[u8], buffer: &[u8], parts: &[crate::coalesce::Part]) -> i32;
@@ -141,6 +152,7 @@ pub struct Engine {
     pub(crate) mtu: usize,
     pub(crate) up: bool,
     pub(crate) roads: Map<Box<Road>>,
+    pub(crate) vias: Vias,
     /// Where the roads lead to.
     pub(crate) places: Places,
     pub(crate) next_handle: Handle,
@@ -152,6 +164,8 @@ pub struct Engine {
     pub(crate) held_bytes: usize,
     pub(crate) filter: Filter,
     pub(crate) datagrams: VecDeque<Event>,
+    pub(crate) stun_sources: Vec<(IpAddr, u16)>,
+    pub(crate) stun: VecDeque<Event>,
     /// Peers with pending events, oldest first; one that left is passed over.
     pub(crate) dirty: Vec<Handle>,
     pub(crate) alarms: Vec<Event>,
@@ -181,6 +195,7 @@ impl Engine {
             mtu: 0,
             up: false,
             roads: Map::default(),
+            vias: Vias::default(),
             places: Places::default(),
             next_handle: 1,
             allowed: AllowedIps::default(),
@@ -189,6 +204,8 @@ impl Engine {
             held_bytes: 0,
             filter: Filter::default(),
             datagrams: VecDeque::new(),
+            stun_sources: Vec::new(),
+            stun: VecDeque::new(),
             dirty: Vec::with_capacity(64),
             alarms: Vec::new(),
             counters: Counters::default(),

@@ -2,12 +2,16 @@
 
 use crate::allowedips::Handle;
 use crate::coalesce::{Coalescer, Failure, Merged, Part};
-use crate::constants::{CONTROL_QUEUE, HEADER, OVERHEAD, REJECT_AFTER_MESSAGES, TYPE_TRANSPORT};
+use crate::constants::{
+    CONTROL_QUEUE, HEADER, OVERHEAD, REJECT_AFTER_MESSAGES, STUN_QUEUE, TYPE_TRANSPORT,
+};
 use crate::counters::Counter;
+use crate::demux::is_stun;
 use crate::engine::{Engine, Shell, ToTun, SLOT};
 use crate::events::{pending, Event};
 use crate::packet::length_and_source;
 use crate::route::Route;
+use crate::ways::came_from;
 
 /// The TUN's link was deleted (EBADFD, or ENODEV on older kernels, or EBADF).
 pub const TUN_LOST: [i32; 3] = [77, 19, 9];
@@ -47,7 +51,11 @@ impl Engine {
                     continue;
                 }
             }
-            self.control_datagram(start..end, route, now);
+            if is_stun(message) {
+                self.stun_datagram(start..end, route, now);
+            } else {
+                self.control_datagram(start..end, route, now);
+            }
         }
     }
 
@@ -68,6 +76,17 @@ impl Engine {
             Err(reason) => return self.counters.count(reason),
         };
         queue.push_back(Event::Datagram(data.to_vec(), *route, now));
+    }
+
+    #[cold]
+    fn stun_datagram(&mut self, range: std::ops::Range<usize>, route: &Route, now: f64) {
+        if !self.stun_sources.contains(&(route.address, route.port)) {
+            self.counters.count(Counter::UnknownStun);
+        } else if self.stun.len() >= STUN_QUEUE {
+            self.counters.count(Counter::StunQueueFull);
+        } else {
+            self.stun.push_back(Event::Datagram(self.udp[range].to_vec(), *route, now));
+        }
     }
 
     #[inline]
@@ -136,10 +155,7 @@ impl Engine {
             return;
         }
         if road.route.as_ref() != Some(route) {
-            self.places.moved(road.route.as_ref(), Some(route));
-            road.route = Some(*route);
-            road.single_until = 0.0;
-            events |= pending::ROAMED;
+            events |= came_from(road, route, &mut self.places);
         }
         road.mark_received(now, size as u64);
         if events != 0 {

@@ -111,6 +111,10 @@ pub struct Road {
     pub resting: bool,
     /// Until then its datagrams go one by one: UDP_SEGMENT failed on the way to it.
     pub single_until: f64,
+    /// Its route does not follow its packets; where they come from is only told.
+    pub pinned: bool,
+    /// What was told last.
+    pub elsewhere: Option<Route>,
 }
 
 impl Road {

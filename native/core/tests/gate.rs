@@ -6,7 +6,7 @@ use wgpy_core::allowedips::{Handle, Operation};
 use wgpy_core::coalesce::Part;
 use wgpy_core::constants::{GATE_PACKETS, GATE_SECONDS};
 use wgpy_core::control::Slot;
-use wgpy_core::engine::{Arena, Engine, Offloads, Outcome, Shell, Train};
+use wgpy_core::engine::{Arena, Engine, Manner, Offloads, Outcome, Shell, Train};
 use wgpy_core::events::Event;
 use wgpy_core::packet::Address;
 use wgpy_core::route::Route;
@@ -27,7 +27,7 @@ impl Shell for Wire {
             train.outcome = Outcome::default();
         }
     }
-    fn transmit_control(&mut self, _data: &[u8], _route: &Route) -> Outcome {
+    fn transmit_control(&mut self, _data: &[u8], _route: &Route, _how: Manner) -> Outcome {
         Outcome::default()
     }
     fn deliver(&mut self, _head: &[u8], _buffer: &[u8], _parts: &[Part]) -> i32 {
@@ -38,7 +38,7 @@ impl Shell for Wire {
 
 fn route(address: &str) -> Route {
     let address: IpAddr = address.parse().unwrap();
-    Route { address, port: 1, scope: 0, source: None, ifindex: 0 }
+    Route { address, port: 1, scope: 0, source: None, ifindex: 0, via: 0 }
 }
 
 fn pair(own: u32, other: u32) -> NewKeyPair {

@@ -8,7 +8,7 @@ use libfuzzer_sys::fuzz_target;
 use wgpy_core::allowedips::Operation;
 use wgpy_core::coalesce::{Merge, Part};
 use wgpy_core::control::Slot;
-use wgpy_core::engine::{Engine, Offloads, Outcome, Shell, Train};
+use wgpy_core::engine::{Engine, Manner, Offloads, Outcome, Shell, Train};
 use wgpy_core::filter::Rule;
 use wgpy_core::packet::{Address, ICMP, ICMPV6};
 use wgpy_core::route::Route;
@@ -22,7 +22,7 @@ struct Nowhere;
 
 impl Shell for Nowhere {
     fn transmit(&mut self, _tun: &[u8], _out: &[u8], _trains: &mut [Train]) {}
-    fn transmit_control(&mut self, _data: &[u8], _route: &Route) -> Outcome {
+    fn transmit_control(&mut self, _data: &[u8], _route: &Route, _how: Manner) -> Outcome {
         Outcome::default()
     }
     fn deliver(&mut self, head: &[u8], buffer: &[u8], parts: &[Part]) -> i32 {
@@ -39,7 +39,7 @@ thread_local! {
 }
 
 fn route() -> Route {
-    Route { address: [192, 0, 2, 1].into(), port: 1, scope: 0, source: None, ifindex: 0 }
+    Route { address: [192, 0, 2, 1].into(), port: 1, scope: 0, source: None, ifindex: 0, via: 0 }
 }
 
 fn engine() -> Engine {
@@ -57,6 +57,7 @@ fn engine() -> Engine {
         index_offset,
         longest: (kind == 3).then_some(1200),
         budget: None,
+        path_offset: None,
     };
     let budget = Budget {
         queue: 8,

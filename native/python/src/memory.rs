@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyTuple};
 
 use wgpy_core::coalesce::{Merge, Part};
-use wgpy_core::engine::{Arena, Engine, Offloads, Outcome, Shell, Train, SLOT, SLOTS};
+use wgpy_core::engine::{Arena, Engine, Manner, Offloads, Outcome, Shell, Train, SLOT, SLOTS};
 use wgpy_core::events::Event;
 use wgpy_core::route::Route;
 
@@ -21,6 +21,8 @@ use crate::path::Host;
 pub struct Lists {
     sent: Vec<(Vec<u8>, Route)>,
     trains: Vec<usize>,
+    /// Times to live of control datagrams, and whether they may not be fragmented, if anything.
+    manners: Vec<(u8, bool)>,
     delivered: Vec<Vec<u8>>,
     /// What the socket, and the TUN for large packets, answers.
     error: i32,
@@ -41,9 +43,12 @@ impl Shell for Lists {
         }
     }
 
-    fn transmit_control(&mut self, data: &[u8], route: &Route) -> Outcome {
+    fn transmit_control(&mut self, data: &[u8], route: &Route, how: Manner) -> Outcome {
         if self.error == 0 {
             self.sent.push((data.to_vec(), *route));
+            if how != Manner::default() {
+                self.manners.push((how.ttl, how.whole));
+            }
         }
         Outcome { error: self.error, ..Outcome::default() }
     }
@@ -115,6 +120,14 @@ control_methods!(MemoryPath {
         self.act(py, |engine, _, _| engine.set_up(up))
     }
 
+    fn add_socket(&self, py: Python<'_>, _fd: i32) -> PyResult<u32> {
+        self.act(py, |engine, _, _| engine.add_socket())?.map_err(refused)
+    }
+
+    fn remove_via(&self, py: Python<'_>, via: u32) -> PyResult<()> {
+        self.act(py, |engine, lists, now| drop(engine.remove_via(via, now, lists)))
+    }
+
     /// What the socket answers, and the TUN to large packets: an errno, or 0.
     fn set_errors(&self, error: i32, large_error: i32) {
         let mut inside = self.lock();
@@ -179,6 +192,11 @@ control_methods!(MemoryPath {
     /// How many datagrams went in each send; forgets them.
     fn trains(&self) -> Vec<usize> {
         std::mem::take(&mut self.lock().lists.trains)
+    }
+
+    /// The manners of control datagrams that had any; forgets them.
+    fn manners(&self) -> Vec<(u8, bool)> {
+        std::mem::take(&mut self.lock().lists.manners)
     }
 
     /// What went into the TUN; forgets it.

@@ -60,6 +60,32 @@ macro_rules! control_methods {
                 self.act(py, |engine, _, _| engine.set_cookie_secrets(secrets))
             }
 
+            fn set_stun_sources(
+                &self,
+                py: pyo3::Python<'_>,
+                places: Vec<(Vec<u8>, u16)>,
+            ) -> pyo3::PyResult<()> {
+                let places = $crate::convert::places(places)?;
+                self.act(py, |engine, _, _| engine.set_stun_sources(places))
+            }
+
+            fn set_path_ids(
+                &self,
+                py: pyo3::Python<'_>,
+                ids: Vec<[u8; 8]>,
+            ) -> pyo3::PyResult<()> {
+                self.act(py, |engine, _, _| engine.set_path_ids(ids.into_iter().collect()))
+            }
+
+            fn set_roaming(
+                &self,
+                py: pyo3::Python<'_>,
+                peer: u32,
+                applied: bool,
+            ) -> pyo3::PyResult<()> {
+                self.act_on(py, peer, |engine, _, _| engine.set_roaming(peer, applied))
+            }
+
             fn add_peer(&self, py: pyo3::Python<'_>) -> pyo3::PyResult<u32> {
                 self.act(py, |engine, _, _| engine.add_peer())
             }
@@ -170,17 +196,20 @@ macro_rules! control_methods {
             }
 
             /// Returns an errno, or None.
-            #[pyo3(signature = (data, to, peer))]
+            #[pyo3(signature = (data, to, peer, ttl, whole))]
             fn send(
                 &self,
                 py: pyo3::Python<'_>,
                 data: &[u8],
                 to: Option<$crate::convert::Endpoint>,
                 peer: Option<u32>,
+                ttl: u8,
+                whole: bool,
             ) -> pyo3::PyResult<Option<i32>> {
                 let to = to.map($crate::convert::route).transpose()?;
+                let how = wgpy_core::engine::Manner { ttl, whole };
                 let send = |engine: &mut wgpy_core::engine::Engine, shell: &mut _, now| {
-                    engine.send(data, to, peer, now, shell)
+                    engine.send(data, (to, peer), how, now, shell)
                 };
                 let error = match peer {
                     Some(peer) => self.act_on(py, peer, send)?,

@@ -91,6 +91,7 @@ impl Receiver {
 }
 
 /// One message to send: bytes, where to, and the length of each datagram in it, 0 for one alone.
+#[derive(Clone, Copy)]
 pub struct Outgoing<'a> {
     /// The bytes.
     pub data: &'a [u8],
@@ -98,6 +99,15 @@ pub struct Outgoing<'a> {
     pub route: &'a Route,
     /// UDP_SEGMENT, or 0.
     pub segment: usize,
+    /// The time to live or hop limit, 0 for the usual one.
+    pub ttl: u8,
+}
+
+impl<'a> Outgoing<'a> {
+    /// One datagram, with nothing special about it.
+    pub fn plain(data: &'a [u8], route: &'a Route) -> Self {
+        Outgoing { data, route, segment: 0, ttl: 0 }
+    }
 }
 
 /// The arrays of a send.
@@ -127,8 +137,9 @@ impl Sender {
         let mut headers = [empty(); MAX_SEND];
         let mut count = 0;
         for (number, outgoing) in messages.take(MAX_SEND).enumerate() {
-            let name = put_name(&mut self.names[number], outgoing.route);
-            let control = put_control(&mut self.controls[number], outgoing.route, outgoing.segment);
+            let Outgoing { route, segment, ttl, .. } = outgoing;
+            let name = put_name(&mut self.names[number], route);
+            let control = put_control(&mut self.controls[number], route, segment, ttl);
             pieces[number] = libc::iovec {
                 iov_base: outgoing.data.as_ptr().cast_mut().cast(),
                 iov_len: outgoing.data.len(),

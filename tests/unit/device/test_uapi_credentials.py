@@ -32,7 +32,6 @@ from wgpy.device.uapi_codec import (
     parse_state,
 )
 from wgpy.device.uapi_credentials import (
-    MAX_JSON_LENGTH,
     format_authority,
     parse_authority,
     parse_claims,
@@ -40,6 +39,7 @@ from wgpy.device.uapi_credentials import (
     parse_identity,
 )
 from wgpy.device.uapi_framing import BadRequest, Framer, SetRequest
+from wgpy.device.uapi_json import MAX_JSON_LENGTH
 from wgpy.identity.claims import Claims, Kind
 from wgpy.identity.settings import (
     Anchor,

@@ -1,0 +1,398 @@
+"""What whoever finds ways can do with a device, and what he is told of it."""
+
+from dataclasses import replace
+
+import pytest
+
+from tests.support.fake_network import Machine, World, befriend
+from tests.support.fake_ways import FakeWays
+from tests.unit.device.kit import KEYS, PRIVATE, Kit, Stranger
+from wgpy.datapath.contract import Datagram, Endpoint
+from wgpy.datapath.endpoint import Route
+from wgpy.device.paths import NatSettings
+from wgpy.device.roads import Roads
+from wgpy.device.uapi import Address, Cleared, DeviceChange, PeerChange
+from wgpy.keys import PrivateKey
+from wgpy.protocol.constants import (
+    PROBE_MAX_LENGTH,
+    PROBE_MIN_LENGTH,
+    PROBE_REPLY_LENGTH,
+    TYPE_INITIATION,
+    TYPE_PROBE,
+    TYPE_PROBE_REPLY,
+    TYPE_RESPONSE,
+)
+
+SETTINGS = NatSettings()
+PLACE = Endpoint("192.0.2.1", 1001)
+ELSEWHERE = Endpoint("198.51.100.1", 2002)
+
+
+@pytest.fixture
+def kit() -> Kit:
+    made = Kit(make_ways=FakeWays)
+    made.device.apply(DeviceChange(nat=SETTINGS))
+    return made.up()
+
+
+@pytest.fixture
+def ways(kit: Kit) -> FakeWays:
+    found = kit.device._ways._ways
+    assert isinstance(found, FakeWays)
+    found.take()
+    return found
+
+
+@pytest.fixture
+def roads(kit: Kit) -> Roads:
+    return kit.device.roads
+
+
+@pytest.fixture
+def alice(kit: Kit) -> Stranger:
+    made = Stranger(kit)
+    made.befriend("10.0.0.1", nat=True)
+    return made
+
+
+def targets(kit: Kit, kind: int) -> list[tuple[str, int]]:
+    return [(route.address[0], route.address[1]) for _, route in kit.sent(kind)]
+
+
+# --- Where a peer is ---
+
+
+def test_a_peer_is_where_it_is_put(kit: Kit, roads: Roads, alice: Stranger) -> None:
+    assert roads.endpoint(alice.key) is None
+    assert roads.use(alice.key, PLACE)
+    assert roads.endpoint(alice.key) == PLACE
+    assert str(kit.shown()[alice.key].endpoint) == "192.0.2.1:1001"
+    roads.shake_hands(alice.key)
+    assert targets(kit, TYPE_INITIATION) == [("192.0.2.1", 1001)]
+    assert roads.use(alice.key, None)
+    assert kit.shown()[alice.key].endpoint is None
+
+
+def test_only_managed_peers_are_moved(kit: Kit, roads: Roads, alice: Stranger) -> None:
+    kit.peer(KEYS[0])
+    for key in (KEYS[0], KEYS[1]):
+        assert not roads.use(key, PLACE)
+        roads.shake_hands(key)
+        roads.let_go(key)
+        assert roads.endpoint(key) is None
+        assert roads.activity(key) is None
+        assert roads.shared_secret(key) is None
+    assert kit.shown()[KEYS[0]].endpoint is None
+    kit.device.apply(DeviceChange(nat=Cleared.CLEARED))
+    assert not roads.use(alice.key, PLACE)
+
+
+def test_a_handshake_under_way_follows_at_once(kit: Kit, roads: Roads, alice: Stranger) -> None:
+    kit.peer(alice.key, persistent_keepalive=25)
+    kit.settle()
+    assert kit.path.sent == []
+    roads.use(alice.key, PLACE)
+    assert targets(kit, TYPE_INITIATION) == [("192.0.2.1", 1001)]
+    roads.use(alice.key, PLACE)
+    assert kit.path.sent == [], "it is there already"
+    roads.use(alice.key, ELSEWHERE)
+    ((data, route),) = kit.sent(TYPE_INITIATION)
+    assert route.address == ("198.51.100.1", 2002)
+    alice.route = Route(("198.51.100.1", 2002))
+    alice.send(alice.answer(data)[0])
+    kit.settle()
+    kit.path.sent.clear()
+    roads.use(alice.key, PLACE)
+    assert targets(kit, TYPE_INITIATION) == [], "there is a session, which goes on there"
+
+
+def test_nothing_is_begun_while_the_link_is_down(kit: Kit, roads: Roads, alice: Stranger) -> None:
+    kit.device.set_up(False)
+    roads.use(alice.key, PLACE)
+    roads.shake_hands(alice.key)
+    assert kit.path.sent == []
+    kit.up()
+    roads.shake_hands(alice.key)
+    assert len(kit.sent(TYPE_INITIATION)) == 1
+
+
+def test_who_is_reached_by_a_socket_that_goes_is_nowhere(
+    kit: Kit, roads: Roads, alice: Stranger
+) -> None:
+    other = Stranger(kit, 2)
+    other.befriend("10.0.0.2", nat=True)
+    via = roads.add_socket(9)
+    roads.use(alice.key, replace(PLACE, via=via))
+    roads.use(other.key, PLACE)
+    roads.remove_via(via)
+    assert roads.endpoint(alice.key) is None
+    assert roads.endpoint(other.key) == PLACE
+    assert kit.shown()[alice.key].endpoint is None
+    roads.shake_hands(alice.key)
+    roads.shake_hands(other.key)
+    assert len(kit.sent(TYPE_INITIATION)) == 1
+
+
+def test_who_strays_goes_back_to_where_the_operator_said(
+    kit: Kit, roads: Roads, alice: Stranger
+) -> None:
+    kit.peer(alice.key, endpoint=Address("192.0.2.77", 7))
+    roads.use(alice.key, replace(PLACE, via=roads.add_socket(9)))
+    kit.peer(alice.key, nat=False)
+    assert str(kit.shown()[alice.key].endpoint) == "192.0.2.77:7"
+
+
+def test_datagrams_of_his_own_go_where_he_says(kit: Kit, roads: Roads) -> None:
+    assert roads.send(b"\x12\0\0\0 probe", PLACE) is None
+    assert targets(kit, 0x12) == [("192.0.2.1", 1001)]
+    kit.path.error = 101
+    assert roads.send(b"\x12\0\0\0 probe", PLACE) == 101
+
+
+# --- Secrets ---
+
+
+def test_both_sides_share_a_secret(kit: Kit, roads: Roads, alice: Stranger) -> None:
+    theirs = alice.peer.remote.static_static()
+    assert len(theirs) == 32
+    assert roads.shared_secret(alice.key) == theirs
+    kit.device.apply(DeviceChange(private_key=PrivateKey(b"n" * 32)))
+    assert roads.shared_secret(alice.key) not in (None, theirs)
+    kit.device.apply(DeviceChange(private_key=PRIVATE))
+    assert roads.shared_secret(alice.key) == theirs
+    kit.device.apply(DeviceChange(private_key=PrivateKey(bytes(32))))
+    assert roads.shared_secret(alice.key) is None
+
+
+def test_there_is_no_secret_with_a_key_of_low_order(kit: Kit, roads: Roads) -> None:
+    low = type(KEYS[0])(bytes(31) + b"\x80")
+    kit.peer(low, nat=True)
+    assert roads.shared_secret(low) is None
+
+
+# --- What is told ---
+
+
+def test_what_happens_to_the_link(kit: Kit, ways: FakeWays, roads: Roads) -> None:
+    port = roads.port
+    assert port == kit.bound[-1].port
+    kit.device.set_up(False)
+    kit.up()
+    kit.device.apply(DeviceChange(listen_port=77))
+    assert ways.take() == [("bound", 0), ("bound", port), ("bound", 77)]
+    assert roads.port == 77
+    kit.device.routes_changed()
+    assert ways.take() == [("changed",)]
+    kit.device.apply(DeviceChange(private_key=PrivateKey(b"n" * 32)))
+    assert ways.take() == [("own_key_changed",)]
+    kit.device.apply(DeviceChange(private_key=PrivateKey(b"n" * 32)))
+    assert ways.take() == []
+
+
+def test_a_handshake_with_a_peer_that_is_nowhere(
+    kit: Kit, ways: FakeWays, roads: Roads, alice: Stranger
+) -> None:
+    roads.shake_hands(alice.key)
+    assert ways.take() == [("wanted", alice.key)]
+    kit.pass_time(6)
+    assert ways.take() == [("wanted", alice.key)]
+    kit.peer(KEYS[0], persistent_keepalive=25)
+    kit.settle()
+    assert ways.take() == [], "nobody looks for that one"
+
+
+def test_where_a_managed_peer_writes_from_is_told_and_moves_nothing(
+    kit: Kit, ways: FakeWays, roads: Roads, alice: Stranger
+) -> None:
+    roads.use(alice.key, ELSEWHERE)
+    alice.send(alice.initiation())
+    kit.settle()
+    assert ways.take() == [("roamed", alice.key, PLACE)]
+    assert roads.endpoint(alice.key) == ELSEWHERE
+    assert targets(kit, TYPE_RESPONSE) == [("192.0.2.1", 1001)], "it is answered where it is"
+
+
+def test_who_is_told_may_move_the_peer_before_it_is_answered(
+    kit: Kit, ways: FakeWays, roads: Roads, alice: Stranger
+) -> None:
+    ways.on_roamed = roads.use
+    roads.shake_hands(alice.key)
+    roads.use(alice.key, ELSEWHERE)
+    ((data, _),) = kit.sent(TYPE_INITIATION)
+    ways.take()
+    alice.send(alice.answer(data)[0])
+    kit.settle()
+    assert ways.take() == [("roamed", alice.key, PLACE), ("began", alice.key)]
+    assert [route.address for _, route in kit.path.sent] == [("192.0.2.1", 1001)], "the keepalive"
+
+
+def test_another_address_of_ours_is_no_news(
+    kit: Kit, ways: FakeWays, roads: Roads, alice: Stranger
+) -> None:
+    roads.use(alice.key, PLACE)
+    alice.route = Route(alice.route.address, bytes(12))
+    alice.send(alice.initiation())
+    kit.settle()
+    assert ways.take() == []
+
+
+def test_datagrams_that_are_no_handshake_go_to_the_lookout(kit: Kit, ways: FakeWays) -> None:
+    for data in (b"\x12\0\0\0 probe", b"\x13\0\0\0 reply", b"\x01\x01\0\0\x21\x12\xa4\x42"):
+        kit.device.process([Datagram(data, PLACE, kit.path.now)])
+        assert ways.take() == [("received", data)]
+    for data in (b"\x01\0\0\0 short", b"\x11\0\0\0 short"):
+        kit.device.process([Datagram(data, PLACE, kit.path.now)])
+    assert ways.take() == []
+    assert kit.counters()["malformed"] == 2
+
+
+def probe(path: bytes, kind: int = TYPE_PROBE, length: int = PROBE_MIN_LENGTH) -> bytes:
+    return (kind.to_bytes(4, "little") + path).ljust(length, b"p")
+
+
+def test_probes_come_up_while_ways_are_looked_for(
+    kit: Kit, ways: FakeWays, roads: Roads, alice: Stranger
+) -> None:
+    ours, others = b"path-one", b"path-two"
+    roads.set_path_ids([ours])
+    passing = [
+        probe(ours),
+        probe(ours, length=PROBE_MAX_LENGTH),
+        probe(ours, TYPE_PROBE_REPLY, PROBE_REPLY_LENGTH),
+    ]
+    for data in (
+        *passing,
+        probe(others),
+        probe(ours, length=PROBE_MIN_LENGTH - 1),
+        probe(ours, length=PROBE_MAX_LENGTH + 1),
+        probe(ours, TYPE_PROBE_REPLY, PROBE_REPLY_LENGTH + 1),
+    ):
+        alice.send(data)
+    kit.settle()
+    assert ways.take() == [("received", data) for data in passing]
+    assert kit.counters()["unknown_path"] == 1
+    assert kit.counters()["wrong_length"] == 3
+    kit.device.apply(DeviceChange(nat=Cleared.CLEARED))
+    alice.send(passing[0])
+    kit.device.apply(DeviceChange(nat=SETTINGS))
+    alice.send(passing[0])
+    kit.settle()
+    assert ways.take() == [], "nobody was told of that path any more"
+
+
+def test_stun_comes_up_from_where_it_was_asked_for(
+    kit: Kit, ways: FakeWays, roads: Roads, alice: Stranger
+) -> None:
+    answer = b"\x01\x01\0\0\x21\x12\xa4\x42" + bytes(12)
+    alice.send(answer)
+    kit.settle()
+    assert ways.take() == []
+    roads.set_stun_sources([("192.0.2.1", 1001)])
+    alice.send(answer)
+    kit.settle()
+    assert ways.take() == [("received", answer)]
+    kit.device.apply(DeviceChange(nat=Cleared.CLEARED))
+    alice.send(answer)
+    kit.settle()
+    assert ways.take() == []
+
+
+def test_a_new_key_of_ours_leaves_the_probes(kit: Kit, ways: FakeWays, alice: Stranger) -> None:
+    kit.device.apply(DeviceChange(private_key=PrivateKey(b"n" * 32)))
+    kit.device.roads.set_path_ids([b"path-one"])
+    ways.take()
+    alice.send(probe(b"path-one"))
+    kit.settle()
+    assert ways.take() == [("received", probe(b"path-one"))]
+
+
+def test_without_a_lookout_they_are_malformed() -> None:
+    kit = Kit().up()
+    kit.device.process([Datagram(b"\x12\0\0\0 probe", PLACE, kit.path.now)])
+    assert kit.counters()["malformed"] == 1
+
+
+def test_it_works_when_it_asked_to(kit: Kit, ways: FakeWays) -> None:
+    assert kit.device.wake() is None
+    ways.when = kit.path.now + 2
+    assert kit.device.wake() == ways.when
+    assert ways.take() == []
+    kit.pass_time(2)
+    assert ways.take() == [("work", kit.path.now)]
+    assert kit.device.wake() is None
+
+
+# --- Between two machines ---
+
+
+def pair() -> tuple[World, Machine, Machine]:
+    """Two machines that manage each other, each where the other is."""
+    world = World()
+    alice = Machine(world, "192.0.2.1", ways=FakeWays)
+    bob = Machine(world, "192.0.2.2", ways=FakeWays)
+    befriend(alice, bob)
+    for one, other in ((alice, bob), (bob, alice)):
+        key = other.private.public()
+        one.device.apply(DeviceChange(nat=SETTINGS, peers=[PeerChange(key, nat=True)]))
+        lookout(one).take()
+    return world, alice, bob
+
+
+def move(machine: Machine, address: str) -> None:
+    machine.address = machine.datapath._address = address
+    machine.world.add(machine)
+
+
+def test_packets_from_elsewhere_are_told_of_and_move_nothing() -> None:
+    world, alice, bob = pair()
+    alice.send(bob)
+    world.run(1)
+    lookout(bob).take()
+    key = alice.private.public()
+    before = bob.device.roads.endpoint(key)
+    move(alice, "198.51.100.9")
+    packet = alice.send(bob)
+    world.run(1)
+    assert bob.datapath.delivered[-1] == packet
+    ((what, who, source),) = lookout(bob).take()
+    assert (what, who) == ("roamed", key)
+    assert isinstance(source, Endpoint)
+    assert source.address == "198.51.100.9"
+    assert bob.device.roads.endpoint(key) == before
+    bob.device.roads.use(key, source)
+    packet = bob.send(alice)
+    world.run(1)
+    assert alice.datapath.delivered[-1] == packet
+
+
+def test_an_ordinary_peer_roams_again() -> None:
+    world, alice, bob = pair()
+    alice.send(bob)
+    world.run(1)
+    key = alice.private.public()
+    bob.device.apply(DeviceChange(peers=[PeerChange(key, nat=False)]))
+    move(alice, "198.51.100.9")
+    alice.send(bob)
+    world.run(1)
+    assert str(bob.device.state().peers[0].endpoint) == "198.51.100.9:51820"
+
+
+def test_sessions_begin_and_end_on_both_sides() -> None:
+    world, alice, bob = pair()
+    alice.send(bob)
+    world.run(1)
+    assert lookout(alice).take() == [("began", bob.private.public())]
+    assert lookout(bob).take() == [("began", alice.private.public())]
+    bob.device.slept()
+    assert lookout(bob).take() == [("ended", alice.private.public()), ("slept",)]
+    bob.device.slept()
+    assert lookout(bob).take() == [("slept",)], "there was no session any more"
+    world.cut = True
+    world.run(600)
+    assert lookout(alice).take() == [("ended", bob.private.public())], "9 minutes later"
+
+
+def lookout(machine: Machine) -> FakeWays:
+    found = machine.device._ways._ways
+    assert isinstance(found, FakeWays)
+    return found
