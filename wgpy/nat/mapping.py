@@ -1,10 +1,10 @@
 """What the protocols of port mapping have in common: answers, and what is believed of them."""
 
-import ipaddress
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final, NamedTuple
 
+from wgpy.nat.candidates import is_private, place_fault
 from wgpy.nat.place import Place
 
 # PCP and NAT-PMP share the server's port, and the port and groups of what it says unasked
@@ -124,23 +124,9 @@ class Epoch:
         return lost
 
 
-# Where NATs put what is behind them; an external address of these means another NAT in front.
-_BEHIND_NAT: Final = tuple(
-    ipaddress.ip_network(text)
-    for text in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7")
-)
-
-
-def is_private(host: str) -> bool:
-    """Whether an address is one that NATs give away: RFC 1918, RFC 6598, RFC 4193."""
-    address = ipaddress.ip_address(host)
-    return any(address in network for network in _BEHIND_NAT)
-
-
 def is_public(host: str) -> bool:
-    """Whether an address can be reached over the Internet: unicast, and no block set apart."""
-    address = ipaddress.ip_address(host)
-    return address.is_global and not (address.is_multicast or address.is_reserved)
+    """Whether an address is unicast, and not one that NATs give away."""
+    return place_fault(host, 1) is None and not is_private(host)
 
 
 def why_unusable(host: str, port: int) -> str:

@@ -22,6 +22,7 @@ from dataclasses import replace
 from enum import Enum, auto
 from typing import Final, assert_never
 
+from wgpy.nat.candidates import is_private
 from wgpy.nat.mapping import (
     MIN_LIFETIME,
     SERVER_PORT,
@@ -33,7 +34,6 @@ from wgpy.nat.mapping import (
     Refused,
     Removed,
     Service,
-    is_private,
     why_unusable,
 )
 from wgpy.nat.place import Place, Send

@@ -17,13 +17,13 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Final, NamedTuple
 
+from wgpy.nat.candidates import is_private
 from wgpy.nat.mapping import (
     SERVER_PORT,
     Answer,
     Present,
     Refused,
     Service,
-    is_private,
     is_public,
 )
 from wgpy.nat.natpmp import NatPmpClient, is_natpmp
