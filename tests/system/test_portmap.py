@@ -1,6 +1,7 @@
 """Port mapping by a real miniupnpd: the rule in the router, a datagram from outside, the end."""
 
 import asyncio
+import json
 import struct
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -10,6 +11,7 @@ from typing import Any, TypeVar
 import pytest
 
 from tests.support.netns import wait_until
+from tests.support.requirements import program
 from tests.support.upnp_router import (
     EXTERNAL,
     HOST,
@@ -33,6 +35,8 @@ pytestmark = [pytest.mark.root, pytest.mark.tool("miniupnpd", "nft", "ip")]
 SECRET = bytes(range(32))
 # For a process for UPnP on a machine with much else to do.
 PATIENCE = 30.0
+
+PLAIN = {"WG_COLOR_MODE": "never"}
 
 Result = TypeVar("Result")
 
@@ -421,3 +425,44 @@ def test_probe_finds_nothing_where_nothing_is(home: Home) -> None:
     home.host.ip("-6", "route", "del", "default")
     found = on_host(home, probe)
     assert (found.v4, found.v6) == (None, None)
+
+
+# --- The command ---
+
+
+def wgpy(home: Home, *words: str) -> tuple[int, str]:
+    done = home.host.run(program("wgpy"), *words, check=False, timeout=60, env=PLAIN)
+    return done.returncode, done.stdout
+
+
+@pytest.mark.tool("wgpy")
+def test_the_command_says_what_there_is(home: Home) -> None:
+    code, text = wgpy(home, "portmap")
+    assert code == 1
+    assert "It forwards no ports, or has that switched off." in text
+    home.daemon.start()
+    code, text = wgpy(home, "portmap")
+    assert code == 0
+    assert f"router {ROUTER}, and we are {HOST}\n" in text
+    assert f"its external address is {EXTERNAL}\n" in text
+    code, text = wgpy(home, "portmap", "--json")
+    assert code == 0
+    assert set(json.loads(text)["ipv4"]["services"]) == {"PCP", "NAT-PMP", "UPnP"}
+
+
+@pytest.mark.tool("wgpy")
+def test_the_command_keeps_a_port_until_a_signal(home: Home) -> None:
+    home.daemon.start()
+    home.host.ip("-6", "route", "del", "default")
+    with home.listen() as listening:
+        port = listening.getsockname()[1]
+        process = home.host.popen(program("wgpy"), "portmap", "--port", str(port))
+        wait_until(lambda: f"{EXTERNAL}:{port}" in process.output(), "the mapping", PATIENCE)
+        assert home.reaches(Place(EXTERNAL, port), listening)
+        process.child.terminate()
+        assert process.wait(PATIENCE) == 0
+    assert process.output() == (
+        f"UDP port {port} is reachable at {EXTERNAL}:{port} by PCP\n"
+        f"UDP port {port} is not reachable through the router: it was given back\n"
+    )
+    wait_until(lambda: home.daemon.forwards() == {}, "the end of it")

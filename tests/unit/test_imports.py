@@ -103,6 +103,7 @@ OUTSIDERS: dict[str, tuple[str, ...]] = {
         "wgpy.nat.upnp_run",
         "wgpy.nat.stun_serve",
         # What runs in the foreground until a signal ends it.
+        "wgpy.cli.portmap",
         "wgpy.cli.stun_server",
         *("wgpy.nat.turn_stream", "wgpy.nat.turn_wire"),
     ),
