@@ -22,7 +22,7 @@ from tests.support.upnp_router import (
     Home,
 )
 from wgpy.linux.timerfd import boottime
-from wgpy.nat.mapping import SERVER_PORT, Changed, Mapping, Service
+from wgpy.nat.mapping import ANNOUNCE_PORT, SERVER_PORT, Changed, Mapping, Service
 from wgpy.nat.place import Place, Send
 from wgpy.nat.portmap import PortMap, State
 from wgpy.nat.portmap_look import Network
@@ -381,6 +381,40 @@ def test_the_way_of_marked_packets_is_taken(home: Home) -> None:
             assert kept.mapper.reason == "there is no router"
             kept.mapper.set_mark(51_820)
             await kept.mapped()
+
+    on_host(home, life)
+
+
+def test_what_another_program_holds_costs_no_mapping(home: Home) -> None:
+    """The port for what routers say unasked is taken: a restart is found later, and no more."""
+    home.daemon.start(upnp=False)
+    home.host.ip("-6", "route", "del", "default")
+    with home.listen("0.0.0.0", ANNOUNCE_PORT):
+
+        async def life() -> None:
+            async with keeping(41_000) as kept:
+                await kept.mapped()
+                kept.mapper.set_port(0)
+                home.host.ip("route", "del", "default")
+                kept.mapper.network_changed()
+                assert kept.mapper.counters["deaf"] == 1
+
+        on_host(home, life)
+
+
+def test_an_address_that_cannot_be_used_is_waited_for(home: Home) -> None:
+    home.daemon.start(upnp=False)
+    home.host.ip("-6", "route", "del", "default")
+    # A source that is not ours any more, as between two leases.
+    home.host.ip("route", "replace", "default", "via", ROUTER, "src", SECOND_HOST)
+
+    async def life() -> None:
+        network = Network(ROUTER, "192.168.77.250")
+        with pytest.raises(OSError, match="assign"):
+            Wire(network, 0, lambda data, source: None)
+        async with keeping(41_000) as kept:
+            assert await kept.mapped()
+            assert home.daemon.forwards() == {41_000: (SECOND_HOST, 41_000)}
 
     on_host(home, life)
 
