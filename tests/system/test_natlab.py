@@ -154,6 +154,14 @@ def test_simple_punching_gets_through_exactly_where_it_can(zoo: Zoo, early: Nat,
     assert zoo.through[early, late] == [expected(early, late)] * 2
 
 
+def test_only_a_naive_router_lets_in_who_knows_the_way_to_its_lan() -> None:
+    with small_lab(Router("usual", Nat.PORT), Router("naive", Nat.NAIVE)) as lab:
+        for name, router in lab.routers.items():
+            router.uplink.announce(str(router.network), router.wan_ip)
+            with udp(lab.hosts[f"at-{name}"], 4000) as inside, udp(lab.hosts["server"]) as outside:
+                assert passes(outside, inside.getsockname(), inside) == (name == "naive")
+
+
 # --- More than one router, or host ---
 
 
