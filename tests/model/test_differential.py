@@ -92,7 +92,13 @@ COOKIE = bytes.fromhex("2112a442")
 WIDER = FilterRule(0x10, 60, mac1_offset=-32, budget=Budget())
 SECRETS = [b"", bytes(range(32)), bytes(range(1, 33))]
 
-endpoints = st.sampled_from(ENDPOINTS)
+# By other sockets, as long as there are any.
+endpoints = st.one_of(
+    st.sampled_from(ENDPOINTS),
+    st.builds(
+        lambda place, via: replace(place, via=via), st.sampled_from(ENDPOINTS), st.integers(1, 4)
+    ),
+)
 payloads = st.one_of(
     st.binary(max_size=40),
     st.integers(0, 3000).map(lambda size: bytes(i & 0xFF for i in range(size))),
@@ -198,6 +204,7 @@ class Both(RuleBasedStateMachine):
             self.call("set_allowed_ips", adds)
             self.call("set_endpoint", peer, ENDPOINTS[number])
             self.give_key(peer, Slot.CURRENT, kick=False, life=180.0, rekey=120.0)
+        self.call("add_socket", -1)
 
     def call(self, name: str, *arguments: object, **named: object) -> object:
         """Ask both, and hear the same answer."""
@@ -340,6 +347,15 @@ class Both(RuleBasedStateMachine):
     @rule(data=st.data(), applied=st.booleans())
     def set_roaming(self, data: st.DataObject, applied: bool) -> None:
         self.call("set_roaming", data.draw(st.sampled_from(self.peers)), applied)
+
+    @rule()
+    def add_socket(self) -> None:
+        if len(self.portable._vias.sockets) < 3:
+            self.call("add_socket", -1)
+
+    @rule(via=st.integers(0, 4))
+    def remove_via(self, via: int) -> None:
+        self.call("remove_via", via)
 
     @rule(places=st.lists(endpoints, max_size=3))
     def set_stun_sources(self, places: list[Endpoint]) -> None:

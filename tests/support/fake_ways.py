@@ -17,7 +17,6 @@ STATE = NatState(
     ),
     mapping="endpoint independent",
     portmap="PCP",
-    counters={"stun_answers": 3},
 )
 OFFER = "wgpy-offer-1:c2VhbGVk"
 

@@ -19,6 +19,7 @@ from wgpy.datapath.contract import (
     Handle,
     NewKeyPair,
     Slot,
+    Via,
 )
 from wgpy.datapath.endpoint import Route
 from wgpy.datapath.engine import PACKET_OFFSET, VNET_OFFSET, Engine
@@ -110,6 +111,9 @@ class MemoryPath(Driver, Engine):
 
     def offloads(self) -> dict[str, bool]:
         return {}
+
+    def _close_via(self, via: Via) -> None:
+        """Its descriptor is a number, and no more."""
 
     def _ring(self) -> None:
         self.rings += 1

@@ -32,6 +32,8 @@ DEBIAN = {
     "setpriv": "util-linux",
     "tshark": "tshark",
     "turnserver": "coturn",
+    "turnutils_natdiscovery": "coturn",
+    "turnutils_stunclient": "coturn",
     "turnutils_uclient": "coturn",
     "unshare": "util-linux",
     "wg": "wireguard-tools",

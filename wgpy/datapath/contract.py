@@ -26,6 +26,9 @@ from wgpy.protocol.constants import (
 )
 
 Handle = int
+# One of our sockets, or a relay: 0 is the pair of `set_sockets`, other numbers are never reused
+# within one data path.
+Via = int
 
 # Why `install` refuses: an initiator has the credential in its hands before it has the keys.
 GATED_NEXT_ONLY = "only the key pair of a responder can be gated; install it as the next one"
@@ -42,6 +45,8 @@ class Endpoint:
     `address` is numeric; `scope` is the interface index of a link-local IPv6 address. `source` is
     the address of ours that the peer's last authenticated packet hit (4 or 16 bytes) or None to
     let the routing table choose, and `ifindex` the interface it came in by, 0 if unknown.
+
+    `via` is the socket that leads there.
     """
 
     address: str
@@ -49,6 +54,7 @@ class Endpoint:
     scope: int = 0
     source: bytes | None = None
     ifindex: int = 0
+    via: Via = 0
 
 
 class Slot(Enum):
@@ -280,6 +286,21 @@ class DataPath(Protocol):
     def set_sockets(self, v4: int | None, v6: int | None) -> None:
         """Serve these sockets (their descriptors are owned from now on) and close the old ones."""
 
+    def add_socket(self, fd: int) -> Via:
+        """Serve another UDP socket, bound and opened like those of the pair, of either family.
+
+        Its descriptor is owned from now on, whatever comes of it. There are at most 64. It stays
+        until `remove_via` or `close`, and is read while the link is up. Raises DataPathError.
+        """
+
+    def remove_via(self, via: Via) -> None:
+        """Close a socket that was added. Unknown ones are ignored.
+
+        When it returns nothing is sent by it any more. Peers whose endpoint was reached by it have
+        none, until a packet of theirs or `set_endpoint` says where they are; so has an endpoint
+        that names it later. What it received and nobody read is lost.
+        """
+
     def set_mtu(self, mtu: int) -> None:
         """Padding ends at the MTU. Raises DataPathError over MAX_INNER_LENGTH."""
 
@@ -408,8 +429,9 @@ class DataPath(Protocol):
         With `peer` it is counted to it as authenticated, and not as data. `ttl` is its time to
         live, or hop limit, up to 255; 0 for the usual one. With `whole` it may not be fragmented,
         here or on the way, whatever is known of the path's MTU (IP_PMTUDISC_PROBE). Returns an
-        errno, or None when the socket took it: EDESTADDRREQ when there is no endpoint, EMSGSIZE
-        when it has to be `whole` and the link is too narrow. Raises DataPathError.
+        errno, or None when the socket took it: EDESTADDRREQ when there is no endpoint, or no such
+        way to it, EMSGSIZE when it has to be `whole` and the link is too narrow. Raises
+        DataPathError.
         """
 
     def heard(self, peer: Handle, size: int, when: float) -> None:

@@ -4,7 +4,7 @@ import socket
 import struct
 from typing import NamedTuple
 
-from wgpy.datapath.contract import DataPathError, Endpoint
+from wgpy.datapath.contract import DataPathError, Endpoint, Via
 
 # Python has no name for these before 3.14.
 IP_PKTINFO = 8
@@ -32,20 +32,27 @@ SocketAddress = tuple[str, int] | tuple[str, int, int, int]
 
 
 class Route(NamedTuple):
-    """Where a datagram goes to and from: `pktinfo` is the control message's data, or empty."""
+    """Where a datagram goes to and from: `pktinfo` is the control message's data, or empty, and
+    `via` the socket."""
 
     address: SocketAddress
     pktinfo: bytes = b""
+    via: Via = 0
 
     @property
     def is_v6(self) -> bool:
         """Whether the IPv6 socket carries it."""
         return len(self.address) == 4
 
+    def without_source(self) -> "Route":
+        """The same way from whatever address of ours."""
+        return self._replace(pktinfo=b"")
+
     def leads_to(self, other: "Route | None") -> bool:
         """Whether the other side is the same place, whatever address of ours it hits."""
         return (
             other is not None
+            and self.via == other.via
             and place_of(self) == place_of(other)
             # The scope of a link-local address.
             and self.address[3:] == other.address[3:]
@@ -89,9 +96,10 @@ def to_route(endpoint: Endpoint) -> Route:
     source = endpoint.source
     if ":" in endpoint.address:
         pktinfo = _PKTINFO6.pack(source, endpoint.ifindex) if source else b""
-        return Route((endpoint.address, endpoint.port, 0, endpoint.scope), pktinfo)
+        address = (endpoint.address, endpoint.port, 0, endpoint.scope)
+        return Route(address, pktinfo, endpoint.via)
     pktinfo = _PKTINFO4.pack(endpoint.ifindex, source, source) if source else b""
-    return Route((endpoint.address, endpoint.port), pktinfo)
+    return Route((endpoint.address, endpoint.port), pktinfo, endpoint.via)
 
 
 def to_endpoint(route: Route) -> Endpoint:
@@ -103,8 +111,8 @@ def to_endpoint(route: Route) -> Endpoint:
         if route.pktinfo:
             source, ifindex = _PKTINFO6.unpack(route.pktinfo)
         # recvmsg writes a link-local address with its %scope; the number stands beside it.
-        return Endpoint(host.partition("%")[0], port, scope, source, ifindex)
+        return Endpoint(host.partition("%")[0], port, scope, source, ifindex, route.via)
     host, port = route.address
     if route.pktinfo:
         ifindex, source, _header = _PKTINFO4.unpack(route.pktinfo)
-    return Endpoint(host, port, 0, source, ifindex)
+    return Endpoint(host, port, 0, source, ifindex, route.via)

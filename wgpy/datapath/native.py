@@ -22,6 +22,7 @@ from wgpy.datapath.contract import (
     NewKeyPair,
     Roamed,
     Slot,
+    Via,
 )
 from wgpy.datapath.demux import check_stun_sources
 from wgpy.datapath.endpoint import check_ttl
@@ -36,7 +37,7 @@ OFFLOADS = ("tun_tso", "tun_uso", "tun_tcp_merge", "tun_udp_merge", "udp_segment
 
 _OPERATIONS = {"add": 0, "remove": 1, "replace": 2}
 
-_Packed = tuple[bytes, int, int, bytes | None, int]
+_Packed = tuple[bytes, int, int, bytes | None, int, int]
 
 
 def unwanted_offloads(text: str) -> list[str]:
@@ -56,13 +57,14 @@ def unwanted_offloads(text: str) -> list[str]:
 def pack(endpoint: Endpoint) -> _Packed:
     """An endpoint as the native module takes it."""
     address = parse_address(endpoint.address)
-    return address, endpoint.port, endpoint.scope, endpoint.source, endpoint.ifindex
+    here = (endpoint.source, endpoint.ifindex, endpoint.via)
+    return address, endpoint.port, endpoint.scope, *here
 
 
 def unpack(packed: _Packed) -> Endpoint:
     """An endpoint as the native module gives it."""
-    address, port, scope, source, ifindex = packed
-    return Endpoint(address_text(address), port, scope, source, ifindex)
+    address, port, scope, source, ifindex, via = packed
+    return Endpoint(address_text(address), port, scope, source, ifindex, via)
 
 
 def to_event(name: str, *fields: Any) -> Event:
@@ -137,6 +139,16 @@ class Control:
 
     def set_endpoint(self, peer: Handle, endpoint: Endpoint | None) -> None:
         self._inner.set_endpoint(peer, None if endpoint is None else pack(endpoint))
+
+    def add_socket(self, fd: int) -> Via:
+        try:
+            via: Via = self._inner.add_socket(fd)
+        except ValueError as error:
+            raise DataPathError(str(error)) from None
+        return via
+
+    def remove_via(self, via: Via) -> None:
+        self._inner.remove_via(via)
 
     def set_roaming(self, peer: Handle, applied: bool) -> None:
         self._inner.set_roaming(peer, applied)

@@ -1,4 +1,4 @@
-"""The portable data path: the engine over a TUN and two UDP sockets, in the caller's thread.
+"""The portable data path: the engine over a TUN and UDP sockets, in the caller's thread.
 
 `fileno()` is an epoll that holds the TUN, the sockets and a doorbell; `drain` moves packets for a
 bounded while and returns the events. It is small and plain, and needs no compiler.
@@ -10,7 +10,14 @@ import select
 import socket
 from collections.abc import Callable, Sequence
 
-from wgpy.datapath.contract import Event, Offload, SocketError, TunLost
+from wgpy.datapath.contract import (
+    DataPathError,
+    Event,
+    Offload,
+    SocketError,
+    TunLost,
+    Via,
+)
 from wgpy.datapath.endpoint import IP_PKTINFO, PMTUDISC_PROBE, UDP_GRO, UDP_SEGMENT, Route
 from wgpy.datapath.engine import BUFFER_LENGTH, PACKET_OFFSET, VNET_OFFSET, Engine
 from wgpy.datapath.vnet import VNET_HEADER_LENGTH
@@ -49,9 +56,11 @@ class Portable(Engine):
     ) -> None:
         super().__init__(vnet_header=vnet_header, mtu=mtu, clock=clock, random=random)
         self._tun = tun
-        self._sockets: dict[int, socket.socket] = {}
+        # By descriptor, with the way that each is; and those beside the pair by their ways.
+        self._sockets: dict[int, tuple[socket.socket, Via]] = {}
         self._v4: socket.socket | None = None
         self._v6: socket.socket | None = None
+        self._others: dict[Via, socket.socket] = {}
         self._tun_buffer = memoryview(bytearray(BUFFER_LENGTH))
         self._udp_buffer = memoryview(bytearray(BUFFER_LENGTH))
         self._segment = True
@@ -73,6 +82,8 @@ class Portable(Engine):
         for handle in list(self._roads):
             self.drop_keys(handle)
         self.set_sockets(None, None)
+        for via in list(self._others):
+            self.remove_via(via)
         self._epoll.close()
         os.close(self._doorbell)
         for buffer in (self._tun_buffer, self._udp_buffer, self._out):
@@ -104,19 +115,42 @@ class Portable(Engine):
                 raise
 
     def set_sockets(self, v4: int | None, v6: int | None) -> None:
-        former = self._sockets
+        former = [(fd, sock) for fd, (sock, via) in self._sockets.items() if not via]
         self._v4 = None if v4 is None else socket.socket(fileno=v4)
         self._v6 = None if v6 is None else socket.socket(fileno=v6)
-        self._sockets = {s.fileno(): s for s in (self._v4, self._v6) if s is not None}
-        if self._up:
-            for fd in self._sockets:
-                self._epoll.register(fd, select.EPOLLIN)
-        for fd, old in former.items():
+        for fd, old in former:
             # What arrived on the old port is still good: key pairs do not belong to a port.
             if self._up:
-                self._read_socket(old, READS_PER_TURN)
-            self._unregister(fd)
-            old.close()
+                self._read_socket(old, 0, READS_PER_TURN)
+            self._unserve(fd, old)
+        for sock in (self._v4, self._v6):
+            if sock is not None:
+                self._serve(sock, 0)
+
+    def add_socket(self, fd: int) -> Via:
+        sock = _take_over(fd)
+        try:
+            via = super().add_socket(fd)
+        except DataPathError:
+            sock.close()
+            raise
+        self._others[via] = sock
+        self._serve(sock, via)
+        return via
+
+    def _close_via(self, via: Via) -> None:
+        sock = self._others.pop(via)
+        self._unserve(sock.fileno(), sock)
+
+    def _serve(self, sock: socket.socket, via: Via) -> None:
+        self._sockets[sock.fileno()] = (sock, via)
+        if self._up:
+            self._epoll.register(sock, select.EPOLLIN)
+
+    def _unserve(self, fd: int, sock: socket.socket) -> None:
+        del self._sockets[fd]
+        self._unregister(fd)
+        sock.close()
 
     # --- Moving packets ---
 
@@ -127,9 +161,9 @@ class Portable(Engine):
         for _ in range(TURNS_PER_DRAIN):
             busy = False
             for fd, _events in self._epoll.poll(0):
-                sock = self._sockets.get(fd)
-                if sock is not None:
-                    busy |= self._read_socket(sock, READS_PER_TURN)
+                served = self._sockets.get(fd)
+                if served is not None:
+                    busy |= self._read_socket(*served, READS_PER_TURN)
                 elif fd == self._tun and self._up:
                     busy |= self._read_tun(READS_PER_TURN)
             if not busy:
@@ -160,7 +194,7 @@ class Portable(Engine):
             self.set_up(False)
             self._alarm(TunLost(code))
 
-    def _read_socket(self, sock: socket.socket, times: int) -> bool:
+    def _read_socket(self, sock: socket.socket, via: Via, times: int) -> bool:
         """Open what a socket has. Whether it may have more."""
         now = self._clock()
         into = [self._udp_buffer[: BUFFER_LENGTH // 2]]
@@ -186,7 +220,7 @@ class Portable(Engine):
                     segment = int.from_bytes(data[:4], "little")
                 elif kind in (IP_PKTINFO, socket.IPV6_PKTINFO):
                     pktinfo = data
-            self.inbound(self._udp_buffer, size, segment, Route(address, pktinfo), now)
+            self.inbound(self._udp_buffer, size, segment, Route(address, pktinfo, via), now)
         return True
 
     # --- What the engine sends ---
@@ -230,8 +264,12 @@ class Portable(Engine):
             sock.setsockopt(*option, usual)
 
     def _socket(self, route: Route) -> socket.socket | None:
-        """The socket that a route goes by."""
-        return self._v6 if route.is_v6 else self._v4
+        """The socket that a route goes by, None if there is none of its family."""
+        if not route.via:
+            return self._v6 if route.is_v6 else self._v4
+        sock = self._others[route.via]
+        family = socket.AF_INET6 if route.is_v6 else socket.AF_INET
+        return sock if sock.family is family else None
 
     def _send(
         self, data: memoryview | bytes, route: Route, segment: int = 0, ttl: int = 0
@@ -251,7 +289,7 @@ class Portable(Engine):
         except OSError as error:
             if route.pktinfo and error.errno in _SOURCE_ERRORS:
                 self._forget_source(route)
-                return self._send(data, Route(route.address), segment, ttl)
+                return self._send(data, route.without_source(), segment, ttl)
             return error.errno or errno.EIO
         return None
 
@@ -260,4 +298,19 @@ class Portable(Engine):
         self._count("stale_source")
         for road in self._roads.values():
             if road.route == route:
-                road.route = Route(route.address)
+                road.route = route.without_source()
+
+
+def _take_over(fd: int) -> socket.socket:
+    """A UDP socket that somebody gives us. Raises DataPathError, with the descriptor closed."""
+    try:
+        sock = socket.socket(fileno=fd)
+    except OSError as error:
+        if error.errno != errno.EBADF:
+            os.close(fd)
+        raise DataPathError(f"descriptor {fd} is no UDP socket: {error.strerror}") from None
+    if sock.family in (socket.AF_INET, socket.AF_INET6) and sock.type is socket.SOCK_DGRAM:
+        sock.setblocking(False)
+        return sock
+    sock.close()
+    raise DataPathError(f"descriptor {fd} is no UDP socket")

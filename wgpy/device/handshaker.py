@@ -134,15 +134,15 @@ class Handshaker:
         self.trust_changed()
 
     def trust_changed(self) -> None:
-        """Whether there is a network, or which credential is ours, may be another now."""
+        """Whether there is a network, which credential is ours, or whether ways are looked for, may
+        be another now."""
         admitter, local = self._admitter, self.local
         listens = admitter is not None and admitter.set_local(local, self._checker)
         if local is None:
             self._datapath.set_filter((), bytes(32))
         else:
-            self._datapath.set_filter(
-                _RULES + _CREDENTIAL_RULES if listens else _RULES, local.mac1_key
-            )
+            rules = _RULES + _CREDENTIAL_RULES if listens else _RULES
+            self._datapath.set_filter(rules + self._roads.rules(), local.mac1_key)
 
     # --- Initiator ---
 

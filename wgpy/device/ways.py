@@ -107,7 +107,9 @@ class WaySettings:
                 self.settings = None
                 self._follow_all()
                 commit()
+                self._roads.open(False)
             else:
+                self._roads.open(True)
                 commit()
                 self.settings = wanted
                 self._follow_all()

@@ -22,6 +22,7 @@ use crate::road::Road;
 use crate::route::Route;
 use crate::shed::Places;
 use crate::vnet;
+use crate::ways::Vias;
 
 /// A message with the longest packet in it, padded.
 pub const MESSAGE: usize = MAX_PACKET + OVERHEAD + 16;
@@ -151,6 +152,7 @@ pub struct Engine {
     pub(crate) mtu: usize,
     pub(crate) up: bool,
     pub(crate) roads: Map<Box<Road>>,
+    pub(crate) vias: Vias,
     /// Where the roads lead to.
     pub(crate) places: Places,
     pub(crate) next_handle: Handle,
@@ -193,6 +195,7 @@ impl Engine {
             mtu: 0,
             up: false,
             roads: Map::default(),
+            vias: Vias::default(),
             places: Places::default(),
             next_handle: 1,
             allowed: AllowedIps::default(),

@@ -10,9 +10,8 @@ use crate::demux::is_stun;
 use crate::engine::{Engine, Shell, ToTun, SLOT};
 use crate::events::{pending, Event};
 use crate::packet::length_and_source;
-use crate::road::Road;
 use crate::route::Route;
-use crate::shed::Places;
+use crate::ways::came_from;
 
 /// The TUN's link was deleted (EBADFD, or ENODEV on older kernels, or EBADF).
 pub const TUN_LOST: [i32; 3] = [77, 19, 9];
@@ -243,20 +242,4 @@ impl Engine {
     pub fn coalescer(&self) -> &Coalescer {
         &self.coalescer
     }
-}
-
-/// An authentic packet came from another place than the peer's, or to another address of ours: the
-/// peer is there now, or this is only told. The events that it raises.
-#[cold]
-pub(crate) fn came_from(road: &mut Road, route: &Route, places: &mut Places) -> u8 {
-    let is_at = |place: Option<Route>| place.is_some_and(|place| place.leads_to(route));
-    if road.pinned && !is_at(road.route) {
-        let told = is_at(road.elsewhere);
-        road.elsewhere = Some(*route);
-        return if told { 0 } else { pending::ELSEWHERE };
-    }
-    places.moved(road.route.as_ref(), Some(route));
-    road.route = Some(*route);
-    road.single_until = 0.0;
-    pending::ROAMED
 }

@@ -78,7 +78,7 @@ fn engine(own: u32, other: u32, wire: &mut Wire) -> Engine {
     let peer = engine.add_peer();
     engine.set_allowed_ips(&[Operation::Add(peer, (Address::V4(0), 0))]);
     let address: IpAddr = "192.0.2.1".parse().unwrap();
-    let route = Route { address, port: 1, scope: 0, source: None, ifindex: 0 };
+    let route = Route { address, port: 1, scope: 0, source: None, ifindex: 0, via: 0 };
     engine.set_endpoint(peer, Some(route));
     let key = |byte: u32| zeroize::Zeroizing::new(vec![byte as u8; 32]);
     let pair = NewKeyPair {
@@ -123,7 +123,7 @@ fn none_for_a_packet_on_its_way() {
         offset: 16,
     };
     let address: IpAddr = "192.0.2.9".parse().unwrap();
-    let from = Route { address, port: 2, scope: 0, source: None, ifindex: 0 };
+    let from = Route { address, port: 2, scope: 0, source: None, ifindex: 0, via: 0 };
     let mut small = packet[..1400].to_vec();
     small[2..4].copy_from_slice(&1400u16.to_be_bytes());
     let mut before = 0;
@@ -188,7 +188,7 @@ fn none_for_a_datagram_that_is_shed() {
             before = COUNT.get();
         }
         let address = IpAddr::from(number.to_be_bytes());
-        let from = Route { address, port: 2, scope: 0, source: None, ifindex: 0 };
+        let from = Route { address, port: 2, scope: 0, source: None, ifindex: 0, via: 0 };
         here.udp_space()[..data.len()].copy_from_slice(&data);
         here.inbound(0, data.len(), 0, &from, 1.0, &mut wire);
     }

@@ -120,6 +120,14 @@ control_methods!(MemoryPath {
         self.act(py, |engine, _, _| engine.set_up(up))
     }
 
+    fn add_socket(&self, py: Python<'_>, _fd: i32) -> PyResult<u32> {
+        self.act(py, |engine, _, _| engine.add_socket())?.map_err(refused)
+    }
+
+    fn remove_via(&self, py: Python<'_>, via: u32) -> PyResult<()> {
+        self.act(py, |engine, lists, now| drop(engine.remove_via(via, now, lists)))
+    }
+
     /// What the socket answers, and the TUN to large packets: an errno, or 0.
     fn set_errors(&self, error: i32, large_error: i32) {
         let mut inside = self.lock();

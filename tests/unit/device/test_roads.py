@@ -1,5 +1,7 @@
 """What whoever finds ways can do with a device, and what he is told of it."""
 
+from dataclasses import replace
+
 import pytest
 
 from tests.support.fake_network import Machine, World, befriend
@@ -9,9 +11,17 @@ from wgpy.datapath.contract import Datagram, Endpoint
 from wgpy.datapath.endpoint import Route
 from wgpy.device.paths import NatSettings
 from wgpy.device.roads import Roads
-from wgpy.device.uapi import Cleared, DeviceChange, PeerChange
+from wgpy.device.uapi import Address, Cleared, DeviceChange, PeerChange
 from wgpy.keys import PrivateKey
-from wgpy.protocol.constants import TYPE_INITIATION, TYPE_RESPONSE
+from wgpy.protocol.constants import (
+    PROBE_MAX_LENGTH,
+    PROBE_MIN_LENGTH,
+    PROBE_REPLY_LENGTH,
+    TYPE_INITIATION,
+    TYPE_PROBE,
+    TYPE_PROBE_REPLY,
+    TYPE_RESPONSE,
+)
 
 SETTINGS = NatSettings()
 PLACE = Endpoint("192.0.2.1", 1001)
@@ -104,6 +114,32 @@ def test_nothing_is_begun_while_the_link_is_down(kit: Kit, roads: Roads, alice: 
     kit.up()
     roads.shake_hands(alice.key)
     assert len(kit.sent(TYPE_INITIATION)) == 1
+
+
+def test_who_is_reached_by_a_socket_that_goes_is_nowhere(
+    kit: Kit, roads: Roads, alice: Stranger
+) -> None:
+    other = Stranger(kit, 2)
+    other.befriend("10.0.0.2", nat=True)
+    via = roads.add_socket(9)
+    roads.use(alice.key, replace(PLACE, via=via))
+    roads.use(other.key, PLACE)
+    roads.remove_via(via)
+    assert roads.endpoint(alice.key) is None
+    assert roads.endpoint(other.key) == PLACE
+    assert kit.shown()[alice.key].endpoint is None
+    roads.shake_hands(alice.key)
+    roads.shake_hands(other.key)
+    assert len(kit.sent(TYPE_INITIATION)) == 1
+
+
+def test_who_strays_goes_back_to_where_the_operator_said(
+    kit: Kit, roads: Roads, alice: Stranger
+) -> None:
+    kit.peer(alice.key, endpoint=Address("192.0.2.77", 7))
+    roads.use(alice.key, replace(PLACE, via=roads.add_socket(9)))
+    kit.peer(alice.key, nat=False)
+    assert str(kit.shown()[alice.key].endpoint) == "192.0.2.77:7"
 
 
 def test_datagrams_of_his_own_go_where_he_says(kit: Kit, roads: Roads) -> None:
@@ -210,6 +246,66 @@ def test_datagrams_that_are_no_handshake_go_to_the_lookout(kit: Kit, ways: FakeW
     assert kit.counters()["malformed"] == 2
 
 
+def probe(path: bytes, kind: int = TYPE_PROBE, length: int = PROBE_MIN_LENGTH) -> bytes:
+    return (kind.to_bytes(4, "little") + path).ljust(length, b"p")
+
+
+def test_probes_come_up_while_ways_are_looked_for(
+    kit: Kit, ways: FakeWays, roads: Roads, alice: Stranger
+) -> None:
+    ours, others = b"path-one", b"path-two"
+    roads.set_path_ids([ours])
+    passing = [
+        probe(ours),
+        probe(ours, length=PROBE_MAX_LENGTH),
+        probe(ours, TYPE_PROBE_REPLY, PROBE_REPLY_LENGTH),
+    ]
+    for data in (
+        *passing,
+        probe(others),
+        probe(ours, length=PROBE_MIN_LENGTH - 1),
+        probe(ours, length=PROBE_MAX_LENGTH + 1),
+        probe(ours, TYPE_PROBE_REPLY, PROBE_REPLY_LENGTH + 1),
+    ):
+        alice.send(data)
+    kit.settle()
+    assert ways.take() == [("received", data) for data in passing]
+    assert kit.counters()["unknown_path"] == 1
+    assert kit.counters()["wrong_length"] == 3
+    kit.device.apply(DeviceChange(nat=Cleared.CLEARED))
+    alice.send(passing[0])
+    kit.device.apply(DeviceChange(nat=SETTINGS))
+    alice.send(passing[0])
+    kit.settle()
+    assert ways.take() == [], "nobody was told of that path any more"
+
+
+def test_stun_comes_up_from_where_it_was_asked_for(
+    kit: Kit, ways: FakeWays, roads: Roads, alice: Stranger
+) -> None:
+    answer = b"\x01\x01\0\0\x21\x12\xa4\x42" + bytes(12)
+    alice.send(answer)
+    kit.settle()
+    assert ways.take() == []
+    roads.set_stun_sources([("192.0.2.1", 1001)])
+    alice.send(answer)
+    kit.settle()
+    assert ways.take() == [("received", answer)]
+    kit.device.apply(DeviceChange(nat=Cleared.CLEARED))
+    alice.send(answer)
+    kit.settle()
+    assert ways.take() == []
+
+
+def test_a_new_key_of_ours_leaves_the_probes(kit: Kit, ways: FakeWays, alice: Stranger) -> None:
+    kit.device.apply(DeviceChange(private_key=PrivateKey(b"n" * 32)))
+    kit.device.roads.set_path_ids([b"path-one"])
+    ways.take()
+    alice.send(probe(b"path-one"))
+    kit.settle()
+    assert ways.take() == [("received", probe(b"path-one"))]
+
+
 def test_without_a_lookout_they_are_malformed() -> None:
     kit = Kit().up()
     kit.device.process([Datagram(b"\x12\0\0\0 probe", PLACE, kit.path.now)])
@@ -226,10 +322,11 @@ def test_it_works_when_it_asked_to(kit: Kit, ways: FakeWays) -> None:
     assert kit.device.wake() is None
 
 
-# --- Sessions, between two machines ---
+# --- Between two machines ---
 
 
-def test_sessions_begin_and_end_on_both_sides() -> None:
+def pair() -> tuple[World, Machine, Machine]:
+    """Two machines that manage each other, each where the other is."""
     world = World()
     alice = Machine(world, "192.0.2.1", ways=FakeWays)
     bob = Machine(world, "192.0.2.2", ways=FakeWays)
@@ -238,6 +335,50 @@ def test_sessions_begin_and_end_on_both_sides() -> None:
         key = other.private.public()
         one.device.apply(DeviceChange(nat=SETTINGS, peers=[PeerChange(key, nat=True)]))
         lookout(one).take()
+    return world, alice, bob
+
+
+def move(machine: Machine, address: str) -> None:
+    machine.address = machine.datapath._address = address
+    machine.world.add(machine)
+
+
+def test_packets_from_elsewhere_are_told_of_and_move_nothing() -> None:
+    world, alice, bob = pair()
+    alice.send(bob)
+    world.run(1)
+    lookout(bob).take()
+    key = alice.private.public()
+    before = bob.device.roads.endpoint(key)
+    move(alice, "198.51.100.9")
+    packet = alice.send(bob)
+    world.run(1)
+    assert bob.datapath.delivered[-1] == packet
+    ((what, who, source),) = lookout(bob).take()
+    assert (what, who) == ("roamed", key)
+    assert isinstance(source, Endpoint)
+    assert source.address == "198.51.100.9"
+    assert bob.device.roads.endpoint(key) == before
+    bob.device.roads.use(key, source)
+    packet = bob.send(alice)
+    world.run(1)
+    assert alice.datapath.delivered[-1] == packet
+
+
+def test_an_ordinary_peer_roams_again() -> None:
+    world, alice, bob = pair()
+    alice.send(bob)
+    world.run(1)
+    key = alice.private.public()
+    bob.device.apply(DeviceChange(peers=[PeerChange(key, nat=False)]))
+    move(alice, "198.51.100.9")
+    alice.send(bob)
+    world.run(1)
+    assert str(bob.device.state().peers[0].endpoint) == "198.51.100.9:51820"
+
+
+def test_sessions_begin_and_end_on_both_sides() -> None:
+    world, alice, bob = pair()
     alice.send(bob)
     world.run(1)
     assert lookout(alice).take() == [("began", bob.private.public())]
