@@ -384,6 +384,12 @@ def test_the_way_of_marked_packets_is_taken(home: Home) -> None:
             assert kept.mapper.reason == "there is no router"
             kept.mapper.set_mark(51_820)
             await kept.mapped()
+            # The tunnel takes another mark: what is sent now must go by the new one.
+            home.host.ip("rule", "del", "not", "fwmark", "51820")
+            home.host.ip("rule", "add", "not", "fwmark", "7", "table", "51820")
+            kept.mapper.set_mark(7)
+            kept.mapper.set_port(41_001)
+            await kept.until(lambda: kept.v4 and kept.v4.external.port == 41_001, "the new port")
 
     on_host(home, life)
 
