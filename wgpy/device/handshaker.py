@@ -14,13 +14,13 @@ from wgpy.datapath.contract import (
     FilterRule,
     Slot,
 )
+from wgpy.datapath.endpoint import source_of
 from wgpy.device.admitter import Admitter
 from wgpy.device.keylog import KeyLog
 from wgpy.device.pairs import key_pair
 from wgpy.device.peer import PeerEntry, PeerTable
 from wgpy.device.roads import Roads
 from wgpy.identity.claims import CredentialError
-from wgpy.ip import parse_address
 from wgpy.keys import PrivateKey
 from wgpy.protocol.constants import (
     COOKIE_REPLY_LENGTH,
@@ -227,8 +227,7 @@ class Handshaker:
 
     def _admit(self, checker: CookieChecker, datagram: Datagram, now: float) -> bool:
         """Under load: ask for a cookie, and bound what each source that has one may cost."""
-        address = parse_address(datagram.endpoint.address)
-        source = address + datagram.endpoint.port.to_bytes(2, "big")
+        address, source = source_of(datagram.endpoint)
         if not checker.check_mac2(datagram.data, source, now):
             self.counters["cookie_replies_sent"] += 1
             self._send_cookie(checker.reply(datagram.data, source, now), datagram.endpoint)
