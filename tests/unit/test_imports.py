@@ -303,7 +303,7 @@ def test_only_the_shell_of_the_data_path_touches_the_machine() -> None:
 
 def test_the_protocols_of_nat_are_pure() -> None:
     """No socket, no clock, no randomness; `ipaddress` knows what kinds of addresses there are."""
-    texts = {"base64", "binascii", "unicodedata"}
+    texts = {"base64", "binascii", "textwrap", "unicodedata"}
     others = {"aioice", "cryptography", "heapq", "ipaddress", "itertools", "wgpy"}
     wrong = [
         str(x)
