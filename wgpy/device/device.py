@@ -83,13 +83,8 @@ class Device:
         self._clock = clock
         self._random = random
         self._peers = PeerTable()
-        self.roads = Roads(
-            datapath,
-            self._peers,
-            initiate=self._initiate,
-            shake_hands=self._shake_hands,
-            rules_changed=self._trust_changed,
-        )
+        calls = (self._initiate, self._shake_hands, self._trust_changed)
+        self.roads = Roads(datapath, self._peers, *calls)
         self._admissions: Credentials | None = None
         if trust is not None:
             hooks = Hooks(self._add, self._remove, self._drop_keys, self._trust_changed, follow)

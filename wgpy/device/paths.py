@@ -81,9 +81,11 @@ class NatSettings:
 
 
 class PathKind(Enum):
-    """What carries a peer's packets now."""
+    """What carries a peer's packets now: nothing, which nobody minds or somebody works on, a relay,
+    or the network alone."""
 
     NONE = "none"
+    SEARCHING = "searching"
     RELAY = "relay"
     DIRECT = "direct"
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Final, Protocol
 
-from wgpy.datapath.contract import Datagram, DataPath, Endpoint, FilterRule
+from wgpy.datapath.contract import Datagram, DataPath, Endpoint, FilterRule, Via
 from wgpy.device.peer import PeerEntry, PeerTable
 from wgpy.keys import PublicKey
 from wgpy.protocol.activity import Activity
@@ -111,7 +111,6 @@ class Roads:
         self,
         datapath: DataPath,
         peers: PeerTable,
-        *,
         initiate: Callable[[PeerEntry], None],
         shake_hands: Callable[[PeerEntry], None],
         rules_changed: Callable[[], None],
@@ -138,7 +137,8 @@ class Roads:
 
         With `hold`, in seconds, packets to it wait that long at the most, until `let_go` or a full
         queue: those on the former way arrive first. A handshake under way is tried anew at once:
-        its last initiation went elsewhere, or nowhere.
+        its last initiation went elsewhere, or nowhere. Who was nowhere in a session gets an empty
+        packet: it may not know yet that the keys are good.
         """
         entry = self._managed(key)
         if entry is None:
@@ -148,9 +148,13 @@ class Roads:
             place(entry.handle, endpoint, hold=hold)
         else:
             place(entry.handle, endpoint)
-        moved, entry.endpoint = entry.endpoint != endpoint, endpoint
-        if moved and endpoint is not None and entry.protocol.timers.handshake_under_way:
+        former, entry.endpoint = entry.endpoint, endpoint
+        if endpoint is None or endpoint == former or not self.port:
+            return True
+        if entry.protocol.timers.handshake_under_way:
             self._initiate(entry)
+        elif former is None and entry.in_session:
+            self._datapath.send_keepalive(entry.handle)
         return True
 
     def let_go(self, key: PublicKey) -> None:
@@ -173,6 +177,17 @@ class Roads:
     def set_stun_sources(self, places: Iterable[tuple[str, int]]) -> None:
         """Where STUN may come from (DataPath.set_stun_sources)."""
         self._datapath.set_stun_sources(places)
+
+    def add_socket(self, fd: int) -> Via:
+        """Another UDP socket of ours (DataPath.add_socket). Raises DataPathError."""
+        return self._datapath.add_socket(fd)
+
+    def remove_via(self, via: Via) -> None:
+        """Give a socket up; who was reached by it is nowhere (DataPath.remove_via)."""
+        self._datapath.remove_via(via)
+        for entry in self._peers.by_key.values():
+            if entry.endpoint is not None and entry.endpoint.via == via:
+                entry.endpoint = None
 
     def shake_hands(self, key: PublicKey) -> None:
         """Begin a handshake with a managed peer where it is, unless one is under way or younger
@@ -224,11 +239,15 @@ class Roads:
                 self._datapath.set_stun_sources(())
 
     def manage(self, entry: PeerEntry, managed: bool) -> None:
-        """A peer is managed from now on, or no longer. It stays where it is, or goes to where the
-        operator said, if it is nowhere then."""
+        """A peer is managed from now on, or no longer.
+
+        It stays where it is; but who is nowhere then, or where only a way leads that somebody else
+        made, goes to where the operator said that it is.
+        """
         entry.managed = managed
         self._datapath.set_roaming(entry.handle, not managed)
-        if not managed and entry.endpoint is None and entry.given is not None:
+        strays = entry.endpoint is None or entry.endpoint.via != 0
+        if not managed and strays and entry.given is not None:
             entry.endpoint = entry.given
             self._datapath.set_endpoint(entry.handle, entry.given)
 

@@ -164,10 +164,11 @@ class TurnClient:
             self._begin(now)
 
     def disconnected(self, now: float) -> None:
-        """The stream ended, or could not be made."""
+        """The stream ended, or could not be made. In the midst of a pause that is no news."""
+        is_resting = self.state is State.PAUSED and self.again is not None and now < self.again
         if self.state is State.CLOSING:
             self._end(State.CLOSED)
-        elif self.state not in (State.CLOSED, State.PAUSED):
+        elif self.state is not State.CLOSED and not is_resting:
             self._lose(Reason.DISCONNECTED, now)
 
     def bind(self, peer: Place, now: float) -> int | None:

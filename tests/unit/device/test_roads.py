@@ -1,5 +1,7 @@
 """What whoever finds ways can do with a device, and what he is told of it."""
 
+from dataclasses import replace
+
 import pytest
 
 from tests.support.fake_network import Machine, World, befriend
@@ -9,7 +11,7 @@ from wgpy.datapath.contract import Datagram, Endpoint
 from wgpy.datapath.endpoint import Route
 from wgpy.device.paths import NatSettings
 from wgpy.device.roads import Roads
-from wgpy.device.uapi import Cleared, DeviceChange, PeerChange
+from wgpy.device.uapi import Address, Cleared, DeviceChange, PeerChange
 from wgpy.keys import PrivateKey
 from wgpy.protocol.constants import (
     PROBE_MAX_LENGTH,
@@ -19,6 +21,7 @@ from wgpy.protocol.constants import (
     TYPE_PROBE,
     TYPE_PROBE_REPLY,
     TYPE_RESPONSE,
+    TYPE_TRANSPORT,
 )
 
 SETTINGS = NatSettings()
@@ -114,6 +117,32 @@ def test_nothing_is_begun_while_the_link_is_down(kit: Kit, roads: Roads, alice: 
     assert len(kit.sent(TYPE_INITIATION)) == 1
 
 
+def test_who_is_reached_by_a_socket_that_goes_is_nowhere(
+    kit: Kit, roads: Roads, alice: Stranger
+) -> None:
+    other = Stranger(kit, 2)
+    other.befriend("10.0.0.2", nat=True)
+    via = roads.add_socket(9)
+    roads.use(alice.key, replace(PLACE, via=via))
+    roads.use(other.key, PLACE)
+    roads.remove_via(via)
+    assert roads.endpoint(alice.key) is None
+    assert roads.endpoint(other.key) == PLACE
+    assert kit.shown()[alice.key].endpoint is None
+    roads.shake_hands(alice.key)
+    roads.shake_hands(other.key)
+    assert len(kit.sent(TYPE_INITIATION)) == 1
+
+
+def test_who_strays_goes_back_to_where_the_operator_said(
+    kit: Kit, roads: Roads, alice: Stranger
+) -> None:
+    kit.peer(alice.key, endpoint=Address("192.0.2.77", 7))
+    roads.use(alice.key, replace(PLACE, via=roads.add_socket(9)))
+    kit.peer(alice.key, nat=False)
+    assert str(kit.shown()[alice.key].endpoint) == "192.0.2.77:7"
+
+
 def test_datagrams_of_his_own_go_where_he_says(kit: Kit, roads: Roads) -> None:
     assert roads.send(b"\x12\0\0\0 probe", PLACE) is None
     assert targets(kit, 0x12) == [("192.0.2.1", 1001)]
@@ -196,6 +225,22 @@ def test_who_is_told_may_move_the_peer_before_it_is_answered(
     kit.settle()
     assert ways.take() == [("roamed", alice.key, PLACE), ("began", alice.key)]
     assert [route.address for _, route in kit.path.sent] == [("192.0.2.1", 1001)], "the keepalive"
+
+
+def test_who_was_nowhere_in_a_session_learns_that_the_keys_are_good(
+    kit: Kit, ways: FakeWays, roads: Roads, alice: Stranger
+) -> None:
+    roads.use(alice.key, PLACE)
+    roads.shake_hands(alice.key)
+    ((data, _),) = kit.sent(TYPE_INITIATION)
+    roads.use(alice.key, None)
+    alice.send(alice.answer(data)[0])
+    kit.settle()
+    assert kit.path.sent == [], "it is told where the answer came from, and says nothing"
+    roads.use(alice.key, PLACE)
+    assert targets(kit, TYPE_TRANSPORT) == [("192.0.2.1", 1001)]
+    roads.use(alice.key, ELSEWHERE)
+    assert kit.path.sent == []
 
 
 def test_another_address_of_ours_is_no_news(
