@@ -16,6 +16,7 @@ from tests.support.natlab import V6, Block, Host, Lab, LabHost, Nat, Router
 from tests.support.netns import Pair, Process, wait_until
 from tests.support.quick import Quick
 from tests.support.requirements import program
+from tests.support.upnp_router import EXTERNAL, OUTSIDE, ROUTER, Home
 
 pytestmark = [pytest.mark.root, pytest.mark.tool("ip"), pytest.mark.tool("nft")]
 
@@ -100,6 +101,7 @@ def test_every_kind_is_told(found: dict[Nat, dict[str, Any]], nat: Nat) -> None:
     assert v4["hairpin"] is (None if nat is Nat.OPEN else nat is Nat.HAIRPIN)
     assert report["ipv6"]["status"] == "no server has such an address"
     assert report["preferred"] == report["servers"][0]["name"]
+    assert report["port_mapping"] == []
     assert report["servers"][0]["round_trip"] < 5.0
     ours = v4["local"].rpartition(":")
     seen = v4["seen"].rpartition(":")
@@ -234,6 +236,21 @@ def answer_once(listener: socket.socket, status: str) -> bytes:
         if status:
             connection.sendall(f"HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n".encode())
         return request
+
+
+@pytest.mark.tool("miniupnpd")
+def test_what_forwards_ports_is_found(clean_machine: None) -> None:
+    with Home() as home:
+        home.daemon.start()
+        started = home.outside.popen(program("wgpy"), "stun-server", "--listen", OUTSIDE)
+        wait_until(lambda: "listening on" in started.output(), "the server")
+        command = program("wgpy"), "netcheck", "--stun", OUTSIDE
+        done = home.host.run(*command, "--json", timeout=90)
+        found = json.loads(done.stdout)["port_mapping"]
+        assert {x["protocol"] for x in found} >= {"PCP", "NAT-PMP"}
+        assert {"protocol": "NAT-PMP", "gateway": ROUTER, "outside": EXTERNAL} in found
+        said = home.host.run(*command, timeout=90).stdout.replace("\n", " ")
+        assert "The router forwards a port when asked (PCP)" in said
 
 
 # --- How long a NAT remembers ---

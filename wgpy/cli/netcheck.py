@@ -1,7 +1,9 @@
 """`wgpy netcheck`: what stands between this machine and others, and what that means."""
 
 import argparse
+import functools
 import json
+import socket
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -44,15 +46,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Look, and print it; 0 if UDP gets through, 1 if not."""
-    from wgpy.nat import netcheck_words
+    from wgpy.nat import netcheck_services, netcheck_words
     from wgpy.nat.netcheck_run import Options, check
 
     servers = named(args.stun)
-    mark = 0
+    mark, link = 0, -1
     if args.interface is not None:
         path = find(args.interface)
         servers = servers or configured(path)
-        mark = mark_of(interface_name(path))
+        mark, link = tunnel_of(interface_name(path))
     if not servers:
         raise CommandError(
             "no STUN server is named; give --stun, or an interface whose file has `stun` in [nat]"
@@ -63,7 +65,8 @@ def run(args: argparse.Namespace) -> int:
         )
     if args.lifetime and sys.stderr.isatty():
         print("wgpy: this takes up to seven minutes", file=sys.stderr)
-    report = check(servers, Options(args.lifetime, mark, args.portal))
+    mapper = functools.partial(netcheck_services.find, mark, link)
+    report = check(servers, Options(args.lifetime, mark, args.portal, mapper))
     if args.json:
         print(json.dumps(report.as_json(), indent=2))
     else:
@@ -87,13 +90,13 @@ def configured(path: Path) -> Sequence[tuple[str, int]]:
     return () if settings is None else settings.stun
 
 
-def mark_of(interface: str) -> int:
-    """The firewall mark by which packets pass by a tunnel that is up, or 0.
+def tunnel_of(interface: str) -> tuple[int, int]:
+    """The firewall mark by which packets pass by a tunnel that is up, or 0, and its link, or -1.
 
     A tunnel may be the way to everything; then the check would look at its other end.
     """
     try:
-        return client.get(interface).fwmark
-    except UapiError:
+        return client.get(interface).fwmark, socket.if_nametoindex(interface)
+    except (UapiError, OSError):
         # It is down, or is not ours to ask.
-        return 0
+        return 0, -1

@@ -194,7 +194,15 @@ def _services(found: Sequence[PortMapping] | None) -> str:
 
 
 def _fact(label: str, told: str) -> str:
-    return f"{_INDENT}{label:<{_LABEL}}{told}"
+    """A label and what is told, in as many lines as that needs."""
+    return textwrap.fill(
+        told,
+        _WIDTH,
+        initial_indent=f"{_INDENT}{label:<{_LABEL}}",
+        subsequent_indent=" " * (len(_INDENT) + _LABEL),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def _time(seconds: float) -> str:
@@ -259,7 +267,8 @@ def _service_that_helps(report: Report) -> PortMapping | None:
     """One that forwards a port of the address that others see, and not of one NAT of two."""
     seen = report.v4.seen
     for service in report.port_mappings or ():
-        if seen is not None and service.outside in ("", seen[0]):
+        # A router's IPv6 address has only to do with IPv6, where nothing is translated.
+        if seen is not None and ":" not in service.gateway and service.outside in ("", seen[0]):
             return service
     return None
 

@@ -124,7 +124,8 @@ IPv4
   mapping       address and port dependent: another port for each destination
   filtering     address and port dependent: only what was sent to gets in
   ports         sequential: each new one is +2 from the last
-  hairpin       no: machines behind it reach each other by their addresses inside only
+  hairpin       no: machines behind it reach each other by their addresses
+                inside only
 
   UDP           yes
   IPv4          yes
@@ -133,7 +134,8 @@ IPv4
                 far.example.com:3478   250.0 ms  198.51.100.1:3478
                 away.example.com:3478  no answer  198.51.100.2:3478
                 no.example.com:3478    the name has no address
-  lifetime      a silence of 60 s is survived, one of 90 s is not: a keepalive every 27.5 s
+  lifetime      a silence of 60 s is survived, one of 90 s is not: a keepalive
+                every 27.5 s
   port mapping  PCP at 192.168.1.1
   login page    no
 
@@ -141,6 +143,7 @@ The NAT here is symmetric, but its next port can be guessed: other machines
 can reach this one directly, unless their NAT is symmetric too: then traffic
 goes through the relay."""
     )
+    assert max(map(len, text(found).splitlines())) <= 78
 
 
 @pytest.mark.parametrize("behaviour", Behaviour)
@@ -225,6 +228,11 @@ def test_both_versions_of_ip_have_their_own_servers() -> None:
         (
             report(SYM, port_mappings=(PortMapping("PCP", "192.168.1.1"),)),
             ("The router forwards a port when asked (PCP)",),
+        ),
+        (
+            # It opens a port of IPv6, where this machine has no address.
+            report(SYM, port_mappings=(PortMapping("PCP", "fe80::1"),)),
+            ("The NAT here is symmetric: ",),
         ),
         (
             # It stands behind another NAT, which does not know of it.
