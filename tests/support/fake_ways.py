@@ -82,7 +82,7 @@ class FakeWays:
         self.said.append(("close",))
 
     def counters(self) -> Mapping[str, int]:
-        return {"nat_probes": 7}
+        return {"probes": 7}
 
     # --- Lookout ---
 

@@ -137,7 +137,8 @@ class Roads:
 
         With `hold`, in seconds, packets to it wait that long at the most, until `let_go` or a full
         queue: those on the former way arrive first. A handshake under way is tried anew at once:
-        its last initiation went elsewhere, or nowhere.
+        its last initiation went elsewhere, or nowhere. Who was nowhere in a session gets an empty
+        packet: it may not know yet that the keys are good.
         """
         entry = self._managed(key)
         if entry is None:
@@ -147,9 +148,13 @@ class Roads:
             place(entry.handle, endpoint, hold=hold)
         else:
             place(entry.handle, endpoint)
-        moved, entry.endpoint = entry.endpoint != endpoint, endpoint
-        if moved and endpoint is not None and entry.protocol.timers.handshake_under_way:
+        former, entry.endpoint = entry.endpoint, endpoint
+        if endpoint is None or endpoint == former or not self.port:
+            return True
+        if entry.protocol.timers.handshake_under_way:
             self._initiate(entry)
+        elif former is None and entry.in_session:
+            self._datapath.send_keepalive(entry.handle)
         return True
 
     def let_go(self, key: PublicKey) -> None:

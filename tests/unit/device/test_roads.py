@@ -21,6 +21,7 @@ from wgpy.protocol.constants import (
     TYPE_PROBE,
     TYPE_PROBE_REPLY,
     TYPE_RESPONSE,
+    TYPE_TRANSPORT,
 )
 
 SETTINGS = NatSettings()
@@ -224,6 +225,22 @@ def test_who_is_told_may_move_the_peer_before_it_is_answered(
     kit.settle()
     assert ways.take() == [("roamed", alice.key, PLACE), ("began", alice.key)]
     assert [route.address for _, route in kit.path.sent] == [("192.0.2.1", 1001)], "the keepalive"
+
+
+def test_who_was_nowhere_in_a_session_learns_that_the_keys_are_good(
+    kit: Kit, ways: FakeWays, roads: Roads, alice: Stranger
+) -> None:
+    roads.use(alice.key, PLACE)
+    roads.shake_hands(alice.key)
+    ((data, _),) = kit.sent(TYPE_INITIATION)
+    roads.use(alice.key, None)
+    alice.send(alice.answer(data)[0])
+    kit.settle()
+    assert kit.path.sent == [], "it is told where the answer came from, and says nothing"
+    roads.use(alice.key, PLACE)
+    assert targets(kit, TYPE_TRANSPORT) == [("192.0.2.1", 1001)]
+    roads.use(alice.key, ELSEWHERE)
+    assert kit.path.sent == []
 
 
 def test_another_address_of_ours_is_no_news(
