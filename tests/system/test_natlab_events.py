@@ -1,6 +1,8 @@
 """What befalls routers and hosts of the lab, and what the internet between them does."""
 
+import contextlib
 import socket
+import struct
 
 import pytest
 
@@ -9,6 +11,7 @@ from tests.support.natlab.probing import is_kept_out, passes, small_lab
 from tests.support.natlab.reflector import PORTS, Reach, Reflector, classify, mapped
 from tests.support.netns import CommandError
 from tests.support.traffic import connects, listen
+from tests.support.upnp_router import Miniupnpd
 
 pytestmark = [
     pytest.mark.root,
@@ -149,6 +152,29 @@ def test_tables_of_others_on_a_router_stay_and_let_in_what_they_translate() -> N
         with laptop.udp(4000) as inside, server.udp() as outside:
             assert passes(outside, (home.wan_ip, 5000), inside)
             assert is_kept_out(outside, (home.wan_ip, 4000), inside)
+
+
+@pytest.mark.tool("miniupnpd")
+def test_a_port_mapping_service_works_on_a_router() -> None:
+    with small_lab(Router("home", Nat.SYM)) as lab, contextlib.ExitStack() as stack:
+        home, laptop, server = lab.routers["home"], lab.hosts["at-home"], lab.hosts["server"]
+        daemon = Miniupnpd(home.namespace, home.lan, home.wan)
+        stack.callback(daemon.close)
+        daemon.start()
+        with laptop.udp(4000) as inside, server.udp() as outside:
+            # RFC 6886, 3.3: map UDP port 4000, outside perhaps as 5000, for a minute.
+            request = struct.pack(">BBHHHI", 0, 1, 0, 4000, 5000, 60)
+            with laptop.udp() as asker:
+                asker.settimeout(5)
+                asker.sendto(request, (home.lan_ip, 5351))
+                answer = struct.unpack(">BBHIHHI", asker.recv(100))
+            assert answer[:3] == (0, 129, 0)
+            assert answer[5] == 5000
+            assert passes(outside, (home.wan_ip, 5000), inside)
+            assert is_kept_out(outside, (home.wan_ip, 4000), inside)
+            # Its rules are its own.
+            home.set_nat(Nat.PORT)
+            assert passes(outside, (home.wan_ip, 5000), inside)
 
 
 # --- What befalls hosts ---
