@@ -83,7 +83,7 @@ class Device:
         self._clock = clock
         self._random = random
         self._peers = PeerTable()
-        calls = (self._initiate, self._shake_hands, self._trust_changed)
+        calls = (self._initiate, self._shake_hands, self._call, self._trust_changed)
         self.roads = Roads(datapath, self._peers, *calls)
         self._admissions: Credentials | None = None
         if trust is not None:
@@ -421,6 +421,11 @@ class Device:
 
     def _initiate(self, entry: PeerEntry) -> None:
         self._handshaker.initiate(entry, self._clock())
+
+    def _call(self, entry: PeerEntry, to: Endpoint) -> bool:
+        called = self._handshaker.call(entry, to, self._clock())
+        self._pulse.look(entry, self._clock())
+        return called
 
     def _shake_hands(self, entry: PeerEntry) -> None:
         self._pulse.shake_hands(entry, self._clock())
