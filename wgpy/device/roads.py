@@ -80,8 +80,8 @@ class Lookout(Protocol):
         """There is no session any more: its keys were dropped."""
 
     def bound(self, port: int) -> None:
-        """The tunnel's sockets are others now, on this port; 0: there are none, the link is
-        down."""
+        """The tunnel's sockets are others now, on this port, or have another mark (`roads.mark`);
+        0: there are none, the link is down."""
 
     def changed(self) -> None:
         """Routes or addresses of the machine changed."""
@@ -128,6 +128,8 @@ class Roads:
         self._is_open = False
         # Of the tunnel's sockets; 0 while there are none.
         self.port = 0
+        # Every packet of ours has it, or the tunnel would carry itself; 0 for none.
+        self.mark = 0
 
     # --- For whoever finds ways ---
 
@@ -302,6 +304,12 @@ class Roads:
         self.port = port
         if self._lookout is not None:
             self._lookout.bound(port)
+
+    def marked(self, mark: int) -> None:
+        """The sockets have this firewall mark now."""
+        self.mark = mark
+        if self.port:
+            self.bound(self.port)
 
     def changed(self) -> None:
         """Routes or addresses changed."""

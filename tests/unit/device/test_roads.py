@@ -13,7 +13,7 @@ from wgpy.datapath.endpoint import Route
 from wgpy.device.handshaker import MAX_CALLS
 from wgpy.device.paths import NatSettings
 from wgpy.device.roads import Roads
-from wgpy.device.uapi import Address, Cleared, DeviceChange, PeerChange
+from wgpy.device.uapi import Address, Cleared, DeviceChange, PeerChange, UapiError
 from wgpy.keys import PrivateKey
 from wgpy.protocol.constants import (
     PROBE_MAX_LENGTH,
@@ -273,12 +273,33 @@ def test_what_happens_to_the_link(kit: Kit, ways: FakeWays, roads: Roads) -> Non
     kit.device.apply(DeviceChange(listen_port=77))
     assert ways.take() == [("bound", 0), ("bound", port), ("bound", 77)]
     assert roads.port == 77
+    kit.device.apply(DeviceChange(fwmark=0xCA6C))
+    kit.device.apply(DeviceChange(fwmark=0xCA6C))
+    assert (ways.take(), roads.mark) == ([("bound", 77)], 0xCA6C)
+    kit.taken.add(78)
+    with pytest.raises(UapiError):
+        kit.device.apply(DeviceChange(fwmark=0, listen_port=78))
+    assert roads.mark == 0xCA6C
+    ways.take()
+    kit.device.set_up(False)
+    kit.device.apply(DeviceChange(fwmark=5))
+    assert (ways.take(), roads.mark) == ([("bound", 0)], 5)
+    kit.up()
+    ways.take()
     kit.device.routes_changed()
     assert ways.take() == [("changed",)]
     kit.device.apply(DeviceChange(private_key=PrivateKey(b"n" * 32)))
     assert ways.take() == [("own_key_changed",)]
     kit.device.apply(DeviceChange(private_key=PrivateKey(b"n" * 32)))
     assert ways.take() == []
+
+
+def test_the_sockets_serve_when_they_are_told_of(kit: Kit, ways: FakeWays, roads: Roads) -> None:
+    told: list[tuple[bool, bool]] = []
+    ways.on_bound = lambda port: told.append((port == roads.port != 0, kit.path._up))
+    kit.device.set_up(False)
+    kit.up()
+    assert told == [(False, False), (True, True)]
 
 
 def test_a_handshake_with_a_peer_that_is_nowhere(
