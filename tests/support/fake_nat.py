@@ -119,6 +119,12 @@ class Host:
         else:
             gateway.inside[address] = self
 
+    def leave(self) -> None:
+        """It has this address no more."""
+        self.sockets = {}
+        if self.gateway is not None:
+            self.gateway.inside.pop(self.address, None)
+
     def bind(self, port: int, callback: Callable[[Packet], None]) -> int:
         while port == 0 or port in self.sockets:
             port = self.world.random.randrange(32768, 61000)

@@ -165,6 +165,17 @@ class Node:
                 one.options,
             )
 
+    def move(self, host: Host, facts: NatFacts) -> None:
+        """To another network: the old address is gone, the sockets are the same."""
+        for port in (PORT, *self.opened.values()):
+            host.bind(port, self.host.sockets[port])
+        self.host.leave()
+        self.host, self.facts = host, facts
+        self._seen.clear()
+        self.finder.network_changed(self.world.now)
+        self.settle()
+        self.start()
+
     # --- Finding out who we are ---
 
     def start(self) -> None:

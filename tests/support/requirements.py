@@ -25,6 +25,7 @@ DEBIAN = {
     "ip": "iproute2",
     "iperf3": "iperf3",
     "mandoc": "mandoc",
+    "miniupnpd": "miniupnpd-nftables",
     "nft": "nftables",
     "openssl": "openssl",
     "ping": "iputils-ping",

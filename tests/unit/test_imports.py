@@ -97,11 +97,18 @@ OUTSIDERS: dict[str, tuple[str, ...]] = {
         "wgpy.device.daemon",
         "wgpy.device.service",
         "wgpy.device.server",
+        "wgpy.nat.portmap_probe",
+        "wgpy.nat.portmap_run",
+        "wgpy.nat.portmap_wire",
+        "wgpy.nat.upnp_run",
         "wgpy.nat.stun_serve",
         # What runs in the foreground until a signal ends it.
         "wgpy.cli.stun_server",
         *("wgpy.nat.turn_stream", "wgpy.nat.turn_wire"),
     ),
+    # It reads what strangers write, in C: it runs in a process of its own. The other only looks
+    # whether it is there.
+    "miniupnpc": ("wgpy.nat.upnp_worker", "wgpy.nat.upnp_run"),
     "tomli": ("wgpy.config.toml",),
     "sqlite3": ("wgpy.identity",),
     "jwt": ("wgpy.identity.token", "wgpy.identity.signer"),
@@ -111,6 +118,8 @@ OUTSIDERS: dict[str, tuple[str, ...]] = {
 # What in nat/ has sockets, a clock or an event loop; the rest is told what came, and when.
 NAT_SHELLS = (
     *("wgpy.nat.netcheck_run", "wgpy.nat.stun_serve"),
+    *("wgpy.nat.portmap_probe", "wgpy.nat.portmap_run", "wgpy.nat.portmap_wire"),
+    *("wgpy.nat.upnp_run", "wgpy.nat.upnp_worker"),
     *("wgpy.nat.turn_stream", "wgpy.nat.turn_tls", "wgpy.nat.turn_wire"),
 )
 
@@ -307,7 +316,7 @@ def test_only_the_shell_of_the_data_path_touches_the_machine() -> None:
 
 def test_the_protocols_of_nat_are_pure() -> None:
     """No socket, no clock, no randomness; `ipaddress` knows what kinds of addresses there are."""
-    texts = {"base64", "binascii", "unicodedata"}
+    texts = {"base64", "binascii", "json", "re", "unicodedata", "urllib"}
     others = {"aioice", "cryptography", "heapq", "ipaddress", "itertools", "wgpy"} | texts
     wrong = [
         str(x)

@@ -41,17 +41,18 @@ class Barrage:
     def _when(self) -> float:
         return self._start + self._next / BIRTHDAY_PER_SECOND
 
-    def due(self) -> float:
-        """When there is something to send, or the end."""
+    def due(self) -> float | None:
+        """When there is something to send, None if nothing is left."""
         if self._stopped or self._next >= len(self._places):
-            return self.end
+            return None
         return self._when()
 
     def step(self, now: float) -> list[Shot]:
         """What is to be sent now. A late call sends one and moves the rest: never a burst."""
-        if self._stopped or self._next >= len(self._places) or now < self._when():
+        due = self.due()
+        if due is None or now < due:
             return []
-        late = now - self._when()
+        late = now - due
         self._start += late
         self.end += late
         shot = Shot(self._places[self._next], 0)

@@ -40,6 +40,9 @@ BIRTHDAY_PROBES: Final = 1024
 BIRTHDAY_SECONDS: Final = 600.0
 MAX_REMEMBERED: Final = 1024
 
+# Whoever waits as long as it was told must not find a rounding error left to wait for.
+_GRAIN: Final = 1e-6
+
 
 class _Meter:
     """At most `limit` in any `seconds`, exactly: it remembers when each was."""
@@ -55,7 +58,8 @@ class _Meter:
         """Seconds until one more is allowed."""
         if len(self._times) < self._limit:
             return 0.0
-        return max(0.0, self._times[0] + self._seconds - now)
+        left = self._times[0] + self._seconds - now
+        return left + _GRAIN if left > 0 else 0.0
 
     def add(self, now: float) -> None:
         self._times.append(now)

@@ -33,7 +33,7 @@ from wgpy.nat.signal_message import MAX_LIFE, Method, SignalKind, SignalMessage
 # A STUN server answers within this, or the round goes without.
 GATHER_SECONDS: Final = 1.0
 # An offer is repeated after these; then the peer is not there, and calls when it is.
-REPEAT: Final = (1.0, 2.0, 4.0, 8.0)
+REPEAT: Final = (1.0, 2.0, 2.0, 2.0)
 # A punch comes one round trip of the signals after our answer; a slow directory takes seconds.
 PUNCH_SECONDS: Final = 10.0
 # Other people's offers are not waited for while ours is this young: they cross.
@@ -51,8 +51,12 @@ SILENCE: Final = 60.0
 # While a relay carries packets, nobody waits: a minute, then twice as long each time.
 RETRY_RELAYED: Final = 60.0
 MAX_RETRY_RELAYED: Final = 900.0
-# With no way at all, every round counts, and costs a socket.
-RETRY_LOST: Final = (2.0, 4.0, 8.0, 15.0, 30.0)
+# With no way at all there is nothing to lose: for five minutes, a router's reboot and more, a round
+# follows the other, so that the peers find each other within 3 s of the network being back. Then
+# something else is wrong.
+RETRY_LOST: Final = 2.0
+LOST_SECONDS: Final = 300.0
+RETRY_LOST_LONG: Final = 30.0
 # Candidates that are one port's, and not the machine's or a relay's.
 _OF_A_PORT: Final = (Kind.REFLEXIVE, Kind.PREDICTED)
 # The longest that two signals take to and fro; more is a mistake, and the round would be too late.
@@ -90,8 +94,7 @@ class _ToAnswer:
 class Meeting:
     """The signals of one peer, and the time of its rounds. `take` gives orders, and `Begin`s.
 
-    `local`, `facts`, `refused` are the pathfinder's to set; so are `has_way`, whether packets reach
-    the peer now, and `is_direct`, whether they do without a relay.
+    `local`, `facts`, `refused` are the pathfinder's to set.
     """
 
     def __init__(
@@ -105,6 +108,7 @@ class Meeting:
         self.local: tuple[Candidate, ...] = ()
         self.facts = UNKNOWN
         self.refused: Refused = NOTHING
+        # Whether packets reach the peer now, and whether they do without a relay (`see`).
         self.has_way = False
         self.is_direct = False
         self.stage = Stage.REST
@@ -126,7 +130,10 @@ class Meeting:
         self._offers = 0
         self._offered_at = 0.0
         self._burnt_at: float | None = None
+        self._lost_since: float | None = None
         self._moved = False
+        # An offer came before we knew anything of ourselves.
+        self._awaits_local = False
 
     # --- What the pathfinder says ---
 
@@ -139,18 +146,40 @@ class Meeting:
         """When `tick` has something to do."""
         return self._deadline
 
-    def want(self, now: float) -> None:
-        """There is a reason to meet, and a new one: earlier failures do not count."""
+    def is_busy(self, now: float) -> bool:
+        """Whether a way is looked for now, or will be in a moment."""
+        soon = self._deadline is not None and self._deadline - now <= RETRY_LOST + GIVE_WAY
+        return self.stage is not Stage.REST or soon
+
+    def see(self, now: float, *, has_way: bool, is_direct: bool) -> None:
+        """How things are."""
+        if has_way:
+            self._lost_since = None
+        elif self.has_way or self._lost_since is None:
+            self._lost_since = now
+        self.has_way, self.is_direct = has_way, is_direct
+
+    def want(self, now: float, *, burnt: bool = False) -> None:
+        """There is a reason to meet, and a new one: earlier failures do not count. `burnt`: a path
+        died, so the mappings of the tunnel's own port may be others than we know."""
         self.failures = 0
+        if burnt:
+            self._burnt_at = now
         if self.stage is Stage.REST:
             self._deadline = now
         elif self.stage is Stage.OFFERED:
             # What was offered is no longer true.
             self._offers, self._deadline = 0, now
+        elif self._to_answer is not None and self._awaits_local and self.local:
+            self._gather(self._choose(self._to_answer.offer.method, now), now)
 
     def moved(self) -> None:
-        """The local network is another one: what was burnt was burnt there."""
-        self._burnt_at = None
+        """The local network is another one: what was burnt was burnt there, and what is under way
+        is void. `want` comes again with the candidates."""
+        self._end()
+        self._rendezvous.withdraw()
+        self._deadline = None
+        self._burnt_at = self._lost_since = None
         self._moved = True
         self.failures = 0
 
@@ -197,7 +226,7 @@ class Meeting:
             self._deadline = None
             return
         self.failures += 1
-        self._deadline = None if self._options.patient else now + self._pause()
+        self._deadline = None if self._options.patient else now + self._pause(now)
 
     def tick(self, now: float) -> None:
         """Called when `due` says so."""
@@ -216,14 +245,15 @@ class Meeting:
 
     # --- Offering ---
 
-    def _pause(self) -> float:
-        if self.failures < QUICK_ROUNDS:
-            return GIVE_WAY if self._yields else 0.0
-        later = self.failures - QUICK_ROUNDS
+    def _pause(self, now: float) -> float:
         give_way = GIVE_WAY if self._yields else 0.0
+        if self.failures < QUICK_ROUNDS:
+            return give_way
         if self.has_way:
-            return min(RETRY_RELAYED * 2.0 ** min(later, 10), MAX_RETRY_RELAYED) + give_way
-        return RETRY_LOST[min(later, len(RETRY_LOST) - 1)] + give_way
+            later = min(self.failures - QUICK_ROUNDS, 10)
+            return min(RETRY_RELAYED * 2.0**later, MAX_RETRY_RELAYED) + give_way
+        lost = self._lost_since is not None and now - self._lost_since < LOST_SECONDS
+        return (RETRY_LOST if lost else RETRY_LOST_LONG) + give_way
 
     def _start(self, now: float) -> None:
         self._deadline = None
@@ -253,6 +283,7 @@ class Meeting:
     def _gather(self, method: Method, now: float) -> None:
         self._method = method
         self._opened = ()
+        self._awaits_local = False
         wanted = 0
         if method is Method.FRESH:
             wanted = 1
@@ -261,9 +292,12 @@ class Meeting:
         if not wanted:
             self._gathered(now)
             return
+        self._await(now)
+        self._orders.append(WantSockets(wanted, 4))
+
+    def _await(self, now: float) -> None:
         self.stage = Stage.GATHER
         self._deadline = now + GATHER_SECONDS
-        self._orders.append(WantSockets(wanted, 4))
 
     def _gathered(self, now: float) -> None:
         if self._to_answer is None:
@@ -289,7 +323,7 @@ class Meeting:
         # Nobody is there. It is not a round that failed, so no port is burnt.
         self._end()
         self.failures = max(self.failures + 1, QUICK_ROUNDS)
-        self._deadline = None if self._options.patient else now + self._pause()
+        self._deadline = None if self._options.patient else now + self._pause(now)
 
     def _content(self, told: IdSet) -> SignalMessage:
         self._moved = False
@@ -341,6 +375,11 @@ class Meeting:
         if ours_stands:
             # Ours may have been lost: both are open, and the first to be answered counts.
             self._answer(self._to_answer, now)
+        elif not self.local:
+            # We have just begun, or come to another network: in a moment there are some.
+            self._rendezvous.withdraw()
+            self._await(now)
+            self._awaits_local = True
         elif self.stage is not Stage.GATHER:
             self._rendezvous.withdraw()
             self._gather(self._choose(offer.method, now), now)
@@ -383,5 +422,6 @@ class Meeting:
         self.answered_with = None
         self._to_answer = None
         self._opened = ()
+        self._awaits_local = False
         self._budget.end_round(self._keys.theirs)
         self._budget.end_birthday(self._keys.theirs)

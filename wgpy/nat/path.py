@@ -28,9 +28,11 @@ MIN_SPACING: Final = 0.5
 MAX_SPACING: Final = 1.0
 # So many unanswered are a death: at the latest 1.5 + 3 * 1.0 = 4.5 s after the last sign of life.
 DEAD_AFTER: Final = 3
-# Where authentic packets still come from there, loss is as likely as death, so it gets this long
-# from the first of them: until 1.5 + 3.0 = 4.5 s as well.
+# Where authentic packets still come from there, after what was under way has arrived, loss is as
+# likely as death, so it gets this long from the first of them: until 1.5 + 3.0 = 4.5 s as well.
 DEAD_AFTER_HEARD: Final = 3.0
+# Unanswered so often, a path is not worth staying on when another one answers.
+FALTERS_AFTER: Final = 2
 
 
 class Health(Enum):
@@ -76,6 +78,11 @@ class Path:
     def loss(self) -> float:
         """Of the last probes that were answered or given up, the share without an answer."""
         return 1.0 - sum(self.answers) / len(self.answers) if self.answers else 0.0
+
+    @property
+    def falters(self) -> bool:
+        """Whether it has left several questions unanswered."""
+        return len(self.waiting) >= FALTERS_AFTER
 
     def asked(self, now: float) -> None:
         """Called when a probe went there that says whether the path lives."""
@@ -131,7 +138,7 @@ class Path:
             return Health.WELL
         if len(self.waiting) < DEAD_AFTER:
             return Health.ASK
-        heard = self.last_heard is not None and self.last_heard > self.waiting[0]
+        heard = self.last_heard is not None and self.last_heard > self.waiting[1]
         if heard and now - self.waiting[0] < DEAD_AFTER_HEARD:
             return Health.ASK
         return Health.DEAD

@@ -107,8 +107,10 @@ class TheirIds:
         else:
             self.spent += 1
 
-    def follow(self, index: int) -> None:
-        """Called when the peer used that one of ours: its network has changed if that is further on
-        than where we are, and what we send there must not carry what it had before."""
-        if self._ids:
-            self._used = max(self._used, min(index, len(self._ids) - 1))
+    def follow(self, index: int) -> bool:
+        """Called when the peer used that one of ours: if that is further on than where we are, its
+        network has changed, and what we send there must not carry what it had before. True then."""
+        if not self._ids or index <= self._used:
+            return False
+        self._used = min(index, len(self._ids) - 1)
+        return True

@@ -183,6 +183,7 @@ class Pathfinder:
         self.counters["network_changes"] += 1
         self._meeting.local = ()
         self._meeting.moved()
+        self._round = None
         self._ways.network_changed(now)
         self._settle(now)
 
@@ -232,14 +233,14 @@ class Pathfinder:
         """What one part did is told to the others."""
         self._now = now
         ways, meeting = self._ways, self._meeting
-        meeting.has_way, meeting.is_direct = ways.used is not None, ways.is_direct
+        meeting.see(now, has_way=ways.used is not None, is_direct=ways.is_direct)
         if self._round is not None:
             for rank in ways.news:
                 self._round.proved(rank, now)
         ways.news.clear()
         if ways.wants_meeting:
-            ways.wants_meeting = ""
-            meeting.want(now)
+            meeting.want(now, burnt=ways.is_burnt)
+            ways.wants_meeting = ways.is_burnt = False
         if self._prober.ours.all() != self._told_ids:
             # Before the signal that tells them to the peer.
             self._told_ids = self._prober.ours.all()
@@ -250,7 +251,7 @@ class Pathfinder:
             else:
                 self._orders.append(order)
         self._drop_sockets()
-        self._tell()
+        self._tell(now)
 
     def _begin(self, begin: Begin, now: float) -> None:
         """A round begins, soon."""
@@ -313,12 +314,11 @@ class Pathfinder:
                 self._ways.paths.remove(path)
             self._orders.append(DropSockets(tuple(sorted(unneeded))))
 
-    def _tell(self) -> None:
+    def _tell(self, now: float) -> None:
         """What people are told, when it has changed."""
-        used, busy = self._ways.used, self._meeting.stage is not Stage.REST
+        used, busy = self._ways.used, self._meeting.is_busy(now)
         if used is None:
-            tries = busy or self._meeting.due() is not None
-            why = "looking for a way" if tries else "nothing is known of a way"
+            why = "looking for a way" if busy else "no way was found, and none is looked for now"
             report = Report(Carrier.NONE, why)
         elif used.rank is not Rank.RELAY:
             report = Report(Carrier.DIRECT, _DIRECT[used.rank])

@@ -95,9 +95,9 @@ class Volley:
     def _set_end(self, start: float) -> None:
         self.end = max((each[0] for each in self._shots), default=start) + GRACE
 
-    def due(self) -> float:
-        """When there is something to send, or the end."""
-        return self._shots[0][0] if self._shots else self.end
+    def due(self) -> float | None:
+        """When there is something to send, None if nothing is left."""
+        return self._shots[0][0] if self._shots else None
 
     def step(self, now: float, spend: Callable[[Place], float]) -> list[Shot]:
         """What is to be sent now. `spend` counts a probe to a place within its bounds, or says how

@@ -58,15 +58,22 @@ class Round:
         else:
             self._volley = Volley(self.targets, begin.start, ttl)
 
+    @property
+    def end(self) -> float:
+        """When nothing more is sent, and answers had their time."""
+        ends = (
+            [self._volley.end] if self._barrage is None else [self._volley.end, self._barrage.end]
+        )
+        return max(ends)
+
     def due(self) -> float:
         """When there is something to send, or the end."""
-        own = self._volley.due()
-        return own if self._barrage is None else min(own, self._barrage.due())
+        moments = [self._volley.due(), None if self._barrage is None else self._barrage.due()]
+        return min((each for each in moments if each is not None), default=self.end)
 
     def is_over(self, now: float) -> bool:
-        """Whether nothing more is sent, and answers had their time."""
-        end = self._volley.end
-        return now >= (end if self._barrage is None else max(end, self._barrage.end))
+        """Whether the end has come."""
+        return now >= self.end
 
     def step(self, now: float, spend: Callable[[Place], float]) -> list[Shot]:
         """What is to be sent now. `spend` counts a probe to a place within the bounds of all peers,

@@ -81,6 +81,10 @@ class Checks:
         """It answers, or it is gone."""
         self._checks.pop(place, None)
 
+    def end_revivals(self) -> None:
+        """There is another path: what died may stay so."""
+        self._checks = {x: each for x, each in self._checks.items() if each.until is None}
+
     def places(self) -> frozenset[Place]:
         """All that are asked."""
         return frozenset(self._checks)

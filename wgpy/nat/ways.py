@@ -43,8 +43,10 @@ class Ways:
         self.lengths = Lengths(orders)
         self.used: Path | None = None
         self.refused: Refused = NOTHING
-        # Why there is a reason for a meeting, until the pathfinder has taken note of it.
-        self.wants_meeting = ""
+        # There is a reason for a meeting, until the pathfinder has taken note of it; and the NATs'
+        # mappings that the path in use rested on may be gone.
+        self.wants_meeting = False
+        self.is_burnt = False
         # The ranks of paths that were proved since the pathfinder looked.
         self.news: list[Rank] = []
         self._prober = prober
@@ -72,7 +74,7 @@ class Ways:
 
     def question(self, question: Question, now: float) -> None:
         """A probe came: it is answered, and the place is asked in turn."""
-        self._called(question)
+        self._called(question, now)
         path = self.paths.add(question.source, told=False)
         if path is None:
             return
@@ -86,7 +88,7 @@ class Ways:
 
     def answer(self, answer: Answer, now: float) -> None:
         """A probe of ours was answered: the path is proved."""
-        self._called(answer)
+        self._called(answer, now)
         path = self.paths.add(answer.place, told=True)
         if path is None:
             return
@@ -103,9 +105,19 @@ class Ways:
             self.lengths.arrived(path.place, answer.length, now)
         self._consider(path, now)
 
-    def _called(self, heard: Question | Answer) -> None:
+    def _called(self, heard: Question | Answer, now: float) -> None:
         self._prober.ours.confirm(heard.ids)
-        self._prober.theirs.follow(heard.index)
+        if self._prober.theirs.follow(heard.index):
+            # The other side is on another network: where it was it may not be any more.
+            self._doubt(now)
+
+    def _doubt(self, now: float) -> None:
+        """There is a reason to ask the path in use now, and not at its time."""
+        used = self.used
+        if used is None or not used.proved or used.waiting:
+            return
+        if used.last_answer is None or now - used.last_answer > used.spacing:
+            self.ask(used, now)
 
     def heard(self, place: Place, now: float) -> None:
         """Authentic packets of the tunnel came from there."""
@@ -118,12 +130,9 @@ class Ways:
         path.last_heard = now
         if not path.proved:
             self.ask_unproved(path, now)
-        used = self.used
-        if used is None or path is used or not used.proved or used.waiting:
-            return
-        # The other side uses another path: ours may be dead.
-        if used.last_answer is None or now - used.last_answer > used.spacing:
-            self.ask(used, now)
+        if path is not self.used:
+            # The other side uses another path: ours may be dead.
+            self._doubt(now)
 
     # --- What goes out ---
 
@@ -173,7 +182,7 @@ class Ways:
             self.paths.remove(path)
             if path is self.used:
                 path.forget()
-                self._replace(now, "its socket is closed")
+                self._replace(now)
 
     def network_changed(self, now: float) -> None:
         """What was measured is void; what is in use may still do, for a moment."""
@@ -200,7 +209,12 @@ class Ways:
         used = self.used
         if used is None or not used.proved:
             self._use(path, 0.0, now)
-        elif path is not used and candidates.clearly_better(path.cost, used.cost):
+        elif path is used:
+            return
+        elif used.falters and path.cost[0] <= used.cost[0]:
+            # One that answers, of the same sort. To a relay it goes when the path is dead.
+            self._use(path, 0.0, now)
+        elif candidates.clearly_better(path.cost, used.cost):
             wait = candidates.hold(path.round_trip, used.round_trip, used.variation)
             self._use(path, wait, now)
 
@@ -209,19 +223,20 @@ class Ways:
         if path is self.used:
             return
         self.used = path
+        if path.rank is not Rank.RELAY:
+            self.checks.end_revivals()
         self._orders.append(Use(path.place, hold))
         self.lengths.begin(path, now)
         self.counters["path_changes"] += 1
 
-    def _replace(self, now: float, why: str) -> None:
+    def _replace(self, now: float) -> None:
         """The path in use is dead: the next best, or none, and a meeting."""
         self.counters["paths_lost"] += 1
-        self.wants_meeting = why
+        self.wants_meeting = True
+        self.is_burnt = self.used is not None and self.used.rank is Rank.V4
         self._suspect_until = None
-        for path in self.paths:
-            # What killed one may have killed the others: they are asked now, and not at their time.
-            if path.proved and not path.waiting:
-                self.ask(path, now)
+        # What killed one may have killed the others: they are asked now, and not at their time.
+        self._ask_spare(now)
         best = self.paths.best()
         if best is not None:
             self._use(best, 0.0, now)
@@ -229,6 +244,11 @@ class Ways:
         self.used = None
         self.lengths.end()
         self._orders.append(Unuse())
+
+    def _ask_spare(self, now: float) -> None:
+        for path in self.paths:
+            if path is not self.used and path.proved and not path.waiting:
+                self.ask(path, now)
 
     # --- Time ---
 
@@ -259,12 +279,15 @@ class Ways:
         if self._suspect_until is not None and now >= self._suspect_until:
             self._suspect_until = None
             if used is not None and not used.proved:
-                self._replace(now, "the network has changed")
+                self._replace(now)
         self._try_length(now)
 
     def _look(self, path: Path, now: float) -> None:
         health = self.watch.look(path, used=path is self.used, now=now)
         if health is Health.ASK:
+            if path is self.used and path.waiting:
+                # Should it be dead, it is known by then which others are not.
+                self._ask_spare(now)
             self.ask(path, now)
         elif health is Health.DEAD:
             path.forget()
@@ -275,7 +298,7 @@ class Ways:
             else:
                 self.paths.remove(path)
             if path is self.used:
-                self._replace(now, "the path does not answer any more")
+                self._replace(now)
 
     def _try_length(self, now: float) -> None:
         used = self.used

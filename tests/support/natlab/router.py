@@ -67,6 +67,12 @@ class LabRouter:
             uplink.announce(str(self.network6), self.wan_ip6)
 
     @property
+    def uplink(self) -> Uplink:
+        """What it hangs on."""
+        assert self._ways is not None
+        return self._ways[0]
+
+    @property
     def link(self) -> Link:
         """The cable of the WAN side."""
         assert self._ways is not None
@@ -115,8 +121,7 @@ class LabRouter:
         v6 = ":" in via
         self.node.ip((f"route replace {network} via {via} dev {LAN}",))
         if v6 or self.nat is Nat.OPEN:
-            assert self._ways is not None
-            self._ways[0].announce(network, self.wan_ip6 if v6 else self.wan_ip)
+            self.uplink.announce(network, self.wan_ip6 if v6 else self.wan_ip)
 
     # --- What befalls it ---
 
@@ -156,8 +161,7 @@ class LabRouter:
 
         Raises PlanError behind another router, or without IPv4.
         """
-        assert self._ways is not None
-        internet = self._ways[0]
+        internet = self.uplink
         if not isinstance(internet, Internet) or not self.wan_ip:
             raise PlanError(f"router {self.name!r}: it gets no other address")
         old, numbers = self.wan_ip, (self._number, self._number + addresses.STEP)
