@@ -176,6 +176,26 @@ def test_our_client_and_coturn(sides: Pair, hosts: tuple[str, str], tmp_path: Pa
     check_server(sides, hosts)
 
 
+def test_an_answer_that_was_asked_for_later_comes_after_others(sides: Pair) -> None:
+    start(sides.right, "--listen", V4[0])
+    first, second = (Asker(sides.left, socket.AF_INET) for _ in range(2))
+    with first.socket, second.socket:
+        server = Place(V4[0], 3478)
+        late = Schedule(first=0.0, sends=1, last=20.0)
+        first.client.ask(server, 0.0, {"ANSWER-AFTER": 1}, schedule=late)
+        (send,) = first.client.take()
+        assert isinstance(send, Send)
+        first.socket.sendto(send.data, send.to[:2])
+        assert isinstance(second.ask(server), Answer)
+        # The server read the first before the second, and both wait in no queue of ours.
+        first.socket.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            first.socket.recv(2048)
+        ready, _, _ = select.select([first.socket], [], [], 20.0)
+        assert ready
+        assert first.client.receive(first.socket.recv(2048), server, 1.0)
+
+
 # --- Its end, and what it refuses ---
 
 

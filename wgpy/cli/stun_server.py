@@ -6,15 +6,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from wgpy.cli.errors import CommandError
-from wgpy.cli.places import parse_place
+from wgpy.device.servers import STUN_PORT, parse_stun_server
 from wgpy.ip import address_text, parse_address
 
 if TYPE_CHECKING:
     from wgpy.nat.place import Place
     from wgpy.nat.stun_serve import StunServer
-
-# IANA's for STUN (RFC 8489, 8.1).
-PORT = 3478
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         required=True,
         metavar="ADDRESS",
-        help=f"an address of this machine, with :PORT if that is not {PORT}; may be repeated",
+        help=f"an address of this machine, with :PORT if that is not {STUN_PORT}; may be repeated",
     )
     parser.add_argument(
         "--other-port",
@@ -62,7 +59,10 @@ def places(listen: Sequence[str], other_port: int | None) -> list["Place"]:
 
     found: list[Place] = []
     for text in listen:
-        host, port = parse_place(text, PORT)
+        try:
+            host, port = parse_stun_server(text)
+        except ValueError as error:
+            raise CommandError(str(error)) from None
         try:
             packed = parse_address(host)
         except ValueError:

@@ -85,7 +85,12 @@ class Netcheck:
 
     def _go_on(self, now: float) -> None:
         """Measure the lifetime once the rest is over: then nothing else asks the server."""
-        if not self._wants_lifetime or self._looks is not None:
+        if self._looks is not None:
+            # Who has forgotten after so long need not be asked about longer.
+            dead = bracket({x.idle: x.verdict for x in self._looks if x.verdict}).dead
+            self._looks = [x for x in self._looks if dead is None or x.idle <= dead]
+            return
+        if not self._wants_lifetime:
             return
         if not all(check.done for check in self._checks.values()):
             return

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
+from wgpy.device.servers import format_server
 from wgpy.nat.behaviour import SYMMETRIC, Allocation, Behaviour, Endpoint
 from wgpy.nat.lifetime import Bracket, keepalive
 
@@ -185,10 +186,4 @@ def _lifetime_json(known: Bracket | None) -> dict[str, Any] | None:
 
 
 def _endpoint(found: Endpoint | None) -> str | None:
-    return None if found is None else endpoint_text(found)
-
-
-def endpoint_text(found: Endpoint) -> str:
-    """An address and a port as they are usually written."""
-    host, port = found
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return None if found is None else format_server(*found)
