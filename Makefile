@@ -5,10 +5,15 @@ PYTHON := $(VENV)/bin/python
 READY := $(VENV)/.ready
 PACKAGES := .ci/packages
 MORE := tests/packaging tests/fuzz $(wildcard tests/system/test_credential_*.py)
-# All that starts a daemon. Of test_native.py each test names its data path, test_netns.py has none,
-# and to those who make and judge credentials and keep the firewall it is all the same.
+# All that starts a daemon. Of test_native.py each test names its data path, those of the test beds
+# (test_netns.py, the lab of NATs, coturn) have none, and to those who make and judge credentials and
+# keep the firewall it is all the same.
 DAEMONS := tests/system interop --ignore tests/system/test_native.py \
-	--ignore tests/system/test_netns.py --ignore tests/system/test_credential_tools.py \
+	--ignore tests/system/test_netns.py --ignore tests/system/test_natlab.py \
+	--ignore tests/system/test_natlab_events.py --ignore tests/system/test_natlab_line.py \
+	--ignore tests/system/test_natlab_carrier.py --ignore tests/system/test_coturn.py \
+	--ignore tests/system/test_portmap.py \
+	--ignore tests/system/test_credential_tools.py \
 	--ignore tests/system/test_credential_refusals.py \
 	--ignore tests/system/test_credential_firewall.py
 

@@ -19,6 +19,7 @@ from wgpy.datapath.contract import (
     Handle,
     NewKeyPair,
     Slot,
+    Via,
 )
 from wgpy.datapath.endpoint import Route
 from wgpy.datapath.engine import PACKET_OFFSET, VNET_OFFSET, Engine
@@ -111,6 +112,9 @@ class MemoryPath(Driver, Engine):
     def offloads(self) -> dict[str, bool]:
         return {}
 
+    def _close_via(self, via: Via) -> None:
+        """Its descriptor is a number, and no more."""
+
     def _ring(self) -> None:
         self.rings += 1
 
@@ -145,6 +149,11 @@ class MemoryPath(Driver, Engine):
         """A datagram arrives from `route`, or a train of datagrams."""
         self.udp[: len(data)] = data
         self.inbound(self.udp, len(data), segment, route, self.now)
+
+    def take_carried(self, data: bytes, via: Via) -> None:
+        """A message arrives by the carrier of a relay."""
+        self.udp[: len(data)] = data
+        self.inbound_carried(self.udp, len(data), via, self.now)
 
     def set_send_counter(self, peer: Handle, counter: int) -> None:
         """The counter of the peer's next message."""

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 
 import pytest
 
-from tests.support.fake_network import PORT, Sent, World
+from tests.support.fake_network import PORT, Sent, World, port_of
 from tests.support.memory_path import START, Driver
 from wgpy.datapath.choose import has_native
-from wgpy.datapath.contract import Endpoint, Event, Handle
+from wgpy.datapath.contract import Endpoint, Event, Handle, Via
 from wgpy.datapath.endpoint import Route, to_endpoint, to_route
 
 needs_native = pytest.mark.skipif(
@@ -117,6 +117,10 @@ class NativeMemoryPath(Driver, Control):
             [(data, segment, pack(to_endpoint(route))) for data, segment, route in batch]
         )
 
+    def take_carried(self, data: bytes, via: Via) -> None:
+        """A message arrives by the carrier of a relay."""
+        self._inner.take_carried(data, via)
+
     def set_send_counter(self, peer: Handle, counter: int) -> None:
         """The counter of the peer's next message."""
         self._inner.set_send_counter(peer, counter)
@@ -137,6 +141,7 @@ class NativeFakeDataPath(NativeMemoryPath):
         self._world = world
         self._address = address
         self._bound = False
+        self._added: set[Via] = set()
         self._got: list[bytes] = []
         self._inner.set_now(world.now)
 
@@ -191,9 +196,20 @@ class NativeFakeDataPath(NativeMemoryPath):
         super().send_keepalive(peer)
         self._wire()
 
+    def add_socket(self, fd: int) -> Via:
+        via = super().add_socket(fd)
+        self._added.add(via)
+        return via
+
+    def remove_via(self, via: Via) -> None:
+        super().remove_via(via)
+        self._wire()
+        self._added.discard(via)
+
     def arrive(self, sent: Sent) -> None:
-        if self._bound:
-            self.take(sent.data, Route((sent.source, PORT)))
+        via = sent.target_port - PORT
+        if via in self._added if via else self._bound:
+            self.take(sent.data, Route((sent.source, sent.source_port), b"", via))
             self._wire()
 
     def write(self, packet: bytes, vnet: bytes = bytes(10)) -> None:
@@ -202,8 +218,9 @@ class NativeFakeDataPath(NativeMemoryPath):
 
     def _wire(self) -> None:
         """What was sent meets the world's weather."""
-        for data, to in self._inner.sent():
-            self._world.transmit(self._address, unpack(to).address, data)
+        for data, packed in self._inner.sent():
+            to = unpack(packed)
+            self._world.transmit(self._address, to.address, data, port_of(to.via), to.port)
 
     @property
     def delivered(self) -> list[bytes]:

@@ -3,17 +3,21 @@
 import os
 import signal
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from tests.support.natlab import Host, Lab, LabHost, Line, Nat, PlanError, Router
+from tests.support.natlab import Host, Lab, LabHost, Line, Nat, PlanError, Router, two_homes
 from tests.support.natlab.carried import Counts
 from tests.support.natlab.link import CarriedLink
 from tests.support.natlab.punching import punch
 from tests.support.natlab.reflector import Reflector
-from tests.support.netns import CommandError, wait_until
+from tests.support.netns import CommandError, remove_leftovers, wait_until
+from tests.support.requirements import ROOT
 
 pytestmark = [
     pytest.mark.root,
@@ -99,7 +103,7 @@ def test_neighbours_are_found_without_delay_or_loss(lab: Lab) -> None:
     near = lab.hosts["near"]
     near.link.set(Line(loss=1.0))
     assert not near.namespace.can_ping(lab.hosts["far"].v4)
-    assert "lladdr" in near.namespace.ip("neighbour", "show", "203.0.113.254")
+    assert "lladdr" in near.namespace.ip("neighbour", "show", "11.77.0.254")
 
 
 def test_loss_is_what_is_counted_and_about_what_was_asked(lab: Lab) -> None:
@@ -150,6 +154,17 @@ def test_hops_end_packets_that_may_not_go_so_far(lab: Lab) -> None:
     with pytest.raises(CommandError):
         near.run("ping", "-n", "-c1", "-W1", "-t3", far.v4)
     assert out(lab).expired == 1
+
+
+def test_a_black_hole_takes_long_packets_and_tells_nobody(lab: Lab) -> None:
+    near, far = lab.hosts["near"].namespace, lab.hosts["far"]
+    lab.hosts["near"].link.set(Line(mtu=1400), Line())
+    # With the headers of IPv4 and ICMP.
+    near.run("ping", "-n", "-c1", "-W5", "-Mdo", "-s", str(1400 - 28), far.v4)
+    said = near.run("ping", "-n", "-c1", "-W1", "-Mdo", "-s", str(1401 - 28), far.v4, check=False)
+    assert said.returncode == 1
+    assert "needed" not in said.stdout
+    assert out(lab).oversize == 1
 
 
 def test_a_line_is_of_the_way_that_it_was_laid_for() -> None:
@@ -222,6 +237,41 @@ def test_a_carrier_that_ended_is_told(lab: Lab) -> None:
     os.kill(link.pid, signal.SIGKILL)
     with pytest.raises(AssertionError, match="the carrier does not answer"):
         link.counts()
+
+
+# A process that builds a lab with a line, tells its carrier's number, and waits.
+FORGETFUL = """
+import time
+from tests.support.natlab import Host, Lab, Line
+lab = Lab(hosts=[Host("near", line=Line())])
+lab.__enter__()
+print(lab.hosts["near"].link.pid, flush=True)
+time.sleep(1000)
+"""
+
+
+def test_a_carrier_does_not_outlive_who_started_it() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", FORGETFUL], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    ) as forgetful:
+        assert forgetful.stdout is not None
+        place = Path("/proc", forgetful.stdout.readline().strip())
+        assert (place / "comm").read_text() == "carrier\n"
+        forgetful.kill()
+    wait_until(lambda: not (place / "stat").exists(), "the carrier to end")
+    # And its namespaces are found by the next run.
+    assert len(remove_leftovers()) >= 3
+
+
+def test_two_homes_are_as_far_apart_as_each_is_from_the_server() -> None:
+    with two_homes(Nat.OPEN, Nat.OPEN, delay=0.04) as lab:
+        alice = lab.hosts["alice"].namespace
+        for name, routers in (("bob", 2), ("server", 1)):
+            said = alice.run("ping", "-n", "-c2", lab.hosts[name].v4).stdout
+            # From 64: three hops on each line, the internet, and the routers.
+            assert f"ttl={64 - 3 * 2 - 1 - routers} " in said
+            shortest = float(said.split("rtt min/avg/max/mdev = ")[1].split("/")[0])
+            assert shortest > 79
 
 
 def test_naive_routers_let_through_who_sends_within_the_way_of_a_packet() -> None:

@@ -1,6 +1,6 @@
 """wgpyd: the daemon of one interface, by the contract of WireGuard's userspace implementations.
 
-    wgpyd [-f | --foreground] [--keylog FILE] INTERFACE
+    wgpyd [-f | --foreground] [--keylog FILE] [--signal DIRECTORY] INTERFACE
 
 It makes the TUN and the control socket, goes to the background, and serves until a signal, or
 until the link or the socket is removed. Environment: LOG_LEVEL (verbose, debug, error, silent),
@@ -50,6 +50,9 @@ def main() -> int:
     """The command. Returns the exit status."""
     arguments = _parse(sys.argv[1:])
     name: str = arguments.interface
+    if arguments.signal is not None and not arguments.signal.is_dir():
+        print(f"wgpyd: {name}: {arguments.signal} is no directory", file=sys.stderr)
+        return 1
     os.umask(0o077)
     try:
         no_core_dumps()
@@ -64,7 +67,7 @@ def main() -> int:
             # The parent leaves the TUN, the socket and the lock to the child.
             os._exit(0)
         _set_logging(name, foreground)
-        _restrict()
+        _restrict(arguments.signal)
     except (StartError, TunError, DataPathError) as error:
         print(f"wgpyd: {error}", file=sys.stderr)
         return 1
@@ -85,6 +88,12 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         metavar="FILE",
         type=Path,
         help="write every session's keys for Wireshark: whoever has FILE reads the traffic",
+    )
+    parser.add_argument(
+        "--signal",
+        metavar="DIRECTORY",
+        type=Path,
+        help="a directory that it may write to: `signal` under [nat]",
     )
     parser.add_argument("--version", action="version", version=f"wgpyd {wgpy.__version__}")
     parser.add_argument("interface", metavar="INTERFACE")
@@ -164,10 +173,12 @@ def _set_logging(name: str, foreground: bool) -> None:
     logging.basicConfig(level=level, format=f"{name}: %(levelname)s: %(message)s")
 
 
-def _restrict() -> None:
+def _restrict(signal_directory: Path | None) -> None:
     """Keep the privileges that serving needs, and no others."""
     keep_capabilities()
-    writable = (Path(SOCKET_DIRECTORY), RUN_DIRECTORY, STATE_DIRECTORY)
+    writable = [Path(SOCKET_DIRECTORY), RUN_DIRECTORY, STATE_DIRECTORY]
+    if signal_directory is not None:
+        writable.append(signal_directory)
     if not forbid_writing([directory for directory in writable if directory.is_dir()]):
         _log.info("this kernel has no Landlock: the daemon could write files outside its own")
 

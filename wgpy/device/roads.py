@@ -9,23 +9,41 @@ A peer is managed if its way is to be found (`nat = true`). It does not roam: an
 from elsewhere is told of, and moves nothing. Until `use`, it is nowhere.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Final, Protocol
 
-from wgpy.datapath.contract import Datagram, DataPath, Endpoint
+from wgpy.datapath.contract import Datagram, DataPath, Endpoint, FilterRule, Via
 from wgpy.device.peer import PeerEntry, PeerTable
 from wgpy.keys import PublicKey
 from wgpy.protocol.activity import Activity
 from wgpy.protocol.constants import (
+    PATH_ID_OFFSET,
+    PROBE_MAX_LENGTH,
+    PROBE_MIN_LENGTH,
+    PROBE_REPLY_LENGTH,
     TYPE_COOKIE_REPLY,
     TYPE_CREDENTIAL_INITIATION,
     TYPE_CREDENTIAL_RESPONSE,
     TYPE_INITIATION,
+    TYPE_PROBE,
+    TYPE_PROBE_REPLY,
     TYPE_RESPONSE,
 )
 from wgpy.protocol.handshake import HandshakeError
 from wgpy.protocol.messages import message_type
+
+# Let through while ways are looked for: what names a path that a peer was told of.
+_RULES: Final = (
+    FilterRule(
+        TYPE_PROBE,
+        PROBE_MIN_LENGTH,
+        exact=False,
+        longest=PROBE_MAX_LENGTH,
+        path_offset=PATH_ID_OFFSET,
+    ),
+    FilterRule(TYPE_PROBE_REPLY, PROBE_REPLY_LENGTH, path_offset=PATH_ID_OFFSET),
+)
 
 # The Handshaker's; whatever else passes the filter is the lookout's.
 _HANDSHAKE_TYPES: Final = frozenset(
@@ -62,8 +80,8 @@ class Lookout(Protocol):
         """There is no session any more: its keys were dropped."""
 
     def bound(self, port: int) -> None:
-        """The tunnel's sockets are others now, on this port; 0: there are none, the link is
-        down."""
+        """The tunnel's sockets are others now, on this port, or have another mark (`roads.mark`);
+        0: there are none, the link is down."""
 
     def changed(self) -> None:
         """Routes or addresses of the machine changed."""
@@ -85,26 +103,33 @@ class Lookout(Protocol):
 class Roads:
     """The managed peers of one device.
 
-    `initiate` sends an initiation to where a peer is; `shake_hands` begins a handshake as traffic
-    does, unless one is under way.
+    `initiate` sends an initiation to where a peer is, and `call` to where it may be; `shake_hands`
+    begins a handshake as traffic does, unless one is under way; `rules_changed` is called when
+    `rules` are others.
     """
 
     def __init__(
         self,
         datapath: DataPath,
         peers: PeerTable,
-        *,
         initiate: Callable[[PeerEntry], None],
         shake_hands: Callable[[PeerEntry], None],
+        call: Callable[[PeerEntry, Endpoint], bool],
+        rules_changed: Callable[[], None],
     ) -> None:
         self._datapath = datapath
         self._peers = peers
         self._initiate = initiate
         self._shake_hands = shake_hands
+        self._call = call
+        self._rules_changed = rules_changed
         self._lookout: Lookout | None = None
         self._has_key = False
+        self._is_open = False
         # Of the tunnel's sockets; 0 while there are none.
         self.port = 0
+        # Every packet of ours has it, or the tunnel would carry itself; 0 for none.
+        self.mark = 0
 
     # --- For whoever finds ways ---
 
@@ -117,7 +142,8 @@ class Roads:
 
         With `hold`, in seconds, packets to it wait that long at the most, until `let_go` or a full
         queue: those on the former way arrive first. A handshake under way is tried anew at once:
-        its last initiation went elsewhere, or nowhere.
+        its last initiation went elsewhere, or nowhere. Who was nowhere in a session gets an empty
+        packet: it may not know yet that the keys are good.
         """
         entry = self._managed(key)
         if entry is None:
@@ -127,9 +153,13 @@ class Roads:
             place(entry.handle, endpoint, hold=hold)
         else:
             place(entry.handle, endpoint)
-        moved, entry.endpoint = entry.endpoint != endpoint, endpoint
-        if moved and endpoint is not None and entry.protocol.timers.handshake_under_way:
+        former, entry.endpoint = entry.endpoint, endpoint
+        if endpoint is None or endpoint == former or not self.port:
+            return True
+        if entry.protocol.timers.handshake_under_way:
             self._initiate(entry)
+        elif former is None and entry.in_session:
+            self._datapath.send_keepalive(entry.handle)
         return True
 
     def let_go(self, key: PublicKey) -> None:
@@ -143,10 +173,26 @@ class Roads:
 
         `ttl` is its hop limit, 0 for the usual one; `whole`: it may not be fragmented.
         """
-        send: Callable[..., int | None] = self._datapath.send
-        if ttl or whole:
-            return send(data, to=to, ttl=ttl, whole=whole)
-        return send(data, to=to)
+        return self._datapath.send(data, to=to, ttl=ttl, whole=whole)
+
+    def set_path_ids(self, ids: Iterable[bytes]) -> None:
+        """The identifiers that probes may name, 8 bytes each (DataPath.set_path_ids)."""
+        self._datapath.set_path_ids(ids)
+
+    def set_stun_sources(self, places: Iterable[tuple[str, int]]) -> None:
+        """Where STUN may come from (DataPath.set_stun_sources)."""
+        self._datapath.set_stun_sources(places)
+
+    def add_socket(self, fd: int) -> Via:
+        """Another UDP socket of ours (DataPath.add_socket). Raises DataPathError."""
+        return self._datapath.add_socket(fd)
+
+    def remove_via(self, via: Via) -> None:
+        """Give a socket up; who was reached by it is nowhere (DataPath.remove_via)."""
+        self._datapath.remove_via(via)
+        for entry in self._peers.by_key.values():
+            if entry.endpoint is not None and entry.endpoint.via == via:
+                entry.endpoint = None
 
     def shake_hands(self, key: PublicKey) -> None:
         """Begin a handshake with a managed peer where it is, unless one is under way or younger
@@ -154,6 +200,16 @@ class Roads:
         entry = self._managed(key)
         if entry is not None and self.port:
             self._shake_hands(entry)
+
+    def call(self, key: PublicKey, to: Endpoint) -> bool:
+        """Send a managed peer an initiation to a place where it may be. False if it cannot be.
+
+        For peers that know no probes: an answer proves the place, and is told by `roamed` and then
+        `began`. Each call takes a Diffie-Hellman of ours, and two of the peer, which consumes one
+        in 20 ms and no more. Ten may wait for an answer, for 5 s each.
+        """
+        entry = self._managed(key)
+        return entry is not None and self.port != 0 and self._call(entry, to)
 
     def shared_secret(self, key: PublicKey) -> bytes | None:
         """The X25519 secret of our static key and a managed peer's, 32 bytes, to derive keys from.
@@ -184,14 +240,29 @@ class Roads:
 
     # --- What the device calls ---
 
+    def rules(self) -> tuple[FilterRule, ...]:
+        """What may come up beside handshakes."""
+        return _RULES if self._is_open else ()
+
+    def open(self, is_open: bool) -> None:
+        """Ways are looked for from now on, or no longer."""
+        if is_open != self._is_open:
+            self._is_open = is_open
+            self._rules_changed()
+            if not is_open:
+                self._datapath.set_path_ids(())
+                self._datapath.set_stun_sources(())
+
     def manage(self, entry: PeerEntry, managed: bool) -> None:
-        """A peer is managed from now on, or no longer. It stays where it is, or goes to where the
-        operator said, if it is nowhere then."""
+        """A peer is managed from now on, or no longer.
+
+        It stays where it is; but who is nowhere then, or where only a way leads that somebody else
+        made, goes to where the operator said that it is.
+        """
         entry.managed = managed
-        set_roaming = getattr(self._datapath, "set_roaming", None)
-        if set_roaming is not None:
-            set_roaming(entry.handle, not managed)
-        if not managed and entry.endpoint is None and entry.given is not None:
+        self._datapath.set_roaming(entry.handle, not managed)
+        strays = entry.endpoint is None or entry.endpoint.via != 0
+        if not managed and strays and entry.given is not None:
             entry.endpoint = entry.given
             self._datapath.set_endpoint(entry.handle, entry.given)
 
@@ -233,6 +304,12 @@ class Roads:
         self.port = port
         if self._lookout is not None:
             self._lookout.bound(port)
+
+    def marked(self, mark: int) -> None:
+        """The sockets have this firewall mark now."""
+        self.mark = mark
+        if self.port:
+            self.bound(self.port)
 
     def changed(self) -> None:
         """Routes or addresses changed."""

@@ -70,7 +70,7 @@ class Ways(Protocol):
         """The device ends, and its sockets next."""
 
     def counters(self) -> Mapping[str, int]:
-        """What was sent, found, refused and dropped, by name."""
+        """What was sent, found, refused and dropped, by name; shown with `nat_` before it."""
 
 
 class WaySettings:
@@ -107,7 +107,9 @@ class WaySettings:
                 self.settings = None
                 self._follow_all()
                 commit()
+                self._roads.open(False)
             else:
+                self._roads.open(True)
                 commit()
                 self.settings = wanted
                 self._follow_all()
@@ -187,7 +189,8 @@ class WaySettings:
         if self._ways is not None:
             if self.settings is not None:
                 state.nat_state = self._ways.state()
-            state.counters.update(self._ways.counters())
+            counters = self._ways.counters()
+            state.counters.update({f"nat_{name}": count for name, count in counters.items()})
             state.counters = dict(sorted(state.counters.items()))
 
     def show_peer(self, entry: PeerEntry, state: PeerState) -> None:

@@ -9,8 +9,8 @@ use zeroize::Zeroizing;
 
 use crate::allowedips::{Handle, Operation, Prefix};
 use crate::counters::Counter;
-use crate::demux::STUN_COOKIE_INDEX;
-use crate::engine::{Engine, Manner, Refused, Shell};
+use crate::demux::{channel_header, STUN_COOKIE_INDEX};
+use crate::engine::{Engine, Manner, Refused, Shell, EAGAIN};
 use crate::events::{pending, Event};
 use crate::filter::{PathId, Rule};
 use crate::gate::Gate;
@@ -28,8 +28,10 @@ pub enum Slot {
     Next,
 }
 
-/// ENOTCONN's neighbour: there is no endpoint to send to.
+/// ENOTCONN's neighbour: there is no endpoint to send to, or no way to it.
 const EDESTADDRREQ: i32 = 89;
+/// ChannelData has 16 bits for the length.
+const EMSGSIZE: i32 = 90;
 
 impl Engine {
     // --- Events and counters ---
@@ -186,37 +188,6 @@ impl Engine {
         self.allowed.of(peer)
     }
 
-    /// Where the peer is.
-    pub fn set_endpoint(&mut self, peer: Handle, route: Option<Route>) {
-        if let Some(road) = self.roads.get_mut(&peer) {
-            self.places.moved(road.route.as_ref(), route.as_ref());
-            road.route = route;
-            road.single_until = 0.0;
-            road.elsewhere = None;
-        }
-    }
-
-    /// Whether the peer is where its last authentic packet came from.
-    pub fn set_roaming(&mut self, peer: Handle, applied: bool) {
-        if let Some(road) = self.roads.get_mut(&peer) {
-            road.pinned = !applied;
-            road.elsewhere = None;
-        }
-    }
-
-    /// Forget the sticky source of one peer, or of all.
-    pub fn clear_source(&mut self, peer: Option<Handle>) {
-        let forget = |road: &mut Box<Road>| {
-            road.route = road.route.map(|route| route.without_source());
-            // The way may be another one now.
-            road.single_until = 0.0;
-        };
-        match peer {
-            None => self.roads.values_mut().for_each(forget),
-            Some(peer) => self.roads.get_mut(&peer).into_iter().for_each(forget),
-        }
-    }
-
     // --- Indices and keys ---
 
     /// An index that no handshake and no key pair holds, out of what `random` gives.
@@ -332,10 +303,27 @@ impl Engine {
         shell: &mut impl Shell,
     ) -> i32 {
         let known = peer.and_then(|peer| self.roads.get(&peer)).and_then(|road| road.route);
-        let Some(route) = to.or(known) else { return EDESTADDRREQ };
-        let outcome = shell.transmit_control(data, &route, how);
+        let route = match to {
+            Some(to) => self.vias.resolve(to),
+            None => known,
+        };
+        let Some(route) = route else { return EDESTADDRREQ };
+        let Some(link) = self.vias.link(0, route, false) else { return EDESTADDRREQ };
+        let framed;
+        let datagram = match link.channel {
+            0 => data,
+            _ if data.len() > usize::from(u16::MAX) => return EMSGSIZE,
+            channel => {
+                framed = [&channel_header(channel, data.len()), data].concat();
+                &framed
+            }
+        };
+        let outcome = shell.transmit_control(datagram, &link.wire, how);
         if outcome.stale_source {
-            self.forget_source(&route);
+            self.forget_source(&link.wire);
+        }
+        if link.carried && outcome.error == EAGAIN {
+            self.counters.count(Counter::CarrierFull);
         }
         if let Some(road) = peer.and_then(|peer| self.roads.get_mut(&peer)) {
             road.mark_sent(now);

@@ -15,12 +15,12 @@ use crate::constants::{
 use crate::counters::Counter;
 use crate::engine::{Engine, Shell, ToTun};
 use crate::events::pending;
-use crate::inbound::came_from;
 use crate::packet::length_and_source;
 use crate::road::Road;
 use crate::route::Route;
 use crate::session::Session;
 use crate::vnet;
+use crate::ways::came_from;
 
 /// A gated key pair, what it opened, and where its peer was last.
 pub struct Gate {
@@ -28,7 +28,7 @@ pub struct Gate {
     pub session: Session,
     /// Infinite until the first packet.
     pub deadline: f64,
-    route: Option<Route>,
+    pub(crate) route: Option<Route>,
     held: Vec<Zeroizing<Vec<u8>>>,
     held_bytes: usize,
 }

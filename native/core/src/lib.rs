@@ -29,3 +29,4 @@ pub mod session;
 pub mod shed;
 pub mod sum;
 pub mod vnet;
+pub mod ways;

@@ -70,6 +70,13 @@ pub fn own(fd: RawFd) -> Result<OwnedFd, Errno> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
+/// Whether there is such a descriptor.
+pub fn is_open(fd: RawFd) -> Result<(), Errno> {
+    // SAFETY: no pointer is passed.
+    check(unsafe { libc::fcntl(fd, libc::F_GETFD) as isize })?;
+    Ok(())
+}
+
 /// Add one to an eventfd. It never blocks; a full one is readable already.
 pub fn ring(fd: &OwnedFd) {
     let one = 1u64.to_ne_bytes();
@@ -84,8 +91,8 @@ pub fn hush(fd: &OwnedFd) {
 }
 
 /// Watch a descriptor for reading; `token` comes back from `wait`.
-pub fn watch(epoll: &OwnedFd, fd: RawFd, token: u64) -> Result<(), Errno> {
-    let mut event = libc::epoll_event { events: libc::EPOLLIN as u32, u64: token };
+pub fn watch(epoll: &OwnedFd, fd: RawFd, token: u32) -> Result<(), Errno> {
+    let mut event = libc::epoll_event { events: libc::EPOLLIN as u32, u64: token.into() };
     // SAFETY: `event` is readable and of the kernel's layout.
     check(unsafe {
         libc::epoll_ctl(epoll.as_raw_fd(), libc::EPOLL_CTL_ADD, fd, &mut event) as isize
@@ -101,14 +108,14 @@ pub fn unwatch(epoll: &OwnedFd, fd: RawFd) {
     }
 }
 
-/// Wait until something is readable; the bits of the tokens that are.
-pub fn wait(epoll: &OwnedFd) -> Result<u64, Errno> {
-    let mut events = [libc::epoll_event { events: 0, u64: 0 }; 8];
+/// Wait until something is readable: a bit for each token that is, below 128.
+pub fn wait(epoll: &OwnedFd) -> Result<u128, Errno> {
+    let mut events = [libc::epoll_event { events: 0, u64: 0 }; 16];
     // SAFETY: the array is writable and as long as is said.
     let count = check(unsafe {
         libc::epoll_wait(epoll.as_raw_fd(), events.as_mut_ptr(), events.len() as i32, -1) as isize
     })?;
-    Ok(events[..count].iter().fold(0, |bits, event| bits | { event.u64 }))
+    Ok(events[..count].iter().fold(0, |bits, event| bits | 1 << { event.u64 }))
 }
 
 /// Wait until a socket may be written to, `milliseconds` at most.
@@ -123,6 +130,16 @@ pub fn set_tun_offload(tun: RawFd, flags: u32) -> Result<(), Errno> {
     // SAFETY: the argument of this ioctl is a number.
     check(unsafe { libc::ioctl(tun, TUNSETOFFLOAD, libc::c_ulong::from(flags)) as isize })?;
     Ok(())
+}
+
+/// The address family of a socket.
+pub fn socket_domain(fd: RawFd) -> Result<i32, Errno> {
+    option(fd, (libc::SOL_SOCKET, libc::SO_DOMAIN))
+}
+
+/// Whether it is one of datagrams, or of another type.
+pub fn socket_type(fd: RawFd) -> Result<i32, Errno> {
+    option(fd, (libc::SOL_SOCKET, libc::SO_TYPE))
 }
 
 /// Whether a UDP socket knows UDP_SEGMENT (Linux 4.18).

@@ -30,7 +30,8 @@ class Counts:
     """What happened to frames, one way.
 
     `lost` by chance, `dropped` by the full queue of a rate, `expired` as their TTL was too small,
-    `overflow` as too many were on their way or the link was down. ARP and the like count too.
+    `oversize` as they were longer than the line's MTU, `overflow` as too many were on their way or
+    the link was down. ARP and the like count too.
     """
 
     carried: int
@@ -39,6 +40,7 @@ class Counts:
     reordered: int
     dropped: int
     expired: int
+    oversize: int
     overflow: int
 
 

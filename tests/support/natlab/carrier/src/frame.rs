@@ -53,6 +53,11 @@ fn link_local(address: &[u8]) -> bool {
     address[0] == 0xfe && address[1] & 0xc0 == 0x80
 }
 
+/// Whether its packet is longer than so many bytes; 0 is no limit.
+pub fn is_longer(frame: &[u8], mtu: usize) -> bool {
+    mtu > 0 && frame.len() > ETHERNET + mtu
+}
+
 /// Let it pass so many routers; false if it would not come through.
 pub fn pass_routers(frame: &mut [u8], kind: Kind, hops: u8) -> bool {
     let at = match kind {
@@ -154,6 +159,14 @@ mod tests {
         let mut frame = v6(GLOBAL, GLOBAL, 17, 0);
         assert!(pass_routers(&mut frame, Kind::V6, 60));
         assert_eq!(frame[21], 4);
+    }
+
+    #[test]
+    fn a_packet_is_as_long_as_its_frame_without_the_header() {
+        let frame = [0u8; ETHERNET + 100];
+        assert!(!is_longer(&frame, 100));
+        assert!(is_longer(&frame, 99));
+        assert!(!is_longer(&frame, 0));
     }
 
     #[test]

@@ -23,6 +23,8 @@ pub struct Line {
     pub queue: u64,
     /// Routers that are passed on the way.
     pub hops: u8,
+    /// Bytes of the longest packet that comes through; 0 for no limit.
+    pub mtu: usize,
 }
 
 /// What happened to frames so far.
@@ -40,6 +42,8 @@ pub struct Counts {
     pub dropped: u64,
     /// Ended, as their TTL did.
     pub expired: u64,
+    /// Longer than the way is wide.
+    pub oversize: u64,
     /// Too many on their way at once, or not taken by the link at the other end.
     pub overflow: u64,
 }

@@ -92,6 +92,7 @@ fn condition(line: &mut Line, word: &str) -> Result<(), String> {
         "rate" => line.rate = number,
         "queue" => line.queue = time()?,
         "hops" => line.hops = value.parse().map_err(|_| wrong())?,
+        "mtu" => line.mtu = value.parse().map_err(|_| wrong())?,
         _ => return Err(wrong()),
     }
     Ok(())
@@ -100,13 +101,14 @@ fn condition(line: &mut Line, word: &str) -> Result<(), String> {
 /// The answer to the order for counts.
 pub fn show(counts: &Counts) -> String {
     format!(
-        "carried={} lost={} repeated={} reordered={} dropped={} expired={} overflow={}",
+        "carried={} lost={} repeated={} reordered={} dropped={} expired={} oversize={} overflow={}",
         counts.carried,
         counts.lost,
         counts.repeated,
         counts.reordered,
         counts.dropped,
         counts.expired,
+        counts.oversize,
         counts.overflow
     )
 }
@@ -140,13 +142,15 @@ mod tests {
 
     #[test]
     fn an_order_says_what_a_line_does() {
-        let order = parse_order("line 1 delay=0.03 loss=0.5 rate=1e6 queue=0.1 hops=3").unwrap();
+        let order =
+            parse_order("line 1 delay=0.03 loss=0.5 rate=1e6 queue=0.1 hops=3 mtu=1400").unwrap();
         let line = Line {
             delay: 30_000_000,
             loss: 0.5,
             rate: 1e6,
             queue: 100_000_000,
             hops: 3,
+            mtu: 1400,
             ..Line::default()
         };
         assert_eq!(order, Order::Line(1, line));
@@ -175,6 +179,7 @@ mod tests {
             "line 0 loss=1.5",
             "line 0 hops=256",
             "line 0 hops=1.5",
+            "line 0 mtu=-1",
             "line 0 weather=1",
         ] {
             assert!(parse_order(wrong).is_err(), "{wrong}");

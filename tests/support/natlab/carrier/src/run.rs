@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 
 use crate::flight::Flight;
-use crate::frame::{kind, pass_routers, Kind};
+use crate::frame::{is_longer, kind, pass_routers, Kind};
 use crate::line::Way;
 use crate::orders::{parse_order, show, Command, Order};
 use crate::sys::{self, Receiver, Waiting};
@@ -83,6 +83,10 @@ impl Carrier {
                 if kind == Kind::Local {
                     // It says who is at the other end of the cable, of which the line knows nothing.
                     depart(way, &mut self.flight, arrival, origin, bytes);
+                    continue;
+                }
+                if is_longer(bytes, way.line.mtu) {
+                    way.counts.oversize += 1;
                     continue;
                 }
                 if !pass_routers(bytes, kind, way.line.hops) {
