@@ -45,7 +45,8 @@ from wgpy.datapath.contract import (
     NewKeyPair,
     Slot,
 )
-from wgpy.datapath.endpoint import to_route
+from wgpy.datapath.endpoint import source_of, to_route
+from wgpy.datapath.vias import Relay
 from wgpy.ip import parse_prefix
 from wgpy.protocol.constants import REJECT_AFTER_MESSAGES, REKEY_AFTER_MESSAGES
 
@@ -92,12 +93,23 @@ COOKIE = bytes.fromhex("2112a442")
 WIDER = FilterRule(0x10, 60, mac1_offset=-32, budget=Budget())
 SECRETS = [b"", bytes(range(32)), bytes(range(1, 33))]
 
-# By other sockets, as long as there are any.
+# Channels, of which some are bound; and by other sockets and relays, as long as there are any.
+CHANNELS = [0x4000, 0x4001, 0x4FFF]
+places = st.sampled_from(ENDPOINTS)
+vias = st.integers(1, 8)
 endpoints = st.one_of(
-    st.sampled_from(ENDPOINTS),
+    places,
+    places,
+    st.builds(lambda place, via: replace(place, via=via), places, vias),
     st.builds(
-        lambda place, via: replace(place, via=via), st.sampled_from(ENDPOINTS), st.integers(1, 4)
+        lambda via, channel: Endpoint("192.0.2.77", 77, via=via, channel=channel),
+        vias,
+        st.sampled_from(CHANNELS),
     ),
+)
+# What a socket says that a datagram comes from.
+sources = st.one_of(
+    places, st.builds(lambda p, via: replace(p, via=via), places, st.integers(0, 3))
 )
 payloads = st.one_of(
     st.binary(max_size=40),
@@ -162,6 +174,13 @@ def reads(draw: st.DrawFn) -> tuple[bytes, bytes]:
     return packet, bytes(10)
 
 
+@st.composite
+def small_reads(draw: st.DrawFn) -> tuple[bytes, bytes]:
+    """Packets of one length to all that there may be, which become trains where they lie."""
+    target = draw(st.sampled_from(ADDRESSES4[1:4]))
+    return ip_packet(UDP, bytes(draw(st.sampled_from([20, 20, 20, 4]))), target=target), bytes(10)
+
+
 def mac(key: bytes, data: bytes) -> bytes:
     return hashlib.blake2s(data, key=key, digest_size=16).digest()
 
@@ -182,8 +201,13 @@ class Key:
 class Both(RuleBasedStateMachine):
     """The two engines, and the peers' ends."""
 
-    @initialize(vnet=st.booleans(), mtu=st.sampled_from([1420, 1280, 100]))
-    def start(self, vnet: bool, mtu: int) -> None:
+    @initialize(
+        vnet=st.booleans(),
+        mtu=st.sampled_from([1420, 1280, 100]),
+        # Whether one of the peers is behind a relay, and that behind a carrier.
+        relayed=st.sampled_from([None, False, True]),
+    )
+    def start(self, vnet: bool, mtu: int, relayed: bool | None) -> None:
         self.portable = MemoryPath(vnet_header=vnet, mtu=mtu)
         self.native = NativeMemoryPath(vnet_header=vnet, mtu=mtu)
         self.vnet = vnet
@@ -205,12 +229,28 @@ class Both(RuleBasedStateMachine):
             self.call("set_endpoint", peer, ENDPOINTS[number])
             self.give_key(peer, Slot.CURRENT, kick=False, life=180.0, rekey=120.0)
         self.call("add_socket", -1)
+        relay = self.call("add_relay", ENDPOINTS[2], -1 if relayed else None)
+        for number, place in zip(CHANNELS, ENDPOINTS, strict=False):
+            self.call("set_channel", relay, number, place)
+        if relayed is not None:
+            place = Endpoint("192.0.2.77", 77, via=relay, channel=CHANNELS[0])
+            self.call("set_endpoint", self.peers[1], place)
 
     def call(self, name: str, *arguments: object, **named: object) -> object:
         """Ask both, and hear the same answer."""
         answers = [getattr(path, name)(*arguments, **named) for path in self.both]
         assert answers[0] == answers[1], name
         return answers[0]
+
+    def try_both(self, name: str, *arguments: object) -> None:
+        """Ask both, and hear the same answer or the same refusal."""
+        said = []
+        for path in self.both:
+            try:
+                said.append(getattr(path, name)(*arguments))
+            except DataPathError as error:
+                said.append(str(error))
+        assert said[0] == said[1], name
 
     # --- The control plane ---
 
@@ -301,7 +341,7 @@ class Both(RuleBasedStateMachine):
         data=st.data(),
         inner=st.lists(packets(), max_size=4),
         times=st.sampled_from([1, 1, 40]),
-        where=endpoints,
+        where=sources,
         fate=st.sampled_from(["release", "release", "refuse", "late", ""]),
     )
     def admit(
@@ -353,9 +393,90 @@ class Both(RuleBasedStateMachine):
         if len(self.portable._vias.sockets) < 3:
             self.call("add_socket", -1)
 
-    @rule(via=st.integers(0, 4))
+    @rule(via=st.integers(0, 8))
     def remove_via(self, via: int) -> None:
         self.call("remove_via", via)
+
+    @rule(server=sources, carrier=st.sampled_from([None, None, -1]))
+    def add_relay(self, server: Endpoint, carrier: int | None) -> None:
+        if len(self.portable._vias.relays) < 4:
+            self.try_both("add_relay", server, carrier)
+
+    @rule(
+        relay=vias,
+        number=st.sampled_from([*CHANNELS, *CHANNELS, 0x3FFF, 0x5000, 70_000]),
+        peer=st.one_of(st.none(), places, places),
+    )
+    def set_channel(self, relay: int, number: int, peer: Endpoint | None) -> None:
+        self.try_both("set_channel", relay, number, peer)
+
+    def some_channel(
+        self, data: st.DataObject, *, carried: bool = False
+    ) -> tuple[Relay | None, int]:
+        """A channel that is bound, if there is one; of a relay with a carrier only if asked for."""
+        relays = [r for r in self.portable._vias.relays.values() if carried or not r.carried]
+        bound = [(relay, number) for relay in relays for number in relay.channels]
+        return data.draw(st.sampled_from(bound)) if bound else (None, 0)
+
+    @precondition(lambda self: self.peers)
+    @rule(data=st.data())
+    def use_channel(self, data: st.DataObject) -> None:
+        """A peer is on a channel that there is, which what is drawn at random seldom hits."""
+        relay, number = self.some_channel(data, carried=True)
+        if relay is not None:
+            peer = data.draw(st.sampled_from(self.peers))
+            place = Endpoint("192.0.2.77", 77, via=relay.via, channel=number)
+            self.call("set_endpoint", peer, place)
+
+    @rule(
+        data=st.data(),
+        inside=st.one_of(
+            st.lists(packets(), min_size=1, max_size=3),
+            segments().map(lambda whole: [bytes(piece) for piece in whole.split(1368)]),
+        ),
+        other=st.one_of(st.none(), st.binary(max_size=60)),
+        long=st.sampled_from([0, 0, 0, 1, -1, 4]),
+        padding=st.sampled_from([0, 0, 3]),
+        train=st.booleans(),
+    )
+    def relayed(
+        self,
+        data: st.DataObject,
+        inside: list[bytes],
+        other: bytes | None,
+        long: int,
+        padding: int,
+        train: bool,
+    ) -> None:
+        """ChannelData, and what resembles it, from relays' servers and from others."""
+        relays = list(self.portable._vias.relays.values())
+        relay = data.draw(st.sampled_from(relays)) if relays else None
+        where = to_route(data.draw(sources))
+        if relay is not None and not relay.carried and data.draw(st.integers(0, 3)):
+            where = relay.server
+        bound = list(relay.channels) if relay is not None else []
+        number = data.draw(st.sampled_from(bound or CHANNELS))
+        messages = [other] if other is not None else []
+        if other is None and self.keys:
+            key = data.draw(st.sampled_from(self.keys))
+            for packet in inside:
+                messages.append(key.seal(packet + bytes(-len(packet) % 16), key.counter))
+                key.counter += 1
+        datagrams = [
+            struct.pack(">HH", number, max(0, len(message) + long)) + message + bytes(padding)
+            for message in messages
+        ]
+        if relay is not None and relay.carried:
+            for datagram in datagrams:
+                self.call("take_carried", datagram, relay.via)
+        elif train and datagrams:
+            # As UDP_GRO gives them: equal ones, and a shorter one at the end.
+            size = len(datagrams[0])
+            some = [datagram for datagram in datagrams if len(datagram) == size]
+            self.call("take", b"".join(some), where, segment=size)
+        else:
+            for datagram in datagrams:
+                self.call("take", datagram, where)
 
     @rule(places=st.lists(endpoints, max_size=3))
     def set_stun_sources(self, places: list[Endpoint]) -> None:
@@ -378,20 +499,13 @@ class Both(RuleBasedStateMachine):
 
     @rule(mtu=st.sampled_from([0, 100, 1280, 1420, 9000, 65475, 65476]))
     def set_mtu(self, mtu: int) -> None:
-        said = []
-        for path in self.both:
-            try:
-                path.set_mtu(mtu)
-                said.append("")
-            except DataPathError as error:
-                said.append(str(error))
-        assert said[0] == said[1]
+        self.try_both("set_mtu", mtu)
 
     @rule(up=st.booleans())
     def set_up(self, up: bool) -> None:
         self.call("set_up", up)
 
-    @rule(error=st.sampled_from([None, None, errno.ENETUNREACH, errno.ENOBUFS]))
+    @rule(error=st.sampled_from([None, None, None, errno.ENETUNREACH, errno.EAGAIN]))
     def socket_answers(self, error: int | None) -> None:
         for path in self.both:
             path.error = error
@@ -413,6 +527,15 @@ class Both(RuleBasedStateMachine):
         packet, vnet = read
         self.call("write", packet, vnet if self.vnet else bytes(10))
 
+    @rule(batch=st.lists(st.one_of(reads(), small_reads()), min_size=2, max_size=20))
+    def write_batch(self, batch: list[tuple[bytes, bytes]]) -> None:
+        """The native engine has several at once, for peers here and there, behind a relay or not:
+        what lies beside one another in its buffer stays apart."""
+        reads = [(packet, vnet if self.vnet else bytes(10)) for packet, vnet in batch]
+        for packet, vnet in reads:
+            self.portable.write(packet, vnet)
+        self.native.write_batch(reads)
+
     @precondition(lambda self: self.keys)
     @rule(
         data=st.data(),
@@ -422,7 +545,7 @@ class Both(RuleBasedStateMachine):
             segments().map(lambda whole: [bytes(piece) for piece in whole.split(1368)]),
         ),
         spoil=st.sampled_from(["", "", "", "tag", "counter", "late", "train"]),
-        where=endpoints,
+        where=sources,
     )
     def arrive(self, data: st.DataObject, inner: list[bytes], spoil: str, where: Endpoint) -> None:
         key = data.draw(st.sampled_from(self.keys))
@@ -455,13 +578,13 @@ class Both(RuleBasedStateMachine):
             self.call("take", message, to_route(where))
 
     @precondition(lambda self: self.keys)
-    @rule(data=st.data(), where=endpoints)
+    @rule(data=st.data(), where=sources)
     def keepalive(self, data: st.DataObject, where: Endpoint) -> None:
         key = data.draw(st.sampled_from(self.keys))
         self.call("take", key.seal(b"", key.counter), to_route(where))
         key.counter += 1
 
-    @rule(data=st.data(), kind=st.sampled_from([0, 1, 2, 3, 4, 0x20, 2**31]), where=endpoints)
+    @rule(data=st.data(), kind=st.sampled_from([0, 1, 2, 3, 4, 0x20, 2**31]), where=sources)
     def control(self, data: st.DataObject, kind: int, where: Endpoint) -> None:
         size = data.draw(st.sampled_from([0, 3, 4, 20, 31, 32, 40, 64, 92, 148, 149]))
         index = data.draw(st.sampled_from([key.index for key in self.keys] or [9]))
@@ -478,7 +601,7 @@ class Both(RuleBasedStateMachine):
         extra=st.sampled_from([b"", b"", b"", b"\0"]),
         times=st.sampled_from([1, 1, 130]),
         train=st.booleans(),
-        where=endpoints,
+        where=sources,
     )
     def stun(
         self,
@@ -502,7 +625,7 @@ class Both(RuleBasedStateMachine):
     @rule(
         path=st.sampled_from([*PATHS, b"\0" * 7 + b"\1"]),
         size=st.sampled_from([19, 20, 64, 65]),
-        where=endpoints,
+        where=sources,
     )
     def probe(self, path: bytes, size: int, where: Endpoint) -> None:
         self.call("take", (b"\x13\0\0\0" + path + bytes(60))[:size], to_route(where))
@@ -527,6 +650,7 @@ class Both(RuleBasedStateMachine):
         good=st.sampled_from([True, True, True, False]),
         secret=st.sampled_from([b"", SECRETS[1], SECRETS[2]]),
         spread=st.booleans(),
+        relayed=st.booleans(),
     )
     def flood(
         self,
@@ -537,9 +661,12 @@ class Both(RuleBasedStateMachine):
         good: bool,
         secret: bytes,
         spread: bool,
+        relayed: bool,
     ) -> None:
-        """Datagrams that are dear to answer, with and without a cookie, from one place or many."""
-        where = data.draw(endpoints)
+        """Datagrams that are dear to answer, with and without a cookie, from one place or many, or
+        through a relay."""
+        relay, number = self.some_channel(data) if relayed else (None, 0)
+        where = data.draw(sources)
         index = data.draw(st.sampled_from([key.index for key in self.keys] or [9]))
         at = 40 if kind == 0x12 else size - 32
         for number in range(times):
@@ -548,9 +675,14 @@ class Both(RuleBasedStateMachine):
                 place = replace(place, address=f"192.0.2.{number}")
             body = (struct.pack("<III", kind, number, index) + bytes(100))[:at]
             body += mac(MAC1_KEY if good else bytes(32), body)
-            source = parse_prefix(place.address).address + place.port.to_bytes(2, "big")
-            body += mac(mac(secret, source), body) if secret else bytes(16)
-            self.call("take", (body + bytes(100))[:size], to_route(place))
+            if relay is not None:
+                place = Endpoint("192.0.2.77", 77, via=relay.via, channel=number)
+            body += mac(mac(secret, source_of(place)[1]), body) if secret else bytes(16)
+            datagram = (body + bytes(100))[:size]
+            if relay is None:
+                self.call("take", datagram, to_route(place))
+            else:
+                self.call("take", struct.pack(">HH", number, size) + datagram, relay.server)
         self.call("queue_depth", kind)
 
     # --- What must be the same at any time ---

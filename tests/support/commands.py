@@ -128,8 +128,12 @@ class Process:
 
     def _is_stopped(self) -> bool:
         tasks = Path(f"/proc/{self.pid}/task").glob("*/stat")
-        # proc(5): the state stands behind the name, which is in parentheses.
-        return all(task.read_text().rpartition(")")[2].split()[0] == "T" for task in tasks)
+        try:
+            # proc(5): the state stands behind the name, which is in parentheses.
+            return all(task.read_text().rpartition(")")[2].split()[0] == "T" for task in tasks)
+        except (FileNotFoundError, ProcessLookupError):
+            # A thread that ended meanwhile, so not all had stopped.
+            return False
 
     def stop(self, with_signal: signal.Signals = signal.SIGTERM) -> int:
         """Signal it, kill it after a grace, and return its exit code."""

@@ -236,6 +236,8 @@ class Life:
         self.random = random.Random(1)
         self.map = PortMap(self.random.randbytes, SECRET, upnp_refusal=upnp_refusal)
         self.loss: Callable[[Send], bool] = lambda send: False
+        # One way, and for what a process does.
+        self.delay = DELAY
         self.order_time = 0.3
         # Moments and datagrams, orders, changes.
         self.sent: list[tuple[float, Send]] = []
@@ -278,7 +280,7 @@ class Life:
             else:
                 self.sent.append((self.now, item))
                 if not self.loss(item):
-                    self._later(DELAY, lambda send=item: self._reach(send))
+                    self._later(self.delay, lambda send=item: self._reach(send))
 
     def deliver(self, data: bytes, source: Place) -> None:
         """A datagram arrives now."""
@@ -293,7 +295,7 @@ class Life:
 
     def _reach(self, send: Send) -> None:
         for data, source in self.router.hear(send):
-            self._later(DELAY, lambda d=data, s=source: self.map.receive(d, s, self.now))
+            self._later(self.delay, lambda d=data, s=source: self.map.receive(d, s, self.now))
 
     def _obey(self, order: Order) -> None:
         self.map.outcome(order, self.router.obey(order), self.now)

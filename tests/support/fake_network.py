@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from wgpy.datapath.contract import Event, Via
+from wgpy.datapath.contract import Endpoint, Event, Via
 from wgpy.datapath.endpoint import Route
 from wgpy.datapath.engine import PACKET_OFFSET, Engine
 from wgpy.device.device import Device
@@ -183,6 +183,10 @@ class FakeDataPath(Engine):
     def set_sockets(self, v4: int | None, v6: int | None) -> None:
         self._bound = v4 is not None
 
+    def add_relay(self, server: Endpoint, carrier: int | None = None) -> Via:
+        assert carrier is None, "the world has sockets only"
+        return super().add_relay(server)
+
     def drain(self, limit: int) -> list[Event]:
         return self._collect(limit)
 
@@ -207,16 +211,16 @@ class FakeDataPath(Engine):
 
     def _transmit(self, data: memoryview, segment: int, route: Route) -> int | None:
         for start in range(0, len(data), segment):
-            self._put(bytes(data[start : start + segment]), route)
+            self._wire(bytes(data[start : start + segment]), route)
         return None
 
     def _transmit_control(
         self, data: bytes, route: Route, ttl: int = 0, whole: bool = False
     ) -> int | None:
-        self._put(data, route)
+        self._wire(data, route)
         return None
 
-    def _put(self, data: bytes, route: Route) -> None:
+    def _wire(self, data: bytes, route: Route) -> None:
         host, port = route.address[:2]
         self._world.transmit(self._address, host, data, port_of(route.via), port)
 

@@ -33,8 +33,9 @@ class FakeWays:
     offers: dict[PublicKey, str] = field(default_factory=dict)
     paths: dict[PublicKey, PathState] = field(default_factory=dict)
     when: float | None = None
-    # What it does when it is told that a peer roamed.
+    # What it does when it is told that a peer roamed, and that there are sockets.
     on_roamed: Callable[[PublicKey, Endpoint], object] | None = None
+    on_bound: Callable[[int], object] | None = None
 
     def __post_init__(self) -> None:
         self.roads.listen(self)
@@ -105,6 +106,8 @@ class FakeWays:
 
     def bound(self, port: int) -> None:
         self.seen.append(("bound", port))
+        if self.on_bound is not None:
+            self.on_bound(port)
 
     def changed(self) -> None:
         self.seen.append(("changed",))

@@ -150,6 +150,11 @@ class MemoryPath(Driver, Engine):
         self.udp[: len(data)] = data
         self.inbound(self.udp, len(data), segment, route, self.now)
 
+    def take_carried(self, data: bytes, via: Via) -> None:
+        """A message arrives by the carrier of a relay."""
+        self.udp[: len(data)] = data
+        self.inbound_carried(self.udp, len(data), via, self.now)
+
     def set_send_counter(self, peer: Handle, counter: int) -> None:
         """The counter of the peer's next message."""
         session = self._roads[peer].keys.current

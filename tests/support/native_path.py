@@ -117,6 +117,10 @@ class NativeMemoryPath(Driver, Control):
             [(data, segment, pack(to_endpoint(route))) for data, segment, route in batch]
         )
 
+    def take_carried(self, data: bytes, via: Via) -> None:
+        """A message arrives by the carrier of a relay."""
+        self._inner.take_carried(data, via)
+
     def set_send_counter(self, peer: Handle, counter: int) -> None:
         """The counter of the peer's next message."""
         self._inner.set_send_counter(peer, counter)

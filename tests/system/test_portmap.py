@@ -1,6 +1,7 @@
 """Port mapping by a real miniupnpd: the rule in the router, a datagram from outside, the end."""
 
 import asyncio
+import json
 import struct
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -10,6 +11,7 @@ from typing import Any, TypeVar
 import pytest
 
 from tests.support.netns import wait_until
+from tests.support.requirements import program
 from tests.support.upnp_router import (
     EXTERNAL,
     HOST,
@@ -20,7 +22,7 @@ from tests.support.upnp_router import (
     Home,
 )
 from wgpy.linux.timerfd import boottime
-from wgpy.nat.mapping import SERVER_PORT, Changed, Mapping, Service
+from wgpy.nat.mapping import ANNOUNCE_PORT, SERVER_PORT, Changed, Mapping, Service
 from wgpy.nat.place import Place, Send
 from wgpy.nat.portmap import PortMap, State
 from wgpy.nat.portmap_look import Network
@@ -33,6 +35,8 @@ pytestmark = [pytest.mark.root, pytest.mark.tool("miniupnpd", "nft", "ip")]
 SECRET = bytes(range(32))
 # For a process for UPnP on a machine with much else to do.
 PATIENCE = 30.0
+
+PLAIN = {"WG_COLOR_MODE": "never"}
 
 Result = TypeVar("Result")
 
@@ -381,6 +385,40 @@ def test_the_way_of_marked_packets_is_taken(home: Home) -> None:
     on_host(home, life)
 
 
+def test_what_another_program_holds_costs_no_mapping(home: Home) -> None:
+    """The port for what routers say unasked is taken: a restart is found later, and no more."""
+    home.daemon.start(upnp=False)
+    home.host.ip("-6", "route", "del", "default")
+    with home.listen("0.0.0.0", ANNOUNCE_PORT):
+
+        async def life() -> None:
+            async with keeping(41_000) as kept:
+                await kept.mapped()
+                kept.mapper.set_port(0)
+                home.host.ip("route", "del", "default")
+                kept.mapper.network_changed()
+                assert kept.mapper.counters["deaf"] == 1
+
+        on_host(home, life)
+
+
+def test_an_address_that_cannot_be_used_is_waited_for(home: Home) -> None:
+    home.daemon.start(upnp=False)
+    home.host.ip("-6", "route", "del", "default")
+    # A source that is not ours any more, as between two leases.
+    home.host.ip("route", "replace", "default", "via", ROUTER, "src", SECOND_HOST)
+
+    async def life() -> None:
+        network = Network(ROUTER, "192.168.77.250")
+        with pytest.raises(OSError, match="assign"):
+            Wire(network, 0, lambda data, source: None)
+        async with keeping(41_000) as kept:
+            assert await kept.mapped()
+            assert home.daemon.forwards() == {41_000: (SECOND_HOST, 41_000)}
+
+    on_host(home, life)
+
+
 @pytest.mark.parametrize("udp", [True, False], ids=["PCP", "UPnP"])
 def test_in_the_daemons_shape(home: Home, udp: bool) -> None:
     """With the capabilities and the Landlock of wgpyd: multicast, the process, the end."""
@@ -421,3 +459,44 @@ def test_probe_finds_nothing_where_nothing_is(home: Home) -> None:
     home.host.ip("-6", "route", "del", "default")
     found = on_host(home, probe)
     assert (found.v4, found.v6) == (None, None)
+
+
+# --- The command ---
+
+
+def wgpy(home: Home, *words: str) -> tuple[int, str]:
+    done = home.host.run(program("wgpy"), *words, check=False, timeout=60, env=PLAIN)
+    return done.returncode, done.stdout
+
+
+@pytest.mark.tool("wgpy")
+def test_the_command_says_what_there_is(home: Home) -> None:
+    code, text = wgpy(home, "portmap")
+    assert code == 1
+    assert "It forwards no ports, or has that switched off." in text
+    home.daemon.start()
+    code, text = wgpy(home, "portmap")
+    assert code == 0
+    assert f"router {ROUTER}, and we are {HOST}\n" in text
+    assert f"its external address is {EXTERNAL}\n" in text
+    code, text = wgpy(home, "portmap", "--json")
+    assert code == 0
+    assert set(json.loads(text)["ipv4"]["services"]) == {"PCP", "NAT-PMP", "UPnP"}
+
+
+@pytest.mark.tool("wgpy")
+def test_the_command_keeps_a_port_until_a_signal(home: Home) -> None:
+    home.daemon.start()
+    home.host.ip("-6", "route", "del", "default")
+    with home.listen() as listening:
+        port = listening.getsockname()[1]
+        process = home.host.popen(program("wgpy"), "portmap", "--port", str(port))
+        wait_until(lambda: f"{EXTERNAL}:{port}" in process.output(), "the mapping", PATIENCE)
+        assert home.reaches(Place(EXTERNAL, port), listening)
+        process.child.terminate()
+        assert process.wait(PATIENCE) == 0
+    assert process.output() == (
+        f"UDP port {port} is reachable at {EXTERNAL}:{port} by PCP\n"
+        f"UDP port {port} is not reachable through the router: it was given back\n"
+    )
+    wait_until(lambda: home.daemon.forwards() == {}, "the end of it")

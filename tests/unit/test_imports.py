@@ -104,6 +104,7 @@ OUTSIDERS: dict[str, tuple[str, ...]] = {
         "wgpy.nat.netcheck_services",
         "wgpy.nat.stun_serve",
         # What runs in the foreground until a signal ends it.
+        "wgpy.cli.portmap",
         "wgpy.cli.stun_server",
         *("wgpy.nat.turn_stream", "wgpy.nat.turn_wire"),
     ),

@@ -46,7 +46,8 @@ class Endpoint:
     the address of ours that the peer's last authenticated packet hit (4 or 16 bytes) or None to
     let the routing table choose, and `ifindex` the interface it came in by, 0 if unknown.
 
-    `via` is the socket that leads there.
+    `via` is the socket that leads there, or the relay; then `channel` is the TURN channel, address
+    and port are the peer's as `set_channel` has them, and there is no source.
     """
 
     address: str
@@ -55,6 +56,7 @@ class Endpoint:
     source: bytes | None = None
     ifindex: int = 0
     via: Via = 0
+    channel: int = 0
 
 
 class Slot(Enum):
@@ -110,7 +112,8 @@ class Budget(NamedTuple):
     # A second, and at once of either. Under load each costs a cookie reply, 0.1 ms of Python.
     unproven_rate: float = float(STRANGERS_PER_SECOND)
     unproven_burst: int = STRANGERS_AT_ONCE
-    # For one IPv4 address, or one /64 of IPv6, a second and at once, apart for each of the three.
+    # For one IPv4 address, one /64 of IPv6, or one channel of a relay, a second and at once, apart
+    # for each of the three.
     # Twice what the control plane allows: who is over its bound there is asked for a cookie, and so
     # gets in although another writes its address on datagrams.
     source_rate: float = 2.0 * SOURCE_PER_SECOND
@@ -293,12 +296,36 @@ class DataPath(Protocol):
         until `remove_via` or `close`, and is read while the link is up. Raises DataPathError.
         """
 
+    def add_relay(self, server: Endpoint, carrier: int | None = None) -> Via:
+        """Serve peers through a TURN server, with which an allocation exists (RFC 8656).
+
+        Their datagrams are ChannelData (section 12.4) to and from the server's address and port, by
+        the socket that `server.via` names. With a `carrier` they are messages on this descriptor:
+        a connected AF_UNIX socket of datagrams, one ChannelData each without padding, whose other
+        end sees to the rest. It is owned from now on, whatever comes of it, and what it has no room
+        for is dropped and counted (`carrier_full`).
+
+        There are at most 16, no two with one server by one socket. STUN from the server, by this
+        socket, may come up. What is inside of ChannelData is a WireGuard message or of a type that
+        the filter has, and nothing else. Raises DataPathError.
+        """
+
+    def set_channel(self, relay: Via, number: int, peer: Endpoint | None) -> None:
+        """What comes on a channel of 0x4000 to 0x4FFF is from the peer with this address and port.
+
+        None unbinds it. Of its `Endpoint` a peer through a relay is known by, and told with, these
+        two, `via` and `channel`. Who had another peer's endpoint on the channel has none any more.
+        Raises DataPathError.
+        """
+
     def remove_via(self, via: Via) -> None:
-        """Close a socket that was added. Unknown ones are ignored.
+        """Forget a socket or a relay that was added, and close its descriptor; with a socket go
+        the relays that it leads to. Unknown ones are ignored.
 
         When it returns nothing is sent by it any more. Peers whose endpoint was reached by it have
         none, until a packet of theirs or `set_endpoint` says where they are; so has an endpoint
-        that names it later. What it received and nobody read is lost.
+        that names it later, or a channel that is not bound. What it received and nobody read is
+        lost.
         """
 
     def set_mtu(self, mtu: int) -> None:
@@ -318,12 +345,15 @@ class DataPath(Protocol):
         """The secrets that cookies are made with, 32 bytes or empty for none (whitepaper 5.4.7).
 
         A cookie is keyed BLAKE2s of 16 bytes over the sender's address (4 or 16 bytes) and port
-        (2 bytes, big-endian). Call it when the secret turns, before the cookie reply is sent.
-        Whether a cookie is still fresh is for the control plane to say. Raises DataPathError.
+        (2 bytes, big-endian), or through a relay over its handle (4 bytes, big-endian) and the
+        channel (2 bytes, big-endian): `endpoint.source_of`. Call it when the secret turns, before
+        the cookie reply is sent. Whether a cookie is still fresh is for the control plane to say.
+        Raises DataPathError.
         """
 
     def set_stun_sources(self, places: Iterable[tuple[str, int]]) -> None:
-        """The numeric addresses and the ports that STUN may come from, at most 64; none else may.
+        """The numeric addresses and the ports that STUN may come from, at most 64; relays' servers
+        may as well, and none else.
 
         STUN is what begins with a byte below 4, has the magic cookie 0x2112A442 at byte 4, and is
         as long as its length field says with its header of 20 bytes (RFC 8489 section 5). It comes
@@ -428,7 +458,8 @@ class DataPath(Protocol):
 
         With `peer` it is counted to it as authenticated, and not as data. `ttl` is its time to
         live, or hop limit, up to 255; 0 for the usual one. With `whole` it may not be fragmented,
-        here or on the way, whatever is known of the path's MTU (IP_PMTUDISC_PROBE). Returns an
+        here or on the way, whatever is known of the path's MTU (IP_PMTUDISC_PROBE). Through a relay
+        both concern the way to its server, and mean nothing to a carrier. Returns an
         errno, or None when the socket took it: EDESTADDRREQ when there is no endpoint, or no such
         way to it, EMSGSIZE when it has to be `whole` and the link is too narrow. Raises
         DataPathError.

@@ -6,7 +6,7 @@
 from abc import abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from errno import EDESTADDRREQ
+from errno import EAGAIN, EDESTADDRREQ, EMSGSIZE
 
 from wgpy.datapath.allowedips import AllowedIps
 from wgpy.datapath.contract import (
@@ -24,6 +24,7 @@ from wgpy.datapath.endpoint import Route, check_ttl
 from wgpy.datapath.gate import Gate, Gates
 from wgpy.datapath.road import Pending, Road
 from wgpy.datapath.session import Session
+from wgpy.datapath.vias import MAX_CHANNEL_DATA, frame
 from wgpy.datapath.ways import Ways
 from wgpy.ip import Prefix
 from wgpy.protocol.activity import Activity
@@ -241,11 +242,23 @@ class ControlSide(Ways):
             route = road.route
         if route is None:
             return EDESTADDRREQ
-        error = self._transmit_control(data, route, ttl, whole)
+        error = self._send_control(data, route, ttl, whole)
         if road is not None:
             road.mark_sent(self._clock())
             if error is None:
                 road.activity.tx_bytes += len(data)
+        return error
+
+    def _send_control(self, data: bytes, route: Route, ttl: int, whole: bool) -> int | None:
+        if not route.channel:
+            return self._transmit_control(data, route, ttl, whole)
+        if len(data) > MAX_CHANNEL_DATA:
+            return EMSGSIZE
+        error = self._transmit_control(
+            frame(route, data), self._vias.wire(route), ttl=ttl, whole=whole
+        )
+        if error == EAGAIN and self._vias.is_carried(route):
+            self._count("carrier_full")
         return error
 
     def heard(self, peer: Handle, size: int, when: float) -> None:

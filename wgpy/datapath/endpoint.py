@@ -5,6 +5,7 @@ import struct
 from typing import NamedTuple
 
 from wgpy.datapath.contract import DataPathError, Endpoint, Via
+from wgpy.ip import parse_address
 
 # Python has no name for these before 3.14.
 IP_PKTINFO = 8
@@ -33,11 +34,12 @@ SocketAddress = tuple[str, int] | tuple[str, int, int, int]
 
 class Route(NamedTuple):
     """Where a datagram goes to and from: `pktinfo` is the control message's data, or empty, and
-    `via` the socket."""
+    `via` the socket, or with a `channel` the relay."""
 
     address: SocketAddress
     pktinfo: bytes = b""
     via: Via = 0
+    channel: int = 0
 
     @property
     def is_v6(self) -> bool:
@@ -52,7 +54,7 @@ class Route(NamedTuple):
         """Whether the other side is the same place, whatever address of ours it hits."""
         return (
             other is not None
-            and self.via == other.via
+            and self[2:] == other[2:]
             and place_of(self) == place_of(other)
             # The scope of a link-local address.
             and self.address[3:] == other.address[3:]
@@ -97,9 +99,9 @@ def to_route(endpoint: Endpoint) -> Route:
     if ":" in endpoint.address:
         pktinfo = _PKTINFO6.pack(source, endpoint.ifindex) if source else b""
         address = (endpoint.address, endpoint.port, 0, endpoint.scope)
-        return Route(address, pktinfo, endpoint.via)
+        return Route(address, pktinfo, endpoint.via, endpoint.channel)
     pktinfo = _PKTINFO4.pack(endpoint.ifindex, source, source) if source else b""
-    return Route((endpoint.address, endpoint.port), pktinfo, endpoint.via)
+    return Route((endpoint.address, endpoint.port), pktinfo, endpoint.via, endpoint.channel)
 
 
 def to_endpoint(route: Route) -> Endpoint:
@@ -111,8 +113,23 @@ def to_endpoint(route: Route) -> Endpoint:
         if route.pktinfo:
             source, ifindex = _PKTINFO6.unpack(route.pktinfo)
         # recvmsg writes a link-local address with its %scope; the number stands beside it.
-        return Endpoint(host.partition("%")[0], port, scope, source, ifindex, route.via)
+        return Endpoint(host.partition("%")[0], port, scope, source, ifindex, *route[2:])
     host, port = route.address
     if route.pktinfo:
         ifindex, source, _header = _PKTINFO4.unpack(route.pktinfo)
-    return Endpoint(host, port, 0, source, ifindex, route.via)
+    return Endpoint(host, port, 0, source, ifindex, *route[2:])
+
+
+def source_of(endpoint: Endpoint) -> tuple[bytes, bytes]:
+    """Who sent a datagram: what a rate counts by, and what a cookie is made over.
+
+    An address of 4 or 16 bytes, and with its port (2 bytes, big-endian) behind it. Through a relay
+    the relay's server has seen the address and nobody else has, so there both are its handle
+    (4 bytes, big-endian) and the channel (2 bytes, big-endian). No address with its port reads as
+    one of these: it would be of 0.0.0.0/8, from which nothing comes.
+    """
+    if endpoint.channel:
+        relayed = endpoint.via.to_bytes(4, "big") + endpoint.channel.to_bytes(2, "big")
+        return relayed, relayed
+    address = parse_address(endpoint.address)
+    return address, address + endpoint.port.to_bytes(2, "big")

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Sequence
 
 from wgpy.datapath.contract import Datagram, DataPathError, FilterRule
 from wgpy.datapath.demux import is_channel
-from wgpy.datapath.endpoint import Route
-from wgpy.datapath.shed import MAC_LENGTH, Lane, Places, address_and_port, is_proven, mac
+from wgpy.datapath.endpoint import Route, source_of, to_endpoint
+from wgpy.datapath.shed import MAC_LENGTH, Lane, Places, is_proven, mac
 from wgpy.protocol.constants import CONTROL_QUEUE_LENGTH
 
 SECRET_LENGTH = 32
@@ -149,7 +149,7 @@ class ControlFilter:
         end = at + MAC_LENGTH
         proven = False
         if lane is not None:
-            address, source = address_and_port(route)
+            address, source = source_of(to_endpoint(route))
             is_peer = self.places.has(route)
             if lane.is_dry(now) and not is_peer:
                 # In a flood mac1 need not be looked at: only who proved its address could pass.

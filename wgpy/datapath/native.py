@@ -27,6 +27,7 @@ from wgpy.datapath.contract import (
 from wgpy.datapath.demux import check_stun_sources
 from wgpy.datapath.endpoint import check_ttl
 from wgpy.datapath.filter import check_path_ids, check_rules, check_secrets
+from wgpy.datapath.vias import check_channel
 from wgpy.ip import Prefix, address_text, parse_address
 from wgpy.protocol.activity import Activity
 
@@ -37,7 +38,7 @@ OFFLOADS = ("tun_tso", "tun_uso", "tun_tcp_merge", "tun_udp_merge", "udp_segment
 
 _OPERATIONS = {"add": 0, "remove": 1, "replace": 2}
 
-_Packed = tuple[bytes, int, int, bytes | None, int, int]
+_Packed = tuple[bytes, int, int, bytes | None, int, int, int]
 
 
 def unwanted_offloads(text: str) -> list[str]:
@@ -57,14 +58,14 @@ def unwanted_offloads(text: str) -> list[str]:
 def pack(endpoint: Endpoint) -> _Packed:
     """An endpoint as the native module takes it."""
     address = parse_address(endpoint.address)
-    here = (endpoint.source, endpoint.ifindex, endpoint.via)
+    here = (endpoint.source, endpoint.ifindex, endpoint.via, endpoint.channel)
     return address, endpoint.port, endpoint.scope, *here
 
 
 def unpack(packed: _Packed) -> Endpoint:
     """An endpoint as the native module gives it."""
-    address, port, scope, source, ifindex, via = packed
-    return Endpoint(address_text(address), port, scope, source, ifindex, via)
+    address, port, scope, source, ifindex, via, channel = packed
+    return Endpoint(address_text(address), port, scope, source, ifindex, via, channel)
 
 
 def to_event(name: str, *fields: Any) -> Event:
@@ -146,6 +147,27 @@ class Control:
         except ValueError as error:
             raise DataPathError(str(error)) from None
         return via
+
+    def add_relay(self, server: Endpoint, carrier: int | None = None) -> Via:
+        try:
+            packed = pack(server)
+        except ValueError as error:
+            if carrier is not None:
+                os.close(carrier)
+            raise DataPathError(str(error)) from None
+        try:
+            via: Via = self._inner.add_relay(packed, carrier)
+        except ValueError as error:
+            raise DataPathError(str(error)) from None
+        return via
+
+    def set_channel(self, relay: Via, number: int, peer: Endpoint | None) -> None:
+        check_channel(number)
+        try:
+            place = None if peer is None else (parse_address(peer.address), peer.port)
+            self._inner.set_channel(relay, number, place)
+        except ValueError as error:
+            raise DataPathError(str(error)) from None
 
     def remove_via(self, via: Via) -> None:
         self._inner.remove_via(via)

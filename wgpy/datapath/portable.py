@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 
 from wgpy.datapath.contract import (
     DataPathError,
+    Endpoint,
     Event,
     Offload,
     SocketError,
@@ -128,7 +129,7 @@ class Portable(Engine):
                 self._serve(sock, 0)
 
     def add_socket(self, fd: int) -> Via:
-        sock = _take_over(fd)
+        sock = _take_over(fd, "UDP socket", socket.AF_INET, socket.AF_INET6)
         try:
             via = super().add_socket(fd)
         except DataPathError:
@@ -138,9 +139,24 @@ class Portable(Engine):
         self._serve(sock, via)
         return via
 
+    def add_relay(self, server: Endpoint, carrier: int | None = None) -> Via:
+        sock = None if carrier is None else _take_over(carrier, "carrier", socket.AF_UNIX)
+        try:
+            via = super().add_relay(server, carrier)
+        except DataPathError:
+            if sock is not None:
+                sock.close()
+            raise
+        if sock is not None:
+            self._others[via] = sock
+            self._serve(sock, via)
+        return via
+
     def _close_via(self, via: Via) -> None:
-        sock = self._others.pop(via)
-        self._unserve(sock.fileno(), sock)
+        sock = self._others.pop(via, None)
+        # A relay without a carrier has no descriptor of its own.
+        if sock is not None:
+            self._unserve(sock.fileno(), sock)
 
     def _serve(self, sock: socket.socket, via: Via) -> None:
         self._sockets[sock.fileno()] = (sock, via)
@@ -162,7 +178,9 @@ class Portable(Engine):
             busy = False
             for fd, _events in self._epoll.poll(0):
                 served = self._sockets.get(fd)
-                if served is not None:
+                if served is not None and served[0].family is socket.AF_UNIX:
+                    busy |= self._read_carrier(*served, READS_PER_TURN)
+                elif served is not None:
                     busy |= self._read_socket(*served, READS_PER_TURN)
                 elif fd == self._tun and self._up:
                     busy |= self._read_tun(READS_PER_TURN)
@@ -223,6 +241,22 @@ class Portable(Engine):
             self.inbound(self._udp_buffer, size, segment, Route(address, pktinfo, via), now)
         return True
 
+    def _read_carrier(self, sock: socket.socket, via: Via, times: int) -> bool:
+        """Open what a relay's carrier has. Whether it may have more."""
+        now = self._clock()
+        into = [self._udp_buffer[: BUFFER_LENGTH // 2]]
+        for _ in range(times):
+            try:
+                size, _ancillary, _flags, _address = sock.recvmsg_into(into)
+            except BlockingIOError:
+                return False
+            except OSError:
+                # Whoever has the other end is gone; it is told of what follows elsewhere.
+                self._count("receive_error")
+                continue
+            self.inbound_carried(self._udp_buffer, size, via, now)
+        return True
+
     # --- What the engine sends ---
 
     def _deliver(self, buffers: Sequence[memoryview | bytes | bytearray]) -> None:
@@ -250,7 +284,7 @@ class Portable(Engine):
         self, data: bytes, route: Route, ttl: int = 0, whole: bool = False
     ) -> int | None:
         sock = self._socket(route) if whole else None
-        if sock is None:
+        if sock is None or sock.family is socket.AF_UNIX:
             return self._send(data, route, ttl=ttl)
         option = route.discover()
         try:
@@ -269,7 +303,7 @@ class Portable(Engine):
             return self._v6 if route.is_v6 else self._v4
         sock = self._others[route.via]
         family = socket.AF_INET6 if route.is_v6 else socket.AF_INET
-        return sock if sock.family is family else None
+        return sock if sock.family in (family, socket.AF_UNIX) else None
 
     def _send(
         self, data: memoryview | bytes, route: Route, segment: int = 0, ttl: int = 0
@@ -278,7 +312,9 @@ class Portable(Engine):
         if sock is None:
             return errno.EAFNOSUPPORT
         try:
-            if segment or ttl or route.pktinfo:
+            if sock.family is socket.AF_UNIX:
+                sock.send(data)
+            elif segment or ttl or route.pktinfo:
                 control = route.control(ttl)
                 if segment:
                     size = segment.to_bytes(2, "little")
@@ -296,21 +332,22 @@ class Portable(Engine):
     def _forget_source(self, route: Route) -> None:
         """The source is stale: every peer that used it chooses afresh."""
         self._count("stale_source")
+        self._vias.forget_source(route)
         for road in self._roads.values():
             if road.route == route:
                 road.route = route.without_source()
 
 
-def _take_over(fd: int) -> socket.socket:
-    """A UDP socket that somebody gives us. Raises DataPathError, with the descriptor closed."""
+def _take_over(fd: int, what: str, *families: socket.AddressFamily) -> socket.socket:
+    """A socket of datagrams that somebody gives us. Raises DataPathError, with it closed."""
     try:
         sock = socket.socket(fileno=fd)
     except OSError as error:
         if error.errno != errno.EBADF:
             os.close(fd)
-        raise DataPathError(f"descriptor {fd} is no UDP socket: {error.strerror}") from None
-    if sock.family in (socket.AF_INET, socket.AF_INET6) and sock.type is socket.SOCK_DGRAM:
+        raise DataPathError(f"descriptor {fd} is no {what}: {error.strerror}") from None
+    if sock.family in families and sock.type is socket.SOCK_DGRAM:
         sock.setblocking(False)
         return sock
     sock.close()
-    raise DataPathError(f"descriptor {fd} is no UDP socket")
+    raise DataPathError(f"descriptor {fd} is no {what}")

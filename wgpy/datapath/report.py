@@ -47,6 +47,10 @@ class Reports(ABC):
     def _is_ours(self, index: int) -> bool:
         """Whether a key pair or a handshake has the index."""
 
+    @abstractmethod
+    def _is_stun_source(self, route: Route) -> bool:
+        """Whether STUN from there may come up."""
+
     def _count(self, reason: str, times: int = 1) -> None:
         self._counters[reason] = self._counters.get(reason, 0) + times
 
@@ -78,7 +82,7 @@ class Reports(ABC):
         self._ring()
 
     def _stun_datagram(self, data: bytes, route: Route, now: float) -> None:
-        if not self._stun_sources.has(route):
+        if not self._is_stun_source(route):
             self._count("unknown_stun")
         elif len(self._stun) >= STUN_QUEUE_LENGTH:
             self._count("stun_queue_full")

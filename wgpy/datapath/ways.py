@@ -1,10 +1,11 @@
-"""Where the peers are, and by which of our sockets they are reached.
+"""Where the peers are, and by which of our sockets and relays they are reached.
 
 `contract.DataPath` documents every public method.
 """
 
 from abc import abstractmethod
 from collections.abc import Callable
+from functools import partial
 
 from wgpy.datapath.contract import Endpoint, Handle, Via
 from wgpy.datapath.endpoint import Route
@@ -14,7 +15,7 @@ from wgpy.datapath.vias import Vias
 
 
 class Ways(Reports):
-    """The peers' roads, and the sockets that are not of the pair."""
+    """The peers' roads, and the ways beside the pair of sockets."""
 
     def __init__(self, random: Callable[[int], bytes]) -> None:
         super().__init__(random)
@@ -25,25 +26,36 @@ class Ways(Reports):
     def _close_via(self, via: Via) -> None:
         """Serve its descriptor no more, and close it."""
 
-    # --- Sockets ---
+    # --- Sockets and relays ---
 
     def add_socket(self, fd: int) -> Via:
         return self._vias.add_socket()
 
+    def add_relay(self, server: Endpoint, carrier: int | None = None) -> Via:
+        return self._vias.add_relay(server, carried=carrier is not None)
+
+    def set_channel(self, relay: Via, number: int, peer: Endpoint | None) -> None:
+        former = self._vias.set_channel(relay, number, peer)
+        if former is not None:
+            self._forget_routes(lambda route: route == former)
+
     def remove_via(self, via: Via) -> None:
         for gone in self._vias.remove(via):
+            self._forget_routes(partial(_goes_by, gone))
             self._close_via(gone)
-            for road in self._roads.values():
-                self._forget_via(road, gone)
 
-    def _forget_via(self, road: Road, via: Via) -> None:
-        if road.route is not None and road.route.via == via:
-            self._move(road, None)
-        if road.elsewhere is not None and road.elsewhere.via == via:
-            road.elsewhere = None
-        gate = road.gate
-        if gate is not None and gate.route is not None and gate.route.via == via:
-            gate.route = None
+    def _forget_routes(self, is_gone: Callable[[Route], bool]) -> None:
+        for road in self._roads.values():
+            if road.route is not None and is_gone(road.route):
+                self._move(road, None)
+            if road.elsewhere is not None and is_gone(road.elsewhere):
+                road.elsewhere = None
+            gate = road.gate
+            if gate is not None and gate.route is not None and is_gone(gate.route):
+                gate.route = None
+
+    def _is_stun_source(self, route: Route) -> bool:
+        return self._stun_sources.has(route) or self._vias.relay_at(route) is not None
 
     # --- Peers ---
 
@@ -72,6 +84,12 @@ class Ways(Reports):
         road.elsewhere = route
 
     def clear_source(self, peer: Handle | None) -> None:
+        if peer is None:
+            self._vias.forget_source()
         for road in self._roads.values() if peer is None else (self._roads[peer],):
             if road.route is not None and road.route.pktinfo:
                 road.route = road.route.without_source()
+
+
+def _goes_by(via: Via, route: Route) -> bool:
+    return route.via == via

@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from wgpy.datapath.contract import Datagram, DataPath, Slot
+from wgpy.datapath.endpoint import source_of
 from wgpy.device.pairs import key_pair
 from wgpy.device.peer import PeerEntry, PeerTable
 from wgpy.device.refusals import MAX_PEERS
 from wgpy.device.sessions import Sessions
 from wgpy.device.trust import Trust
 from wgpy.identity.claims import Claims, CredentialError
-from wgpy.ip import parse_address
 from wgpy.keys import PresharedKey, PublicKey
 from wgpy.protocol.cookie import CookieChecker
 from wgpy.protocol.credential_bounds import Budget
@@ -134,10 +134,9 @@ class Admitter:
         """Take in a 0x10. Returns a cookie reply to send back, or None; `work` goes on with it."""
         under_load = under_load or self._under_load
         self.idle = False
-        endpoint = datagram.endpoint
-        address = parse_address(endpoint.address)
+        address, source = source_of(datagram.endpoint)
         return self._intake.arrive(
-            datagram.data, address, endpoint.port, datagram, under_load=under_load, now=now
+            datagram.data, address, source, datagram, under_load=under_load, now=now
         )
 
     def work(self, now: float) -> list[PeerEntry]:

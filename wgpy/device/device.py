@@ -83,7 +83,7 @@ class Device:
         self._clock = clock
         self._random = random
         self._peers = PeerTable()
-        calls = (self._initiate, self._shake_hands, self._trust_changed)
+        calls = (self._initiate, self._shake_hands, self._call, self._trust_changed)
         self.roads = Roads(datapath, self._peers, *calls)
         self._admissions: Credentials | None = None
         if trust is not None:
@@ -145,6 +145,7 @@ class Device:
             for entry in self._peers.by_key.values():
                 if entry.protocol.timers.persistent_keepalive:
                     self._datapath.send_keepalive(entry.handle)
+            self.roads.bound(self._port)
             return
         self._up = False
         self._datapath.set_up(False)
@@ -186,7 +187,6 @@ class Device:
         self._datapath.set_sockets(sockets.v4, sockets.v6)
         self._sockets = sockets
         self._port = sockets.port
-        self.roads.bound(sockets.port)
 
     def set_addresses(self, own: tuple[Prefix, ...], links: tuple[Prefix, ...]) -> None:
         """The machine's addresses, and the networks that it is attached to: no admitted peer ever
@@ -316,12 +316,14 @@ class Device:
                 raise UapiError(error.errno or errno.EIO, "the firewall mark is refused") from None
         self._mark = mark
         self._datapath.clear_source(None)
+        self.roads.marked(mark)
 
     def _set_port(self, port: int) -> None:
         former = self._port
         try:
             if self._up and (port == 0 or port != former):
                 self._open_sockets(port)
+                self.roads.bound(self._port)
             elif not self._up:
                 self._port = port
                 self.set_up(self._link_up)
@@ -421,6 +423,11 @@ class Device:
 
     def _initiate(self, entry: PeerEntry) -> None:
         self._handshaker.initiate(entry, self._clock())
+
+    def _call(self, entry: PeerEntry, to: Endpoint) -> bool:
+        called = self._handshaker.call(entry, to, self._clock())
+        self._pulse.look(entry, self._clock())
+        return called
 
     def _shake_hands(self, entry: PeerEntry) -> None:
         self._pulse.shake_hands(entry, self._clock())

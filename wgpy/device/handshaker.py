@@ -5,6 +5,7 @@ Everything that came here passed the data path's filter: its type, length and ma
 
 from collections import Counter
 from collections.abc import Callable
+from typing import Final
 
 from wgpy.datapath.contract import (
     Budget,
@@ -12,15 +13,16 @@ from wgpy.datapath.contract import (
     DataPath,
     Endpoint,
     FilterRule,
+    Handle,
     Slot,
 )
+from wgpy.datapath.endpoint import source_of
 from wgpy.device.admitter import Admitter
 from wgpy.device.keylog import KeyLog
 from wgpy.device.pairs import key_pair
 from wgpy.device.peer import PeerEntry, PeerTable
 from wgpy.device.roads import Roads
 from wgpy.identity.claims import CredentialError
-from wgpy.ip import parse_address
 from wgpy.keys import PrivateKey
 from wgpy.protocol.constants import (
     COOKIE_REPLY_LENGTH,
@@ -30,6 +32,7 @@ from wgpy.protocol.constants import (
     INITIATION_LENGTH,
     INITIATION_MAC1_OFFSET,
     MAC_LENGTH,
+    REKEY_TIMEOUT,
     RESPONSE_LENGTH,
     RESPONSE_MAC1_OFFSET,
     TYPE_COOKIE_REPLY,
@@ -77,6 +80,10 @@ _CREDENTIAL_RULES = (
 )
 
 
+# As many as a peer may have candidates.
+MAX_CALLS: Final = 10
+
+
 class Handshaker:
     """The responder's and the initiator's side of every handshake of one interface.
 
@@ -107,6 +114,8 @@ class Handshaker:
         self._keylog = keylog
         self._admitter = admitter
         self._secrets: tuple[bytes, ...] = ()
+        # Peers with calls under way, and until when they are.
+        self._calls: dict[Handle, float] = {}
         self._load = LoadMeter()
         # None until it was looked at for this batch; the other is of 0x10's own queue.
         self._under_load: bool | None = None
@@ -177,13 +186,54 @@ class Handshaker:
         self._log_keys(entry, ephemeral)
         return data
 
-    def forget(self, entry: PeerEntry) -> None:
-        """Give up the handshake under way, if any."""
-        index = entry.protocol.initiation_index
-        if index is not None:
-            self._peers.by_index.pop(index, None)
+    def call(self, entry: PeerEntry, to: Endpoint, now: float) -> bool:
+        """Send an initiation to one of several places where a peer may be: False if it cannot be.
+
+        Up to MAX_CALLS of a peer are under way for 5 s; then the oldest is given up for the next.
+        """
+        if self.local is None or entry.denied or entry.by_credential:
+            return False
+        if len(entry.protocol.begun) >= MAX_CALLS:
+            self._forget_index(entry, entry.protocol.begun[0])
+        index = self._datapath.reserve_index()
+        ephemeral = self._random(32)
+        try:
+            data = entry.protocol.call(
+                index=index, ephemeral=ephemeral, wall_ns=self._stamp_ns(), now=now
+            )
+        except HandshakeError as error:
             self._datapath.free_index(index)
-            entry.protocol.forget_handshake()
+            self.counters[error.reason] += 1
+            return False
+        self._log_keys(entry, ephemeral)
+        self._peers.by_index[index] = entry
+        self._calls[entry.handle] = now + REKEY_TIMEOUT
+        return self._datapath.send(data, to=to, peer=entry.handle) is None
+
+    def forget(self, entry: PeerEntry) -> None:
+        """Give up what we began, if there is anything."""
+        self._calls.pop(entry.handle, None)
+        for index in entry.protocol.begun:
+            self._forget_index(entry, index)
+
+    def _forget_index(self, entry: PeerEntry, index: int) -> None:
+        self._peers.by_index.pop(index, None)
+        self._datapath.free_index(index)
+        entry.protocol.forget_call(index)
+
+    def expire_calls(self, now: float) -> None:
+        """Give up calls that nobody answered. Where a handshake is still wanted, its own timer
+        begins it anew."""
+        for handle in [handle for handle, until in self._calls.items() if until <= now]:
+            entry = self._peers.by_handle.get(handle)
+            if entry is None:
+                del self._calls[handle]
+            else:
+                self.forget(entry)
+
+    def next_at(self) -> float | None:
+        """When `expire_calls` has something to do."""
+        return min(self._calls.values(), default=None)
 
     # --- Datagrams ---
 
@@ -227,8 +277,7 @@ class Handshaker:
 
     def _admit(self, checker: CookieChecker, datagram: Datagram, now: float) -> bool:
         """Under load: ask for a cookie, and bound what each source that has one may cost."""
-        address = parse_address(datagram.endpoint.address)
-        source = address + datagram.endpoint.port.to_bytes(2, "big")
+        address, source = source_of(datagram.endpoint)
         if not checker.check_mac2(datagram.data, source, now):
             self.counters["cookie_replies_sent"] += 1
             self._send_cookie(checker.reply(datagram.data, source, now), datagram.endpoint)
@@ -287,11 +336,14 @@ class Handshaker:
     def _response(self, datagram: Datagram, now: float) -> PeerEntry | None:
         message = parse_response(datagram.data)
         entry = self._peers.by_index.get(message.receiver)
-        if entry is None or entry.protocol.initiation_index != message.receiver:
+        if entry is None or message.receiver not in entry.protocol.begun:
             self.counters["unexpected_response"] += 1
             return None
+        begun = entry.protocol.begun
         keys, remote_index = entry.protocol.consume_response(message, now)
         self._peers.by_index.pop(message.receiver, None)
+        for index in begun[: begun.index(message.receiver)]:
+            self._forget_index(entry, index)
         self._authenticated(entry, datagram)
         return self._install_current(entry, keys, message.receiver, remote_index, now)
 
@@ -309,11 +361,7 @@ class Handshaker:
     def _credential_response(self, datagram: Datagram, now: float) -> PeerEntry | None:
         message = parse_credential_response(datagram.data)
         entry = self._peers.by_index.get(message.receiver)
-        if (
-            entry is None
-            or self._admitter is None
-            or entry.protocol.initiation_index != message.receiver
-        ):
+        if entry is None or self._admitter is None or message.receiver not in entry.protocol.begun:
             self.counters["unexpected_response"] += 1
             return None
         try:

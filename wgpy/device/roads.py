@@ -80,8 +80,8 @@ class Lookout(Protocol):
         """There is no session any more: its keys were dropped."""
 
     def bound(self, port: int) -> None:
-        """The tunnel's sockets are others now, on this port; 0: there are none, the link is
-        down."""
+        """The tunnel's sockets are others now, on this port, or have another mark (`roads.mark`);
+        0: there are none, the link is down."""
 
     def changed(self) -> None:
         """Routes or addresses of the machine changed."""
@@ -103,8 +103,9 @@ class Lookout(Protocol):
 class Roads:
     """The managed peers of one device.
 
-    `initiate` sends an initiation to where a peer is; `shake_hands` begins a handshake as traffic
-    does, unless one is under way; `rules_changed` is called when `rules` are others.
+    `initiate` sends an initiation to where a peer is, and `call` to where it may be; `shake_hands`
+    begins a handshake as traffic does, unless one is under way; `rules_changed` is called when
+    `rules` are others.
     """
 
     def __init__(
@@ -113,18 +114,22 @@ class Roads:
         peers: PeerTable,
         initiate: Callable[[PeerEntry], None],
         shake_hands: Callable[[PeerEntry], None],
+        call: Callable[[PeerEntry, Endpoint], bool],
         rules_changed: Callable[[], None],
     ) -> None:
         self._datapath = datapath
         self._peers = peers
         self._initiate = initiate
         self._shake_hands = shake_hands
+        self._call = call
         self._rules_changed = rules_changed
         self._lookout: Lookout | None = None
         self._has_key = False
         self._is_open = False
         # Of the tunnel's sockets; 0 while there are none.
         self.port = 0
+        # Every packet of ours has it, or the tunnel would carry itself; 0 for none.
+        self.mark = 0
 
     # --- For whoever finds ways ---
 
@@ -195,6 +200,16 @@ class Roads:
         entry = self._managed(key)
         if entry is not None and self.port:
             self._shake_hands(entry)
+
+    def call(self, key: PublicKey, to: Endpoint) -> bool:
+        """Send a managed peer an initiation to a place where it may be. False if it cannot be.
+
+        For peers that know no probes: an answer proves the place, and is told by `roamed` and then
+        `began`. Each call takes a Diffie-Hellman of ours, and two of the peer, which consumes one
+        in 20 ms and no more. Ten may wait for an answer, for 5 s each.
+        """
+        entry = self._managed(key)
+        return entry is not None and self.port != 0 and self._call(entry, to)
 
     def shared_secret(self, key: PublicKey) -> bytes | None:
         """The X25519 secret of our static key and a managed peer's, 32 bytes, to derive keys from.
@@ -289,6 +304,12 @@ class Roads:
         self.port = port
         if self._lookout is not None:
             self._lookout.bound(port)
+
+    def marked(self, mark: int) -> None:
+        """The sockets have this firewall mark now."""
+        self.mark = mark
+        if self.port:
+            self.bound(self.port)
 
     def changed(self) -> None:
         """Routes or addresses changed."""

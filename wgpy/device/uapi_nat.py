@@ -161,7 +161,7 @@ def parse_path(text: str) -> PathState:
         round_trip=fields.optional("round_trip", lambda value: _number(value, _MAX_SECONDS)),
         loss=fields.optional("loss", lambda value: _number(value, 1.0)) or 0.0,
         mtu=fields.optional("mtu", _mtu) or 0,
-        reason=fields.optional("reason", as_text) or "",
+        reason=fields.optional("reason", _sentence) or "",
     )
 
 
@@ -180,8 +180,8 @@ def parse_way(text: str) -> NatState:
     fields = Fields(load_json(text), exact=False)
     return NatState(
         candidates=_at_most(MAX_CANDIDATES, "candidates", fields.each("candidates", _candidate)),
-        mapping=fields.optional("mapping", as_text) or "",
-        portmap=fields.optional("portmap", as_text) or "",
+        mapping=fields.optional("mapping", _sentence) or "",
+        portmap=fields.optional("portmap", _sentence) or "",
     )
 
 
@@ -200,6 +200,10 @@ def parse_offer(text: str) -> str:
 def _line(text: str) -> str:
     """A text of the daemon's, fit for an answer."""
     return "".join(char if char.isprintable() else "?" for char in text[:_MAX_REASON])
+
+
+def _sentence(value: object) -> str:
+    return _line(as_text(value))
 
 
 def _address(value: object) -> Address:

@@ -153,14 +153,14 @@ class PortMap:
         """Give back what is held. `ended` follows within a second, or with an order's outcome."""
         if self.state is State.ENDED:
             return
-        self.state = State.ENDED
+        self.state, self.reason = State.ENDED, "it was given back"
         self._look = None
         way = self._way
         if way is not None and (self.mapping or way.errand is Errand.ASK):
             way.remove(self.mapping.external if self.mapping else None, now)
         else:
             self._leave_way()
-        self._drop("it was given back")
+        self._drop(self.reason)
 
     @property
     def ended(self) -> bool:

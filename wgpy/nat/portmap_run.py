@@ -15,7 +15,7 @@ from typing import Final
 from wgpy.linux.timerfd import BootTimer, boottime
 from wgpy.nat.mapping import Changed, Mapping
 from wgpy.nat.place import Place
-from wgpy.nat.portmap import PortMap
+from wgpy.nat.portmap import PortMap, State
 from wgpy.nat.portmap_look import AtGateway, Network
 from wgpy.nat.portmap_wire import FAMILIES, Wire, find_network
 from wgpy.nat.upnp import Order, Outcome
@@ -159,6 +159,11 @@ class PortMapper:
         return self._families[0].core.reason
 
     @property
+    def is_asking(self) -> bool:
+        """Whether a router was asked, by IPv4, and what it says is not known yet."""
+        return self._families[0].core.state in (State.LOOKING, State.ASKING)
+
+    @property
     def counters(self) -> Counter[str]:
         """Of both families."""
         total: Counter[str] = Counter()
@@ -169,19 +174,25 @@ class PortMapper:
     def set_port(self, port: int) -> None:
         """The UDP port of ours that is to be reachable; 0 for none."""
         self.port = port
-        self._refresh()
+        self.refresh()
 
     def set_mark(self, mark: int) -> None:
         """The firewall mark of the tunnel's packets, 0 for none."""
         self.mark = mark
-        self._refresh()
+        self.refresh()
 
     def network_changed(self) -> None:
-        """Addresses or routes changed."""
-        self._refresh()
+        """Addresses or routes changed: the router may be another one with the same address."""
+        self.refresh()
         for each in self._families:
             each.core.again(boottime())
             each.flush()
+        self.rearm()
+
+    def refresh(self) -> None:
+        """Look which routers there are; those that are still there are not asked anything."""
+        for each in self._families:
+            each.refresh(boottime())
         self.rearm()
 
     async def close(self, limit: float = RELEASE_LIMIT) -> None:
@@ -216,11 +227,6 @@ class PortMapper:
         """Set the timer to what is due next."""
         moments = [each.core.due() for each in self._families]
         self._timer.set(min((moment for moment in moments if moment is not None), default=None))
-
-    def _refresh(self) -> None:
-        for each in self._families:
-            each.refresh(boottime())
-        self.rearm()
 
     def _timer_ready(self) -> None:
         self._timer.acknowledge()

@@ -10,7 +10,7 @@ The data goes past it: the data path frames ChannelData by itself once it is tol
 indications are never used, and Data indications (from a peer without a channel) only come in.
 
 A cold start with a peer takes two round trips: Allocate is answered with a challenge (401), then
-Allocate goes out signed and the ChannelBinds right behind it. A server that takes its nonce again,
+Allocate goes out signed and the ChannelBinds behind it. A server that takes its nonce again,
 which `remembered` holds, makes it one. Every other answer ends in a counter, and in a pause that
 grows with each failure. Time is seconds of CLOCK_BOOTTIME.
 """
@@ -51,6 +51,10 @@ from wgpy.nat.turn_peers import RENEW
 # A Refresh over UDP is the keepalive of the NATs on the way too, and soon tells that one of them
 # or the server forgot us: an indication would not. WireGuard's own interval.
 KEEPALIVE: Final = 25.0
+# What needs the allocation is sent this long after the signed Allocate, without its answer. A
+# server reads one after the other; but coturn looks a password up in another thread, and refuses
+# what it reads meanwhile.
+FOLLOW_PAUSE: Final = 0.010
 # coturn keeps the 5-tuple of a deleted allocation for a second.
 CLEAR_PAUSE: Final = 2.0
 # An allocation that lived this long was a success, and pauses begin anew.
@@ -145,6 +149,8 @@ class TurnClient:
         self._expires = 0.0
         self._refresh_at = 0.0
         self._checked_at = float("-inf")
+        # When to send what follows the Allocate that is under way.
+        self._follow_at: float | None = None
 
     @property
     def challenge(self) -> Challenge | None:
@@ -236,7 +242,7 @@ class TurnClient:
             if not self._dialogue.flight.has(Method.REFRESH):
                 moments.append(self._refresh_at)
         elif not (self._stream and self.state is State.PAUSED):
-            moments.append(self.again)
+            moments += [self.again, self._follow_at]
         return min((x for x in moments if x is not None), default=None)
 
     def tick(self, now: float) -> None:
@@ -250,6 +256,9 @@ class TurnClient:
                 self._begin(now)
         if self.state is State.ALLOCATED:
             self._keep(now)
+        elif self._follow_at is not None and now >= self._follow_at:
+            self._follow_at = None
+            self._channels.ask(now)
 
     # --- What comes ---
 
@@ -311,7 +320,7 @@ class TurnClient:
         grant = read_grant(message, self._family, self._allowed)
         self.counters["allocated"] += 1
         self.counters["lifetime_cut"] += grant.is_cut
-        self.state, self.again = State.ALLOCATED, None
+        self.state, self.again, self._follow_at = State.ALLOCATED, None, None
         self.relayed, self.mapped = grant.relayed, grant.mapped
         self._is_cleared = False
         self._granted_at = now
@@ -406,26 +415,28 @@ class TurnClient:
     def _end(self, state: State) -> None:
         self.state, self.again, self.relayed, self.mapped = state, None, None, None
         self._is_cleared = False
+        self._follow_at = None
         self._dialogue.flight.clear()
 
     # --- What is asked ---
 
     def _begin(self, now: float) -> None:
-        self.state, self.again = State.ALLOCATING, None
+        self.state, self.again, self._follow_at = State.ALLOCATING, None, None
         self._dialogue.begin(now)
         self._channels.forget(now)
         self._dialogue.ask(Method.ALLOCATE, allocate_attributes(self._family), now)
         self._follow(now)
 
     def _follow(self, now: float) -> None:
-        """Send what needs the allocation right behind a signed Allocate. A server reads one after
-        the other, mostly; what came too early is asked for again."""
+        """Send what needs the allocation behind a signed Allocate; what is read too early is asked
+        for again."""
         if self.state is State.ALLOCATING and self._dialogue.is_signed:
-            self._channels.ask(now)
+            self._follow_at = now + FOLLOW_PAUSE
 
     def _clear(self, now: float) -> None:
         """Delete what stands in the way: most likely our own, from before a crash."""
-        self.state, self.again, self._is_cleared = State.CLEARING, None, True
+        self.state, self.again, self._follow_at = State.CLEARING, None, None
+        self._is_cleared = True
         self._dialogue.flight.clear()
         self._channels.forget(now)
         self._refresh(0, now)

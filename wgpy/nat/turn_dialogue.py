@@ -208,10 +208,12 @@ class Dialogue:
         self._counters["unauthorized"] += 1
         before, self._refused = self.used, self.used
         chosen = self._choose(now)
-        # RFC 8656, section 5: an allocation belongs to the user that made it.
-        is_same_user = before and chosen and before.username == chosen.username
-        if chosen is None or not (request.method is Method.ALLOCATE or is_same_user):
+        if chosen is None:
             return Reason.UNAUTHORIZED
+        # RFC 8656, section 5: an allocation belongs to the user that made it.
+        is_same_user = before is not None and before.username == chosen.username
+        if request.method is not Method.ALLOCATE and not is_same_user:
+            return Reason.USER_CHANGED
         self.used = chosen
         return None
 

@@ -24,6 +24,8 @@ class Reason(Enum):
     MISMATCH = "mismatch"
     # User name or password are wrong (401), or not those of the allocation (441).
     UNAUTHORIZED = "unauthorized"
+    # The same, but there are good ones of another user name: they need an allocation of their own.
+    USER_CHANGED = "user-changed"
     # There are no credentials to answer the server's challenge with.
     NO_CREDENTIALS = "no-credentials"
     # One nonce after the other is stale (438).
@@ -36,7 +38,8 @@ class Reason(Enum):
     # The server cannot do what we ask: an address family (440), a transport (442), an attribute
     # (420).
     UNSUPPORTED = "unsupported"
-    # It names another server (300).
+    # It names another server (300). That is told and not followed: it need not be signed, so anybody
+    # on the way could choose where our packets go. Which servers there are is for the operator to say.
     REDIRECTED = "redirected"
     # It has a fault (500 and above), or takes us to have one (400 and what else there is).
     SERVER_ERROR = "server-error"
@@ -54,6 +57,7 @@ FIRST_PAUSE: Final[Mapping[Reason, float]] = {
     # What was there a moment ago is asked for at once, and once only without a pause.
     Reason.GONE: 0.0,
     Reason.EXPIRED: 0.0,
+    Reason.USER_CHANGED: 0.0,
     # RFC 8656, section 7.4: two minutes, and one for 486 and 508; not at all what does not change.
     Reason.MISMATCH: 120.0,
     Reason.QUOTA: 60.0,
@@ -124,7 +128,8 @@ class Arrived:
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """There is no allocation, for now: the attempt failed, or what was there is gone.
+    """There is no allocation, for now: the attempt failed, or what was there is gone. No channel is
+    bound any more; those that are not released are Bound again, with their numbers, in the next.
 
     `code` is the server's error, 0 for none. `again` is when the next attempt is made. `until` is
     how long the server may still keep the old allocation for this address and port, if it does: an

@@ -15,7 +15,6 @@ and where the table of sources is full, a cookie is asked for, so that who write
 on its datagrams cannot use up that other's bucket. Each refusal is counted under its reason.
 """
 
-import struct
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -53,7 +52,6 @@ QUEUE_LENGTH: Final = 128
 UNDER_LOAD_DEPTH: Final = QUEUE_LENGTH // 8
 
 _NO_MAC: Final = bytes(MAC_LENGTH)
-_PORT = struct.Struct(">H")
 # RFC 7748: the prime of the field. Keys from there on, or with bit 255 set, are second spellings.
 _PRIME: Final = 2**255 - 19
 
@@ -153,20 +151,21 @@ class Intake(Generic[Origin, Waiting]):
         self,
         data: bytes,
         address: bytes,
-        port: int,
+        source: bytes,
         origin: Origin,
         *,
         under_load: bool,
         now: float,
     ) -> bytes | None:
-        """Queue a datagram from an address of 4 or 16 bytes, or drop it. Its mac1 is right: whoever
-        reads the network has checked that.
+        """Queue a datagram, or drop it. Its mac1 is right: whoever reads the network has checked
+        that. Rates count by its `address`, of 4 or 16 bytes, and cookies are made over its
+        `source`, the address and the port; the caller packs both.
 
         Returns a cookie reply to send to where it came from, or None. `under_load` is the
         interface's; a deep queue of our own counts as well.
         """
         try:
-            return self._arrive(data, address, port, origin, under_load, now)
+            return self._arrive(data, address, source, origin, under_load, now)
         except _DropError as refused:
             self.counters[str(refused)] += 1
             return None
@@ -175,7 +174,7 @@ class Intake(Generic[Origin, Waiting]):
         self,
         data: bytes,
         address: bytes,
-        port: int,
+        source: bytes,
         origin: Origin,
         under_load: bool,
         now: float,
@@ -187,7 +186,6 @@ class Intake(Generic[Origin, Waiting]):
         if self._ours is None:
             raise _DropError("no_authority")
         checker = self._ours.checker
-        source = address + _PORT.pack(port)
         proved = data[-MAC_LENGTH:] != _NO_MAC and checker.check_mac2(data, source, now)
         allowed = (self.proved if proved else self.unproved).allow(address, now)
         if not allowed:

@@ -9,8 +9,8 @@ use zeroize::Zeroizing;
 
 use crate::allowedips::{Handle, Operation, Prefix};
 use crate::counters::Counter;
-use crate::demux::STUN_COOKIE_INDEX;
-use crate::engine::{Engine, Manner, Refused, Shell};
+use crate::demux::{channel_header, STUN_COOKIE_INDEX};
+use crate::engine::{Engine, Manner, Refused, Shell, EAGAIN};
 use crate::events::{pending, Event};
 use crate::filter::{PathId, Rule};
 use crate::gate::Gate;
@@ -30,6 +30,8 @@ pub enum Slot {
 
 /// ENOTCONN's neighbour: there is no endpoint to send to, or no way to it.
 const EDESTADDRREQ: i32 = 89;
+/// ChannelData has 16 bits for the length.
+const EMSGSIZE: i32 = 90;
 
 impl Engine {
     // --- Events and counters ---
@@ -306,9 +308,22 @@ impl Engine {
             None => known,
         };
         let Some(route) = route else { return EDESTADDRREQ };
-        let outcome = shell.transmit_control(data, &route, how);
+        let Some(link) = self.vias.link(0, route, false) else { return EDESTADDRREQ };
+        let framed;
+        let datagram = match link.channel {
+            0 => data,
+            _ if data.len() > usize::from(u16::MAX) => return EMSGSIZE,
+            channel => {
+                framed = [&channel_header(channel, data.len()), data].concat();
+                &framed
+            }
+        };
+        let outcome = shell.transmit_control(datagram, &link.wire, how);
         if outcome.stale_source {
-            self.forget_source(&route);
+            self.forget_source(&link.wire);
+        }
+        if link.carried && outcome.error == EAGAIN {
+            self.counters.count(Counter::CarrierFull);
         }
         if let Some(road) = peer.and_then(|peer| self.roads.get_mut(&peer)) {
             road.mark_sent(now);

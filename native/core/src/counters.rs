@@ -34,6 +34,10 @@ counters! {
     UnknownPath "unknown_path" "A type with the identifier of a path, and of none of ours.";
     UnknownStun "unknown_stun" "STUN from where none may come.";
     StunQueueFull "stun_queue_full" "More STUN than waits for Python.";
+    UnknownRelay "unknown_relay" "ChannelData from where no relay's server is.";
+    UnknownChannel "unknown_channel" "ChannelData on a channel that is not bound.";
+    BadChannelData "bad_channel_data" "ChannelData that says it is longer than it is.";
+    CarrierFull "carrier_full" "Datagrams that a relay's carrier had no room for.";
     GateFull "gate_full" "More than is held for one peer that is being decided on.";
     GateMemory "gate_memory" "More than is held for all of them.";
     GateDropped "gate_dropped" "Packets that were held for a decision in vain.";

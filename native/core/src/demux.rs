@@ -9,10 +9,32 @@ const STUN_COOKIE: [u8; 4] = [0x21, 0x12, 0xA4, 0x42];
 /// An index must not read as the cookie.
 pub const STUN_COOKIE_INDEX: u32 = u32::from_le_bytes(STUN_COOKIE);
 
+/// A ChannelData message's channel and length (RFC 8656 section 12.4).
+pub const CHANNEL_HEADER: usize = 4;
+
 /// Whether a datagram with this first byte can be ChannelData (RFC 8656 section 12).
 #[inline]
 pub fn is_channel(first: u8) -> bool {
     first & 0xF0 == 0x40
+}
+
+/// The channel of a ChannelData message, and what is in it (RFC 8656 section 12.4); None where it
+/// says that it is longer than it is. Over UDP there may be padding.
+#[inline]
+pub fn channel_data(message: &[u8]) -> Option<(u16, &[u8])> {
+    let (header, rest) = message.split_first_chunk::<CHANNEL_HEADER>()?;
+    let [a, b, high, low] = *header;
+    let length = usize::from(u16::from_be_bytes([high, low]));
+    Some((u16::from_be_bytes([a, b]), rest.get(..length)?))
+}
+
+/// The header of `size` bytes for a channel.
+#[inline]
+pub fn channel_header(channel: u16, size: usize) -> [u8; CHANNEL_HEADER] {
+    let [a, b] = channel.to_be_bytes();
+    // A message has at most 65,507 bytes.
+    let [high, low] = (size as u16).to_be_bytes();
+    [a, b, high, low]
 }
 
 /// Whether a datagram is a STUN message (RFC 8489 section 5).
@@ -48,6 +70,16 @@ mod tests {
             assert!((0..message.len()).all(|end| !is_stun(&message[..end])));
             assert!(!is_stun(&[&message[..], &[0]].concat()));
         }
+    }
+
+    #[test]
+    fn what_is_in_a_channel() {
+        let mut message = channel_header(0x4001, 3).to_vec();
+        message.extend(b"abc");
+        assert_eq!(channel_data(&message), Some((0x4001, &b"abc"[..])));
+        assert!((0..message.len()).all(|end| channel_data(&message[..end]).is_none()));
+        message.push(0);
+        assert_eq!(channel_data(&message), Some((0x4001, &b"abc"[..])));
     }
 
     #[test]

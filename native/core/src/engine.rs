@@ -16,24 +16,30 @@ use crate::constants::{
     UNREACHABLE_BURST,
 };
 use crate::counters::{Counter, Counters};
+use crate::demux::CHANNEL_HEADER;
 use crate::events::Event;
 use crate::filter::Filter;
 use crate::road::Road;
 use crate::route::Route;
 use crate::shed::Places;
 use crate::vnet;
-use crate::ways::Vias;
+use crate::ways::{Link, Vias};
 
-/// A message with the longest packet in it, padded.
-pub const MESSAGE: usize = MAX_PACKET + OVERHEAD + 16;
+/// A message with the longest packet in it, padded, and what a relay wants before it.
+pub const MESSAGE: usize = CHANNEL_HEADER + MAX_PACKET + OVERHEAD + 16;
+/// Where the TUN's arena begins: there is room for a relay's header before the first message, which
+/// lies as well for the cipher as it would at 0.
+pub const TUN_START: usize = 16;
 /// Room for a batch of reads that become trains where they lie, and for one more.
-const TUN_ARENA: usize = 128 * 1024 + MESSAGE;
+const TUN_ARENA: usize = TUN_START + 128 * 1024 + MESSAGE;
 /// Room for the trains of a batch of large packets, and for one more message.
 const OUT_ARENA: usize = 256 * 1024 + MESSAGE;
 /// What one receive call may bring from one place: a UDP payload, or a train of the kernel's.
 pub const SLOT: usize = 65_536;
 /// Places that one batch of receives fills.
 pub const SLOTS: usize = 8;
+/// What a full carrier answers.
+pub const EAGAIN: i32 = 11;
 /// Trains that are gathered before they are sent.
 const MAX_TRAINS: usize = 64;
 
@@ -62,8 +68,12 @@ pub struct Train {
     pub count: usize,
     /// For whom.
     pub peer: Handle,
-    /// Where to.
+    /// Where to: if there is a relay, to its server.
     pub route: Route,
+    /// The bytes before the message in each datagram: the header that a relay wants.
+    pub head: usize,
+    /// It goes by a relay's carrier, and is a single datagram.
+    pub carried: bool,
     /// UDP_SEGMENT fails on the way to this peer: send datagram by datagram.
     pub single: bool,
     /// What became of it; the shell fills it in.
@@ -175,6 +185,8 @@ pub struct Engine {
     pub(crate) coalescer: Coalescer,
     pub(crate) tun: Box<[u8]>,
     pub(crate) tun_at: usize,
+    /// The header that a relay will want before the next message there, as far as one can guess.
+    pub(crate) tun_head: usize,
     pub(crate) out: Box<[u8]>,
     pub(crate) out_at: usize,
     pub(crate) udp: Box<[u8]>,
@@ -213,7 +225,8 @@ impl Engine {
             unreachable_when: 0.0,
             coalescer: Coalescer::new(merge),
             tun: vec![0; TUN_ARENA].into_boxed_slice(),
-            tun_at: 0,
+            tun_at: TUN_START,
+            tun_head: 0,
             out: vec![0; OUT_ARENA].into_boxed_slice(),
             out_at: 0,
             udp: vec![0; SLOT * SLOTS].into_boxed_slice(),
@@ -254,16 +267,10 @@ impl Engine {
 
     // --- Trains ---
 
-    /// Put a sealed message at `start..end` of an arena on the open train, or begin another.
+    /// Put a datagram at `start..end` of an arena on the open train, or begin another.
     #[inline]
-    pub(crate) fn enqueue(
-        &mut self,
-        arena: Arena,
-        start: usize,
-        end: usize,
-        to: (Handle, Route, bool),
-    ) {
-        let (peer, route, single) = to;
+    pub(crate) fn enqueue(&mut self, arena: Arena, start: usize, end: usize, link: &Link) {
+        let Link { peer, wire: route, carried, single, .. } = *link;
         let size = end - start;
         if let Some(open) = self.trains.last_mut() {
             let whole = open.end - open.start == open.count * open.segment;
@@ -275,6 +282,8 @@ impl Engine {
                 && open.count < MAX_TRAIN_SEGMENTS
                 && end - open.start <= MAX_TRAIN
                 && open.single == single
+                && open.head == link.head()
+                && !carried
                 && open.route == route
             {
                 open.end = end;
@@ -290,6 +299,8 @@ impl Engine {
             count: 1,
             peer,
             route,
+            head: link.head(),
+            carried,
             single,
             outcome: Outcome::default(),
         });
@@ -302,7 +313,7 @@ impl Engine {
 
     /// Send every train. After it the arenas are free.
     pub fn flush(&mut self, now: f64, shell: &mut impl Shell) {
-        self.tun_at = 0;
+        self.tun_at = TUN_START;
         self.out_at = 0;
         if self.trains.is_empty() {
             return;
@@ -313,8 +324,11 @@ impl Engine {
             let Outcome { error, segment_error, stale_source } = train.outcome;
             if error == 0 {
                 if let Some(road) = self.roads.get_mut(&train.peer) {
-                    road.activity.tx_bytes += (train.end - train.start) as u64;
+                    let bytes = train.end - train.start - train.count * train.head;
+                    road.activity.tx_bytes += bytes as u64;
                 }
+            } else if train.carried && error == EAGAIN {
+                self.counters.add(Counter::CarrierFull, train.count as u64);
             } else {
                 self.counters.add(Counter::SendError, train.count as u64);
             }
@@ -344,6 +358,7 @@ impl Engine {
     /// The source is stale: every peer that used it chooses afresh.
     pub(crate) fn forget_source(&mut self, route: &Route) {
         self.counters.count(Counter::StaleSource);
+        self.vias.forget_source(route);
         for road in self.roads.values_mut() {
             if road.route.as_ref() == Some(route) {
                 road.route = Some(route.without_source());
@@ -363,7 +378,7 @@ impl Engine {
         self.gates.clear();
         self.held_bytes = 0;
         self.trains.clear();
-        self.tun_at = 0;
+        self.tun_at = TUN_START;
         self.out_at = 0;
         self.coalescer = Coalescer::new(self.coalescer.merge);
         self.tun.zeroize();
@@ -384,4 +399,4 @@ impl Drop for Engine {
     }
 }
 
-const _: () = assert!(vnet::LENGTH <= HEADER);
+const _: () = assert!(vnet::LENGTH <= HEADER && CHANNEL_HEADER <= TUN_START);

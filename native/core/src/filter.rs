@@ -171,7 +171,7 @@ impl Filter {
         }
         let Some(lane) = lane else { return Ok(None) };
         let proven = dry || is_proven(&self.secrets, route, data, from_end + MAC);
-        match lane.refusal(route.address, proven, is_peer, now) {
+        match lane.refusal(route, proven, is_peer, now) {
             Some(reason) => Err(reason),
             None => Ok(Some(lane)),
         }

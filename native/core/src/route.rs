@@ -15,11 +15,13 @@ pub struct Route {
     pub source: Option<IpAddr>,
     /// The interface they came in by, 0 if unknown.
     pub ifindex: u32,
-    /// The socket of ours that leads there.
+    /// The socket of ours that leads there, or the relay.
     pub via: Via,
+    /// The TURN channel, 0 without a relay.
+    pub channel: u16,
 }
 
-/// A socket of ours: 0 for the pair, or one that was added. Numbers are never reused.
+/// A socket of ours, or a relay: 0 for the pair of sockets. Numbers are never reused.
 pub type Via = u32;
 
 impl Route {

@@ -78,7 +78,7 @@ fn engine(own: u32, other: u32, wire: &mut Wire) -> Engine {
     let peer = engine.add_peer();
     engine.set_allowed_ips(&[Operation::Add(peer, (Address::V4(0), 0))]);
     let address: IpAddr = "192.0.2.1".parse().unwrap();
-    let route = Route { address, port: 1, scope: 0, source: None, ifindex: 0, via: 0 };
+    let route = Route { address, port: 1, scope: 0, source: None, ifindex: 0, via: 0, channel: 0 };
     engine.set_endpoint(peer, Some(route));
     let key = |byte: u32| zeroize::Zeroizing::new(vec![byte as u8; 32]);
     let pair = NewKeyPair {
@@ -109,6 +109,26 @@ fn large_tcp() -> Vec<u8> {
 
 #[test]
 fn none_for_a_packet_on_its_way() {
+    on_its_way(false);
+}
+
+#[test]
+fn none_for_a_packet_through_a_relay() {
+    on_its_way(true);
+}
+
+/// The peer of an engine is behind a relay from now on; where that sends from.
+fn relay(engine: &mut Engine) -> Route {
+    let address: IpAddr = "198.51.100.1".parse().unwrap();
+    let server =
+        Route { address, port: 3478, scope: 0, source: None, ifindex: 0, via: 0, channel: 0 };
+    let relay = engine.add_relay(server, false).unwrap();
+    engine.set_channel(relay, 0x4000, Some((address, 1))).unwrap();
+    engine.set_endpoint(1, Some(Route { via: relay, channel: 0x4000, ..server }));
+    server
+}
+
+fn on_its_way(relayed: bool) {
     let mut wire =
         Wire { bytes: vec![0; 1 << 17], length: 0, segment: 0, datagrams: 0, packets: 0 };
     let mut here = engine(1, 2, &mut wire);
@@ -123,7 +143,13 @@ fn none_for_a_packet_on_its_way() {
         offset: 16,
     };
     let address: IpAddr = "192.0.2.9".parse().unwrap();
-    let from = Route { address, port: 2, scope: 0, source: None, ifindex: 0, via: 0 };
+    let direct = Route { address, port: 2, scope: 0, source: None, ifindex: 0, via: 0, channel: 0 };
+    let from = if relayed {
+        relay(&mut here);
+        relay(&mut there)
+    } else {
+        direct
+    };
     let mut small = packet[..1400].to_vec();
     small[2..4].copy_from_slice(&1400u16.to_be_bytes());
     let mut before = 0;
@@ -188,7 +214,8 @@ fn none_for_a_datagram_that_is_shed() {
             before = COUNT.get();
         }
         let address = IpAddr::from(number.to_be_bytes());
-        let from = Route { address, port: 2, scope: 0, source: None, ifindex: 0, via: 0 };
+        let from =
+            Route { address, port: 2, scope: 0, source: None, ifindex: 0, via: 0, channel: 0 };
         here.udp_space()[..data.len()].copy_from_slice(&data);
         here.inbound(0, data.len(), 0, &from, 1.0, &mut wire);
     }

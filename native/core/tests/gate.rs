@@ -38,7 +38,7 @@ impl Shell for Wire {
 
 fn route(address: &str) -> Route {
     let address: IpAddr = address.parse().unwrap();
-    Route { address, port: 1, scope: 0, source: None, ifindex: 0, via: 0 }
+    Route { address, port: 1, scope: 0, source: None, ifindex: 0, via: 0, channel: 0 }
 }
 
 fn pair(own: u32, other: u32) -> NewKeyPair {

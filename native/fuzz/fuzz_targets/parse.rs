@@ -39,7 +39,7 @@ thread_local! {
 }
 
 fn route() -> Route {
-    Route { address: [192, 0, 2, 1].into(), port: 1, scope: 0, source: None, ifindex: 0, via: 0 }
+    Route { address: [192, 0, 2, 1].into(), port: 1, scope: 0, source: None, ifindex: 0, via: 0, channel: 0 }
 }
 
 fn engine() -> Engine {

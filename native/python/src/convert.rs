@@ -14,8 +14,8 @@ use wgpy_core::packet::Address;
 use wgpy_core::route::{Route, Via};
 use wgpy_core::shed;
 
-/// Address, port, scope, source, interface index, way; addresses are 4 or 16 bytes.
-pub type Endpoint = (Vec<u8>, u16, u32, Option<Vec<u8>>, u32, Via);
+/// Address, port, scope, source, interface index, way, channel; addresses are 4 or 16 bytes.
+pub type Endpoint = (Vec<u8>, u16, u32, Option<Vec<u8>>, u32, Via, u16);
 /// Operation, peer, address, length: 0 adds, 1 removes, 2 takes all.
 pub type AllowedIp = (u8, u32, Option<Vec<u8>>, u8);
 /// Type, length, exact, offset of mac1, offset of an index, greatest length, budget, offset of a
@@ -43,13 +43,13 @@ fn ip(bytes: &[u8]) -> PyResult<IpAddr> {
     }
 }
 
-pub fn route((address, port, scope, source, ifindex, via): Endpoint) -> PyResult<Route> {
+pub fn route((address, port, scope, source, ifindex, via, channel): Endpoint) -> PyResult<Route> {
     let address = ip(&address)?;
     let source = source.map(|bytes| ip(&bytes)).transpose()?;
     if source.is_some_and(|source| source.is_ipv6() != address.is_ipv6()) {
         return Err(PyValueError::new_err("the source is of the other family"));
     }
-    Ok(Route { address, port, scope, source, ifindex, via })
+    Ok(Route { address, port, scope, source, ifindex, via, channel })
 }
 
 fn bytes_of(address: IpAddr) -> Vec<u8> {
@@ -62,7 +62,8 @@ fn bytes_of(address: IpAddr) -> Vec<u8> {
 pub fn endpoint<'py>(py: Python<'py>, route: &Route) -> PyResult<Bound<'py, PyTuple>> {
     let source = route.source.map(|source| PyBytes::new(py, &bytes_of(source)));
     let address = PyBytes::new(py, &bytes_of(route.address));
-    (address, route.port, route.scope, source, route.ifindex, route.via).into_pyobject(py)
+    let Route { port, scope, ifindex, via, channel, .. } = *route;
+    (address, port, scope, source, ifindex, via, channel).into_pyobject(py)
 }
 
 pub fn prefix_of(bytes: &[u8], length: u8) -> PyResult<Prefix> {

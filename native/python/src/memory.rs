@@ -124,6 +124,17 @@ control_methods!(MemoryPath {
         self.act(py, |engine, _, _| engine.add_socket())?.map_err(refused)
     }
 
+    #[pyo3(signature = (server, carrier))]
+    fn add_relay(
+        &self,
+        py: Python<'_>,
+        server: Endpoint,
+        carrier: Option<i32>,
+    ) -> PyResult<u32> {
+        let server = route(server)?;
+        self.act(py, |engine, _, _| engine.add_relay(server, carrier.is_some()))?.map_err(refused)
+    }
+
     fn remove_via(&self, py: Python<'_>, via: u32) -> PyResult<()> {
         self.act(py, |engine, lists, now| drop(engine.remove_via(via, now, lists)))
     }
@@ -177,6 +188,18 @@ control_methods!(MemoryPath {
             for (slot, (data, segment, from)) in batch.iter().enumerate() {
                 engine.inbound(slot, data.len(), *segment, from, now, lists);
             }
+            engine.flush_inbound(now, lists);
+        })
+    }
+
+    /// A message that comes by a relay's carrier.
+    fn take_carried(&self, py: Python<'_>, data: Vec<u8>, relay: u32) -> PyResult<()> {
+        if data.len() > SLOT {
+            return Err(PyValueError::new_err("more than a slot"));
+        }
+        self.act(py, |engine, lists, now| {
+            engine.udp_space()[..data.len()].copy_from_slice(&data);
+            engine.inbound_carried(0, data.len(), relay, now, lists);
             engine.flush_inbound(now, lists);
         })
     }

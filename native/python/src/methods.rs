@@ -77,6 +77,21 @@ macro_rules! control_methods {
                 self.act(py, |engine, _, _| engine.set_path_ids(ids.into_iter().collect()))
             }
 
+            /// The address and port of the peer on a channel, or None.
+            #[pyo3(signature = (relay, number, peer))]
+            fn set_channel(
+                &self,
+                py: pyo3::Python<'_>,
+                relay: u32,
+                number: u16,
+                peer: Option<(Vec<u8>, u16)>,
+            ) -> pyo3::PyResult<()> {
+                let peer = $crate::convert::places(peer.into_iter().collect())?;
+                let peer = peer.first().copied();
+                self.act(py, |engine, _, _| engine.set_channel(relay, number, peer))?
+                    .map_err($crate::convert::refused)
+            }
+
             fn set_roaming(
                 &self,
                 py: pyo3::Python<'_>,

@@ -13,7 +13,7 @@ use wgpy_shell::io::Io;
 use wgpy_shell::path::{Panicked, Path, Wanted};
 use wgpy_shell::sys;
 
-use crate::convert::refused;
+use crate::convert::{refused, route, Endpoint};
 
 /// What `control_methods` calls.
 pub trait Host {
@@ -39,11 +39,11 @@ fn os_error(code: i32) -> PyErr {
 }
 
 /// Take over a descriptor that is one.
-fn given(fd: RawFd) -> PyResult<OwnedFd> {
+fn given(fd: RawFd, what: &str) -> PyResult<OwnedFd> {
     let open = sys::is_open(fd).and_then(|()| sys::own(fd));
     open.map_err(|code| {
         let reason = std::io::Error::from_raw_os_error(code);
-        PyValueError::new_err(format!("descriptor {fd} is no UDP socket: {reason}"))
+        PyValueError::new_err(format!("descriptor {fd} is no {what}: {reason}"))
     })
 }
 
@@ -114,8 +114,21 @@ control_methods!(DataPath {
 
     /// The descriptor is owned from now on; one that is none is refused.
     fn add_socket(&self, py: Python<'_>, fd: RawFd) -> PyResult<u32> {
-        let fd = given(fd)?;
+        let fd = given(fd, "UDP socket")?;
         py.detach(|| self.path.add_socket(fd)).map_err(panicked)?.map_err(refused)
+    }
+
+    /// The carrier's descriptor is owned from now on.
+    #[pyo3(signature = (server, carrier))]
+    fn add_relay(
+        &self,
+        py: Python<'_>,
+        server: Endpoint,
+        carrier: Option<RawFd>,
+    ) -> PyResult<u32> {
+        let carrier = carrier.map(|fd| given(fd, "carrier")).transpose()?;
+        let server = route(server)?;
+        py.detach(|| self.path.add_relay(server, carrier)).map_err(panicked)?.map_err(refused)
     }
 
     fn remove_via(&self, py: Python<'_>, via: u32) -> PyResult<()> {

@@ -9,7 +9,7 @@ use wgpy_core::route::Route;
 use wgpy_core::vnet;
 
 use crate::messages::{Outgoing, Received, Receiver, Sender, MAX_SEND};
-use crate::sockets::Sockets;
+use crate::sockets::{Kind, Sockets};
 use crate::sys::{self, Errno};
 
 /// A UDP_SEGMENT send that fails so is tried again datagram by datagram, and goes through: no
@@ -79,13 +79,19 @@ impl Io {
 
     /// Send a datagram; a stale source address is left out.
     fn send_datagram(&mut self, data: &[u8], route: &Route, ttl: u8) -> Outcome {
-        let Some(fd) = self.sockets.of(route) else {
+        let Some((fd, kind)) = self.sockets.of(route) else {
             return Outcome { error: libc::EAFNOSUPPORT, ..Outcome::default() };
         };
-        let message = Outgoing { data, route, segment: 0, ttl };
+        if kind == Kind::Carrier {
+            let message = Outgoing { route: None, ..Outgoing::plain(data, route) };
+            // It is not waited for: who empties it has other things to do as well.
+            let error = self.sender.send(fd, std::iter::once(message)).err().unwrap_or(0);
+            return Outcome { error, ..Outcome::default() };
+        }
+        let message = Outgoing { ttl, ..Outgoing::plain(data, route) };
         let error = self.send_one(fd, message);
         if route.source.is_some() && SOURCE_ERRORS.contains(&error) {
-            let route = &route.without_source();
+            let route = Some(&route.without_source());
             let error = self.send_one(fd, Outgoing { route, ..message });
             return Outcome { error, stale_source: true, ..Outcome::default() };
         }
@@ -96,7 +102,7 @@ impl Io {
     fn send_apart(&mut self, bytes: &[u8], train: &Train) -> Outcome {
         let mut route = train.route;
         let mut outcome = Outcome::default();
-        let Some(fd) = self.sockets.of(&route) else {
+        let Some((fd, _)) = self.sockets.of(&route) else {
             return Outcome { error: libc::EAFNOSUPPORT, ..outcome };
         };
         let mut rest = &bytes[train.start..train.end];
@@ -129,11 +135,11 @@ impl Io {
         let mut outcome = Outcome::default();
         let mut train = *train;
         if error == libc::EAGAIN {
-            error = self.send_one(fd, Outgoing { data, route: &train.route, segment, ttl: 0 });
+            error = self.send_one(fd, Outgoing { segment, ..Outgoing::plain(data, &train.route) });
         }
         if train.route.source.is_some() && SOURCE_ERRORS.contains(&error) {
             let route = train.route.without_source();
-            let second = self.send_one(fd, Outgoing { data, route: &route, segment, ttl: 0 });
+            let second = self.send_one(fd, Outgoing { segment, ..Outgoing::plain(data, &route) });
             // Where it fails in the same way the source was not to blame.
             if segment == 0 || second == 0 {
                 return Outcome { error: second, stale_source: true, ..outcome };
@@ -164,7 +170,7 @@ impl Shell for Io {
         let mut at = 0;
         while at < trains.len() {
             let first = trains[at];
-            let Some(fd) = self.sockets.of(&first.route) else {
+            let Some((fd, kind)) = self.sockets.of(&first.route) else {
                 trains[at].outcome.error = libc::EAFNOSUPPORT;
                 at += 1;
                 continue;
@@ -184,13 +190,22 @@ impl Shell for Io {
                 .count();
             let messages = trains[at..at + batch].iter().map(|train| Outgoing {
                 data: &bytes(train)[train.start..train.end],
-                route: &train.route,
+                route: (kind != Kind::Carrier).then_some(&train.route),
                 segment: if train.count > 1 { train.segment } else { 0 },
                 ttl: 0,
             });
             match self.sender.send(fd, messages) {
                 Ok(sent) => at += sent,
                 Err(libc::EINTR) => {}
+                Err(error) if kind == Kind::Carrier => {
+                    // A carrier that is full now has no room for the others either, and is not
+                    // waited for: who empties it has other things to do as well.
+                    let refused = if error == libc::EAGAIN { batch } else { 1 };
+                    for train in &mut trains[at..at + refused] {
+                        train.outcome.error = error;
+                    }
+                    at += refused;
+                }
                 Err(error) => {
                     trains[at].outcome = self.recover(bytes(&first), &first, fd, error);
                     at += 1;
@@ -201,10 +216,11 @@ impl Shell for Io {
 
     fn transmit_control(&mut self, data: &[u8], route: &Route, how: Manner) -> Outcome {
         self.waits = WAITS;
-        let fd = self.sockets.of(route).filter(|_| how.whole);
-        let Some(fd) = fd else { return self.send_datagram(data, route, how.ttl) };
+        let (fd, v6) = match self.sockets.of(route) {
+            Some((fd, kind)) if how.whole && kind != Kind::Carrier => (fd, kind == Kind::V6),
+            _ => return self.send_datagram(data, route, how.ttl),
+        };
         // Nobody else sends meanwhile: the caller holds the lock.
-        let v6 = route.address.is_ipv6();
         match sys::forbid_fragments(fd, v6) {
             Err(error) => Outcome { error, ..Outcome::default() },
             Ok(usual) => {

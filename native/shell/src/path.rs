@@ -20,7 +20,7 @@ use wgpy_core::events::Event;
 use wgpy_core::route::{Route, Via};
 
 use crate::io::Io;
-use crate::sockets::{bit, is_v6, places, Ready, TUN, V4, V6, WAKE};
+use crate::sockets::{bit, kind_of, places, Kind, Ready, TUN, V4, V6, WAKE};
 use crate::sys::{self, Errno};
 
 /// TUN reads before the sockets have their turn: what was best, measured at 1 to 64.
@@ -177,7 +177,7 @@ impl Path {
             }
             // Key pairs do not belong to a port: what arrived on the old one is still good.
             for place in [V4, V6] {
-                let Some((fd, _)) = state.io.sockets.at(place) else { continue };
+                let Some((fd, ..)) = state.io.sockets.at(place) else { continue };
                 if state.engine.is_up() {
                     state.read_socket(place);
                     state.read_socket(place);
@@ -194,16 +194,25 @@ impl Path {
 
     /// Serve another UDP socket, of either family.
     pub fn add_socket(&self, fd: OwnedFd) -> Result<Result<Via, Refused>, Panicked> {
-        let shared = &self.shared;
         self.with(|state| {
-            let number = fd.as_raw_fd();
-            let v6 = is_v6(number).map_err(|error| {
-                let reason = std::io::Error::from_raw_os_error(error);
-                Refused(format!("descriptor {number} is no UDP socket: {reason}"))
-            })?;
+            let kind = wanted(&fd, "UDP socket", &[Kind::V4, Kind::V6])?;
             let via = state.engine.add_socket()?;
-            let place = state.io.sockets.add(via, fd, v6);
-            state.watch(&shared.epoll, &[place]);
+            state.serve(&self.shared.epoll, via, fd, kind);
+            Ok(via)
+        })
+    }
+
+    /// Serve peers through a relay, by its carrier if there is one.
+    pub fn add_relay(
+        &self,
+        server: Route,
+        carrier: Option<OwnedFd>,
+    ) -> Result<Result<Via, Refused>, Panicked> {
+        self.with(|state| {
+            let Some(fd) = carrier else { return state.engine.add_relay(server, false) };
+            let kind = wanted(&fd, "carrier", &[Kind::Carrier])?;
+            let via = state.engine.add_relay(server, true)?;
+            state.serve(&self.shared.epoll, via, fd, kind);
             Ok(via)
         })
     }
@@ -324,7 +333,24 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
     text.unwrap_or_else(|| "a panic without a word".to_owned())
 }
 
+/// Whether a descriptor is what it should be.
+fn wanted(fd: &OwnedFd, what: &str, kinds: &[Kind]) -> Result<Kind, Refused> {
+    let number = fd.as_raw_fd();
+    let reason = match kind_of(number) {
+        Ok(kind) if kinds.contains(&kind) => return Ok(kind),
+        Ok(_) => libc::EPROTOTYPE,
+        Err(error) => error,
+    };
+    let reason = std::io::Error::from_raw_os_error(reason);
+    Err(Refused(format!("descriptor {number} is no {what}: {reason}")))
+}
+
 impl State {
+    fn serve(&mut self, epoll: &OwnedFd, via: Via, fd: OwnedFd, kind: Kind) {
+        let place = self.io.sockets.add(via, fd, kind);
+        self.watch(epoll, &[place]);
+    }
+
     /// One turn for each descriptor that is ready; those that may have more.
     fn turn(&mut self, ready: Ready) -> Ready {
         let mut more = 0;
@@ -368,7 +394,7 @@ impl State {
     /// Open what a socket has. Whether it may have more.
     fn read_socket(&mut self, place: u32) -> bool {
         let State { engine, io, .. } = self;
-        let Some((fd, via)) = io.sockets.at(place) else { return false };
+        let Some((fd, via, kind)) = io.sockets.at(place) else { return false };
         if !engine.is_up() {
             return false;
         }
@@ -390,11 +416,15 @@ impl State {
         for slot in 0..count {
             let Some(received) = io.received[slot].take() else { continue };
             match received.route {
-                Some(route) if !received.truncated => {
+                _ if received.truncated => engine.count(Counter::Truncated),
+                _ if kind == Kind::Carrier => {
+                    engine.inbound_carried(slot, received.length, via, now, io);
+                }
+                Some(route) => {
                     let route = Route { via, ..route };
                     engine.inbound(slot, received.length, received.segment, &route, now, io);
                 }
-                _ => engine.count(Counter::Truncated),
+                None => engine.count(Counter::Truncated),
             }
         }
         engine.flush_inbound(now, io);
@@ -424,7 +454,7 @@ impl State {
     /// Watch sockets from now on, if the link is up.
     fn watch(&mut self, epoll: &OwnedFd, places: &[u32]) {
         for &place in places.iter().filter(|_| self.watched) {
-            let Some((fd, _)) = self.io.sockets.at(place) else { continue };
+            let Some((fd, ..)) = self.io.sockets.at(place) else { continue };
             if let Err(error) = sys::watch(epoll, fd, place) {
                 self.engine.alarm(Event::SocketError(fd, error));
             }

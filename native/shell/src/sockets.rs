@@ -4,7 +4,7 @@
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 use wgpy_core::route::{Route, Via};
-use wgpy_core::ways::MAX_SOCKETS;
+use wgpy_core::ways::{MAX_RELAYS, MAX_SOCKETS};
 
 use crate::sys::{self, Errno};
 
@@ -22,7 +22,7 @@ pub const WAKE: u32 = 3;
 /// and from here on what was added.
 const FIRST: u32 = 4;
 
-const _: () = assert!(FIRST as usize + MAX_SOCKETS <= Ready::BITS as usize);
+const _: () = assert!(FIRST as usize + MAX_SOCKETS + MAX_RELAYS <= Ready::BITS as usize);
 
 /// The bit of a place.
 pub fn bit(place: u32) -> Ready {
@@ -38,11 +38,32 @@ pub fn places(mut ready: Ready) -> impl Iterator<Item = u32> {
     })
 }
 
+/// What a socket speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// UDP over IPv4.
+    V4,
+    /// UDP over IPv6.
+    V6,
+    /// A relay's messages, to whoever has the other end.
+    Carrier,
+}
+
+impl Kind {
+    fn of(route: &Route) -> Self {
+        if route.address.is_ipv6() {
+            Kind::V6
+        } else {
+            Kind::V4
+        }
+    }
+}
+
 /// A socket that was added.
 struct Other {
     via: Via,
     fd: OwnedFd,
-    v6: bool,
+    kind: Kind,
 }
 
 /// The sockets, owned: closed when they go.
@@ -57,37 +78,37 @@ pub struct Sockets {
 
 impl Sockets {
     /// The socket that a route goes by, if there is one of its family.
-    pub fn of(&self, route: &Route) -> Option<RawFd> {
-        let v6 = route.address.is_ipv6();
+    pub fn of(&self, route: &Route) -> Option<(RawFd, Kind)> {
+        let wanted = Kind::of(route);
         if route.via == 0 {
-            let socket = if v6 { &self.v6 } else { &self.v4 };
-            return socket.as_ref().map(AsRawFd::as_raw_fd);
+            let socket = if wanted == Kind::V6 { &self.v6 } else { &self.v4 };
+            return socket.as_ref().map(|fd| (fd.as_raw_fd(), wanted));
         }
         let other = self.others.iter().flatten().find(|other| other.via == route.via)?;
-        (other.v6 == v6).then(|| other.fd.as_raw_fd())
+        let fits = [wanted, Kind::Carrier].contains(&other.kind);
+        fits.then(|| (other.fd.as_raw_fd(), other.kind))
     }
 
     /// What has the bit at a place, and which way it is.
-    pub fn at(&self, place: u32) -> Option<(RawFd, Via)> {
-        let of_pair = |socket: &Option<OwnedFd>| socket.as_ref().map(|fd| (fd.as_raw_fd(), 0));
+    pub fn at(&self, place: u32) -> Option<(RawFd, Via, Kind)> {
         match place {
-            V4 => of_pair(&self.v4),
-            V6 => of_pair(&self.v6),
+            V4 => self.v4.as_ref().map(|fd| (fd.as_raw_fd(), 0, Kind::V4)),
+            V6 => self.v6.as_ref().map(|fd| (fd.as_raw_fd(), 0, Kind::V6)),
             _ => {
                 let other = self.others.get(place.checked_sub(FIRST)? as usize)?.as_ref()?;
-                Some((other.fd.as_raw_fd(), other.via))
+                Some((other.fd.as_raw_fd(), other.via, other.kind))
             }
         }
     }
 
     /// Add one; the place of its bit.
-    pub fn add(&mut self, via: Via, fd: OwnedFd, v6: bool) -> u32 {
+    pub fn add(&mut self, via: Via, fd: OwnedFd, kind: Kind) -> u32 {
         let free = self.others.iter().position(Option::is_none);
         let at = free.unwrap_or(self.others.len());
         if at == self.others.len() {
             self.others.push(None);
         }
-        self.others[at] = Some(Other { via, fd, v6 });
+        self.others[at] = Some(Other { via, fd, kind });
         FIRST + at as u32
     }
 
@@ -100,7 +121,7 @@ impl Sockets {
     /// Every socket, and the place of its bit.
     pub fn all(&self) -> impl Iterator<Item = (RawFd, u32)> + '_ {
         let places = [V4, V6].into_iter().chain(FIRST..FIRST + self.others.len() as u32);
-        places.filter_map(|place| self.at(place).map(|(fd, _)| (fd, place)))
+        places.filter_map(|place| self.at(place).map(|(fd, ..)| (fd, place)))
     }
 
     /// Close them all.
@@ -109,11 +130,12 @@ impl Sockets {
     }
 }
 
-/// Whether a descriptor is that of a UDP socket over IPv6, or over IPv4; an error for any other.
-pub fn is_v6(fd: RawFd) -> Result<bool, Errno> {
+/// What a descriptor's socket speaks; an error for one that is of no use here.
+pub fn kind_of(fd: RawFd) -> Result<Kind, Errno> {
     match (sys::socket_domain(fd)?, sys::socket_type(fd)?) {
-        (libc::AF_INET, libc::SOCK_DGRAM) => Ok(false),
-        (libc::AF_INET6, libc::SOCK_DGRAM) => Ok(true),
+        (libc::AF_INET, libc::SOCK_DGRAM) => Ok(Kind::V4),
+        (libc::AF_INET6, libc::SOCK_DGRAM) => Ok(Kind::V6),
+        (libc::AF_UNIX, libc::SOCK_DGRAM) => Ok(Kind::Carrier),
         _ => Err(libc::EPROTOTYPE),
     }
 }
@@ -139,15 +161,15 @@ mod tests {
             OwnedFd::from(socket)
         };
         for via in 1..=3 {
-            sockets.add(via, open(), false);
+            sockets.add(via, open(), Kind::V4);
         }
         assert!(sockets.take(2).is_some() && sockets.take(2).is_none());
-        sockets.add(4, open(), false);
+        sockets.add(4, open(), Kind::V4);
         let ways: Vec<_> =
-            sockets.all().map(|(_, place)| sockets.at(place).map(|(_, via)| via)).collect();
+            sockets.all().map(|(_, place)| sockets.at(place).map(|(_, via, _)| via)).collect();
         assert_eq!(ways, [Some(1), Some(4), Some(3)]);
         assert_eq!(sockets.at(TUN), None);
         let fd = open();
-        assert_eq!(is_v6(fd.as_raw_fd()), Ok(false));
+        assert_eq!(kind_of(fd.as_raw_fd()), Ok(Kind::V4));
     }
 }

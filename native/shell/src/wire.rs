@@ -121,7 +121,7 @@ pub fn read(name: &Name, name_length: usize, control: &[u8]) -> Option<(Route, u
         libc::AF_INET6 if name_length >= 28 => (IpAddr::V6(v6_at(bytes, 8)), u32_at(bytes, 24)),
         _ => return None,
     };
-    let mut route = Route { address, port, scope, source: None, ifindex: 0, via: 0 };
+    let mut route = Route { address, port, scope, source: None, ifindex: 0, via: 0, channel: 0 };
     let mut segment = 0;
     let mut rest = control;
     while rest.len() >= CMSG_HEADER {
@@ -161,6 +161,7 @@ mod tests {
             source: source.map(|text| text.parse().unwrap()),
             ifindex: if source.is_some() { 3 } else { 0 },
             via: 0,
+            channel: 0,
         }
     }
 

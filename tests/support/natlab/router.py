@@ -19,7 +19,8 @@ class LabRouter:
 
     `plan` says what it was made from; `nat` and `block` what it does now. Another program may have
     nftables of its own here (a table of any name but natlab...), and what it translates the lab's
-    rules let in.
+    rules let in: `Miniupnpd(router.namespace, router.lan, router.wan)`. It has IPv6 ports to open
+    only where V6.OPEN leaves the dropping to it.
     """
 
     wan = WAN

@@ -70,7 +70,7 @@ def test_stun_of_strangers_stays_out(path, where):
         (stun(bytes(8), cookie=bytes(4)), "unknown_type"),
         (stun(bytes(8), cookie=COOKIE[::-1]), "unknown_type"),
         (b"\4" + stun(bytes(8))[1:], "unknown_type"),
-        (b"\x40" + stun(bytes(8))[1:], "unknown_type"),
+        (b"\x40" + stun(bytes(8))[1:], "unknown_relay"),
         (b"\xff" + stun(bytes(8))[1:], "unknown_type"),
         (stun()[:3], "too_short"),
     ],

@@ -3,15 +3,17 @@
 from dataclasses import replace
 
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 from tests.support.fake_network import Machine, World, befriend
 from tests.support.fake_ways import FakeWays
 from tests.unit.device.kit import KEYS, PRIVATE, Kit, Stranger
 from wgpy.datapath.contract import Datagram, Endpoint
 from wgpy.datapath.endpoint import Route
+from wgpy.device.handshaker import MAX_CALLS
 from wgpy.device.paths import NatSettings
 from wgpy.device.roads import Roads
-from wgpy.device.uapi import Address, Cleared, DeviceChange, PeerChange
+from wgpy.device.uapi import Address, Cleared, DeviceChange, PeerChange, UapiError
 from wgpy.keys import PrivateKey
 from wgpy.protocol.constants import (
     PROBE_MAX_LENGTH,
@@ -150,6 +152,95 @@ def test_datagrams_of_his_own_go_where_he_says(kit: Kit, roads: Roads) -> None:
     assert roads.send(b"\x12\0\0\0 probe", PLACE) == 101
 
 
+# --- Peers that know no probes ---
+
+
+def called(kit: Kit, roads: Roads, alice: Stranger, *places: Endpoint) -> list[bytes]:
+    """The initiations to several places, more than 20 ms apart."""
+    for place in places:
+        assert roads.call(alice.key, place)
+        kit.path.now += 0.021
+    sent = kit.sent(TYPE_INITIATION)
+    assert [route.address[:2] for _, route in sent] == [(x.address, x.port) for x in places]
+    return [data for data, _ in sent]
+
+
+def test_the_place_that_answers_is_told_and_used(
+    kit: Kit, ways: FakeWays, roads: Roads, alice: Stranger
+) -> None:
+    ways.on_roamed = roads.use
+    calls = called(kit, roads, alice, ELSEWHERE, PLACE, Endpoint("203.0.113.1", 3))
+    assert len(kit.path._reserved) == 3
+    alice.send(alice.answer(calls[1])[0])
+    kit.settle()
+    assert ways.take() == [("roamed", alice.key, PLACE), ("began", alice.key)]
+    assert targets(kit, TYPE_TRANSPORT) == [("192.0.2.1", 1001)]
+    kit.pass_time(4.9)
+    assert len(kit.path._reserved) == 1, "a later place may answer as well"
+    kit.pass_time(0.2)
+    assert kit.path._reserved == set()
+    assert kit.device._peers.by_index == {}
+    assert kit.path.sent == [], "no handshake is wanted any more"
+
+
+def test_of_two_answers_the_last_one_counts(
+    kit: Kit, ways: FakeWays, roads: Roads, alice: Stranger
+) -> None:
+    ways.on_roamed = roads.use
+    for index, data in enumerate(called(kit, roads, alice, ELSEWHERE, PLACE)):
+        kit.path.now += 0.021
+        answer, keys = alice.answer(data, index=index)
+        alice.send(answer)
+        kit.settle()
+        ((keepalive, _),) = kit.sent(TYPE_TRANSPORT)
+        ChaCha20Poly1305(bytes(keys.receive)).decrypt(bytes(12), keepalive[16:], None)
+    assert [seen[0] for seen in ways.take()] == ["roamed", "began", "began"]
+    assert kit.sessions() == 2, "the current one and the previous one"
+
+
+def test_nobody_answers(kit: Kit, ways: FakeWays, roads: Roads, alice: Stranger) -> None:
+    called(kit, roads, alice, ELSEWHERE, PLACE)
+    kit.pass_time(6)
+    assert kit.path._reserved == set()
+    assert ways.take() == [("wanted", alice.key)]
+
+
+def test_ten_calls_may_wait(kit: Kit, ways: FakeWays, roads: Roads, alice: Stranger) -> None:
+    calls = called(kit, roads, alice, *(Endpoint("203.0.113.1", n) for n in range(1, 13)))
+    assert len(kit.path._reserved) == MAX_CALLS == 10
+    alice.send(alice.answer(calls[1])[0])
+    kit.settle()
+    assert ways.take() == []
+    assert kit.counters()["unknown_index"] == 1
+    kit.path.now += 0.021
+    alice.send(alice.answer(calls[2])[0])
+    kit.settle()
+    assert [seen[0] for seen in ways.take()] == ["roamed", "began"]
+
+
+def test_who_cannot_be_called(kit: Kit, roads: Roads, alice: Stranger) -> None:
+    kit.peer(KEYS[0])
+    assert not roads.call(KEYS[0], PLACE)
+    low = type(KEYS[0])(bytes(31) + b"\x80")
+    kit.peer(low, nat=True)
+    assert not roads.call(low, PLACE)
+    kit.path.error = 101
+    assert not roads.call(alice.key, PLACE)
+    kit.path.error = None
+    kit.device.set_up(False)
+    assert not roads.call(alice.key, PLACE)
+    assert kit.path.sent == []
+    assert kit.path._reserved == set()
+
+
+def test_calls_end_with_the_peer(kit: Kit, roads: Roads, alice: Stranger) -> None:
+    called(kit, roads, alice, ELSEWHERE, PLACE)
+    kit.peer(alice.key, remove=True)
+    assert kit.path._reserved == set()
+    assert kit.device._peers.by_index == {}
+    kit.pass_time(6)
+
+
 # --- Secrets ---
 
 
@@ -182,12 +273,33 @@ def test_what_happens_to_the_link(kit: Kit, ways: FakeWays, roads: Roads) -> Non
     kit.device.apply(DeviceChange(listen_port=77))
     assert ways.take() == [("bound", 0), ("bound", port), ("bound", 77)]
     assert roads.port == 77
+    kit.device.apply(DeviceChange(fwmark=0xCA6C))
+    kit.device.apply(DeviceChange(fwmark=0xCA6C))
+    assert (ways.take(), roads.mark) == ([("bound", 77)], 0xCA6C)
+    kit.taken.add(78)
+    with pytest.raises(UapiError):
+        kit.device.apply(DeviceChange(fwmark=0, listen_port=78))
+    assert roads.mark == 0xCA6C
+    ways.take()
+    kit.device.set_up(False)
+    kit.device.apply(DeviceChange(fwmark=5))
+    assert (ways.take(), roads.mark) == ([("bound", 0)], 5)
+    kit.up()
+    ways.take()
     kit.device.routes_changed()
     assert ways.take() == [("changed",)]
     kit.device.apply(DeviceChange(private_key=PrivateKey(b"n" * 32)))
     assert ways.take() == [("own_key_changed",)]
     kit.device.apply(DeviceChange(private_key=PrivateKey(b"n" * 32)))
     assert ways.take() == []
+
+
+def test_the_sockets_serve_when_they_are_told_of(kit: Kit, ways: FakeWays, roads: Roads) -> None:
+    told: list[tuple[bool, bool]] = []
+    ways.on_bound = lambda port: told.append((port == roads.port != 0, kit.path._up))
+    kit.device.set_up(False)
+    kit.up()
+    assert told == [(False, False), (True, True)]
 
 
 def test_a_handshake_with_a_peer_that_is_nowhere(

@@ -190,6 +190,8 @@ def test_the_least_is_what_the_settings_are_without_more() -> None:
 def test_what_is_shown_is_one_line_of_a_bounded_length() -> None:
     path = PathState(PathKind.NONE, reason="a\nb\x1b" + "x" * 5000)
     assert parse_path(format_path(path)).reason == "a?b?" + "x" * 196
+    longer = json.dumps({"kind": "none", "reason": "x" * 300})
+    assert parse_path(longer).reason == "x" * 200
     many = NatState(candidates=(("host", Address("192.0.2.1", 1)),) * 10_000)
     assert len(parse_way(format_way(many)).candidates) == MAX_CANDIDATES
 
@@ -347,9 +349,11 @@ def test_nothing_else_is_raised(key: str, text: str) -> None:
     else:
         assert parse_change(format_change(change).split("\n")[1:-2]) == change
     try:
-        parse_state("\n".join([*lines, "errno=0", "", ""]))
+        state = parse_state("\n".join([*lines, "errno=0", "", ""]))
     except UapiError as error:
         codes.add(error.code)
+    else:
+        assert parse_state(format_state(state) + format_errno(0)) == state
     assert codes <= {errno.EINVAL, errno.EPROTO}
 
 

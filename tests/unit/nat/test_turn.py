@@ -18,7 +18,7 @@ from tests.support.turn_server import (
 from wgpy.nat.channel_data import FIRST_CHANNEL
 from wgpy.nat.place import Place
 from wgpy.nat.stun import Class, Message, Method, pack
-from wgpy.nat.turn import KEEPALIVE, MAX_ARRIVALS, State, TurnClient
+from wgpy.nat.turn import FOLLOW_PAUSE, KEEPALIVE, MAX_ARRIVALS, State, TurnClient
 from wgpy.nat.turn_auth import Challenge
 from wgpy.nat.turn_events import Allocated, Arrived, Bound, Lost, Reason
 from wgpy.nat.turn_peers import MAX_PEERS, RENEW
@@ -46,7 +46,7 @@ def test_a_cold_start_takes_two_round_trips_until_data_can_flow() -> None:
     channel = world.client.bind(PEER, world.now)
     world.begin(2 * ROUND_TRIP - 0.001)
     assert world.events == []
-    world.run(0.002)
+    world.run(0.002 + FOLLOW_PAUSE)
     assert world.events == [
         Allocated(Place(RELAYED, 50001), CLIENT, 600.0),
         Bound(PEER, FIRST_CHANNEL),
@@ -58,7 +58,7 @@ def test_a_cold_start_takes_two_round_trips_until_data_can_flow() -> None:
 def test_with_a_remembered_challenge_it_takes_one() -> None:
     world = World(remembered=Challenge("example.org", b"nonce-0"))
     world.client.bind(PEER, world.now)
-    world.begin(ROUND_TRIP + 0.001)
+    world.begin(ROUND_TRIP + FOLLOW_PAUSE + 0.001)
     assert [type(x) for x in world.events] == [Allocated, Bound]
     assert world.client.challenge == Challenge("example.org", b"nonce-0")
 
@@ -77,7 +77,7 @@ def test_a_remembered_challenge_that_is_stale_costs_nothing() -> None:
 
             world.server.script = script
         world.client.bind(PEER, world.now)
-        world.begin(2 * ROUND_TRIP + 0.001)
+        world.begin(2 * ROUND_TRIP + FOLLOW_PAUSE + 0.001)
         assert [type(x) for x in world.events] == [Allocated, Bound], code
 
 
@@ -94,7 +94,7 @@ def test_a_channel_whose_request_overtook_the_allocate_is_asked_for_again() -> N
             return server.honest(message)
 
         server.script = script
-        world.begin(3 * ROUND_TRIP + 0.001)
+        world.begin(3 * ROUND_TRIP + FOLLOW_PAUSE + 0.001)
         assert [type(x) for x in world.events] == [Allocated, Bound]
         assert server.count(Method.REFRESH) == 0
 

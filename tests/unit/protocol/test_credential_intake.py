@@ -55,7 +55,8 @@ class Door:
         return self.generator.add_macs(first.message, now)
 
     def arrive(self, data, address=HOME, port=7, *, under_load=False, now=0.0):
-        return self.intake.arrive(data, address, port, "origin", under_load=under_load, now=now)
+        source = address + port.to_bytes(2, "big")
+        return self.intake.arrive(data, address, source, "origin", under_load=under_load, now=now)
 
     def take(self, data, *, now=0.0, wall_ns=WALL, address=HOME):
         assert self.arrive(data, address, now=now) is None
