@@ -12,6 +12,7 @@ DAEMONS := tests/system interop --ignore tests/system/test_native.py \
 	--ignore tests/system/test_netns.py --ignore tests/system/test_natlab.py \
 	--ignore tests/system/test_natlab_events.py --ignore tests/system/test_natlab_line.py \
 	--ignore tests/system/test_natlab_carrier.py --ignore tests/system/test_coturn.py \
+	--ignore tests/system/test_portmap.py \
 	--ignore tests/system/test_credential_tools.py \
 	--ignore tests/system/test_credential_refusals.py \
 	--ignore tests/system/test_credential_firewall.py

@@ -38,8 +38,8 @@ class Reason(Enum):
     # The server cannot do what we ask: an address family (440), a transport (442), an attribute
     # (420).
     UNSUPPORTED = "unsupported"
-    # It names another server (300). That is told and not followed: it need not be signed, so anybody
-    # on the way could choose where our packets go. Which servers there are is for the operator to say.
+    # It names another server (300). That is told and not followed: it need not be signed, so who is
+    # on the way could choose where our packets go. Which servers there are, the operator says.
     REDIRECTED = "redirected"
     # It has a fault (500 and above), or takes us to have one (400 and what else there is).
     SERVER_ERROR = "server-error"
