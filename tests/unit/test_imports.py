@@ -90,7 +90,12 @@ OUTSIDERS: dict[str, tuple[str, ...]] = {
     ),
     # The demo lays the cable between its two machines, which no tunnel needs.
     "pyroute2": ("wgpy.linux", "wgpy.demo.cable"),
-    "asyncio": ("wgpy.device.daemon", "wgpy.device.service", "wgpy.device.server"),
+    "asyncio": (
+        "wgpy.device.daemon",
+        "wgpy.device.service",
+        "wgpy.device.server",
+        "wgpy.nat.signal_watch",
+    ),
     "tomli": ("wgpy.config.toml",),
     "sqlite3": ("wgpy.identity",),
     "jwt": ("wgpy.identity.token", "wgpy.identity.signer"),
