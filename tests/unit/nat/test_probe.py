@@ -210,7 +210,7 @@ steps = st.one_of(
     st.integers(-3, 3),
     st.integers(-70, 70),
     st.sampled_from([62, 63, 64, 65, -62, -63, -64, -65]),
-    st.integers(0, 2**62),
+    st.integers(-(2**62), 2**62),
 )
 
 
