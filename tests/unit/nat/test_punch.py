@@ -94,12 +94,18 @@ def test_no_place_gets_more_than_six(chosen):
 
 
 def test_a_person_takes_minutes():
-    volley = Volley.patient([FAR, NEAR], 100.0, 2, 160.0)
+    volley = Volley([], 100.0, 2)
+    volley.be_patient([FAR, NEAR], 100.0, 2, 160.0)
     shots = fired(volley)
     assert [(when, ttl) for when, place, ttl in shots if place == FAR.place] == [
-        (100.0 + 5 * number, 0 if number % 3 == 0 else 2) for number in range(12)
+        (100.0 + 5 * number, 0 if number % 3 == 2 else 2) for number in range(12)
     ]
-    assert [when for when, place, _ in shots if place == NEAR.place] == [100, 115, 130, 145]
+    assert [when for when, place, _ in shots if place == NEAR.place] == [110, 125, 140, 155]
+    volley = Volley([], 100.0, 2)
+    volley.be_patient([FAR, NEAR], 100.0, 2, 160.0, only_open=True)
+    shots = fired(volley)
+    assert {ttl for _, place, ttl in shots if place == FAR.place} == {2}
+    assert [when for when, place, _ in shots if place == NEAR.place] == [110, 125, 140, 155]
 
 
 def test_whom_to_try_from_where():
