@@ -344,7 +344,7 @@ class Device:
         for entry in self._peers.by_key.values():
             self._drop_keys(entry)
             entry.protocol.rebind(local or self._no_key)
-        self.roads.own_key_changed(new is not None)
+        self.roads.own_key_changed(None if local is None else local.public)
 
     def _remove(self, entry: PeerEntry) -> None:
         self._handshaker.forget(entry)

@@ -30,7 +30,7 @@ from wgpy.protocol.constants import (
     TYPE_PROBE_REPLY,
     TYPE_RESPONSE,
 )
-from wgpy.protocol.handshake import HandshakeError
+from wgpy.protocol.handshake import Remote
 from wgpy.protocol.messages import message_type
 
 # Let through while ways are looked for: what names a path that a peer was told of.
@@ -124,7 +124,8 @@ class Roads:
         self._call = call
         self._rules_changed = rules_changed
         self._lookout: Lookout | None = None
-        self._has_key = False
+        # Our static key; None while we have none.
+        self.own_public: PublicKey | None = None
         self._is_open = False
         # Of the tunnel's sockets; 0 while there are none.
         self.port = 0
@@ -187,6 +188,15 @@ class Roads:
         """Another UDP socket of ours (DataPath.add_socket). Raises DataPathError."""
         return self._datapath.add_socket(fd)
 
+    def add_relay(self, server: Endpoint, carrier: int | None = None) -> Via:
+        """A TURN server that relays for us (DataPath.add_relay). Raises DataPathError."""
+        return self._datapath.add_relay(server, carrier)
+
+    def set_channel(self, relay: Via, number: int, peer: Endpoint | None) -> None:
+        """A channel of a relay leads to this address and port, or nowhere
+        (DataPath.set_channel). Raises DataPathError."""
+        self._datapath.set_channel(relay, number, peer)
+
     def remove_via(self, via: Via) -> None:
         """Give a socket up; who was reached by it is nowhere (DataPath.remove_via)."""
         self._datapath.remove_via(via)
@@ -211,18 +221,11 @@ class Roads:
         entry = self._managed(key)
         return entry is not None and self.port != 0 and self._call(entry, to)
 
-    def shared_secret(self, key: PublicKey) -> bytes | None:
-        """The X25519 secret of our static key and a managed peer's, 32 bytes, to derive keys from.
-
-        None without such a peer or a key of ours, and for a peer's key of low order.
-        """
+    def remote(self, key: PublicKey) -> Remote | None:
+        """The static keys of both sides, to derive others from their secret; None without such a
+        peer, or a key of ours."""
         entry = self._managed(key)
-        if entry is None or not self._has_key:
-            return None
-        try:
-            return entry.protocol.remote.static_static()
-        except HandshakeError:
-            return None
+        return entry.protocol.remote if entry is not None and self.own_public is not None else None
 
     def endpoint(self, key: PublicKey) -> Endpoint | None:
         """Where a managed peer is."""
@@ -321,9 +324,9 @@ class Roads:
         if self._lookout is not None:
             self._lookout.slept()
 
-    def own_key_changed(self, has_key: bool) -> None:
+    def own_key_changed(self, own: PublicKey | None) -> None:
         """Our key is another, or gone."""
-        self._has_key = has_key
+        self.own_public = own
         if self._lookout is not None:
             self._lookout.own_key_changed()
 

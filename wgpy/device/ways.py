@@ -74,12 +74,16 @@ class Ways(Protocol):
 
 
 class WaySettings:
-    """The settings of one interface, its managed peers, and its Ways if `make(roads)` makes one."""
+    """The settings of one interface, its managed peers, and its Ways.
+
+    `make(roads)` makes those with the first settings: a device without any loads nothing of them.
+    """
 
     def __init__(
         self, make: Callable[[Roads], Ways] | None, peers: PeerTable, roads: Roads
     ) -> None:
-        self._ways = None if make is None else make(roads)
+        self._make = make
+        self._ways: Ways | None = None
         self._peers = peers
         self._roads = roads
         self.settings: NatSettings | None = None
@@ -93,7 +97,9 @@ class WaySettings:
         nothing.
         """
         wanted = None if isinstance(change.nat, Cleared) else change.nat
-        if self._ways is None:
+        if self._ways is None and self._make is not None and wanted is not None:
+            self._ways = self._make(self._roads)
+        if self._make is None:
             if wanted is not None:
                 raise _unable("[nat]")
             if any(peer.nat or peer.offer or peer.answer is not None for peer in change.peers):
