@@ -149,6 +149,8 @@ class Pulse:
             elif action is Action.CLEAR_SOURCE:
                 # Asked for when nobody answers: the name may point elsewhere by now.
                 self._datapath.clear_source(entry.handle)
+                if entry.endpoint is not None:
+                    self._roads.wanted(entry)
                 if entry.endpoint_name is not None and self._ask_name is not None:
                     self._ask_name(entry.key, *entry.endpoint_name)
             elif action is Action.DROP_STAGED:

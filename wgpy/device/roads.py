@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Final, Protocol
 
-from wgpy.datapath.contract import Datagram, DataPath, Endpoint, FilterRule, Via
+from wgpy.datapath.contract import Datagram, DataPath, DataPathError, Endpoint, FilterRule, Via
 from wgpy.device.peer import PeerEntry, PeerTable
 from wgpy.keys import PublicKey
 from wgpy.protocol.activity import Activity
@@ -30,7 +30,7 @@ from wgpy.protocol.constants import (
     TYPE_PROBE_REPLY,
     TYPE_RESPONSE,
 )
-from wgpy.protocol.handshake import HandshakeError
+from wgpy.protocol.handshake import Remote
 from wgpy.protocol.messages import message_type
 
 # Let through while ways are looked for: what names a path that a peer was told of.
@@ -71,7 +71,8 @@ class Lookout(Protocol):
         handshake, before it is answered. The peer has moved only if `use` is called."""
 
     def wanted(self, key: PublicKey) -> None:
-        """A handshake is wanted, and the peer is nowhere. Called at each try: every 5 s."""
+        """A handshake is wanted, and the peer is nowhere, or does not answer where it is. Called at
+        each try: every 5 s."""
 
     def began(self, key: PublicKey) -> None:
         """A session began, or was renewed: both sides have its keys."""
@@ -103,28 +104,27 @@ class Lookout(Protocol):
 class Roads:
     """The managed peers of one device.
 
-    `initiate` sends an initiation to where a peer is, and `call` to where it may be; `shake_hands`
-    begins a handshake as traffic does, unless one is under way; `rules_changed` is called when
-    `rules` are others.
+    `initiate` sends an initiation to where a peer is, or to another place where it may be, and says
+    whether it could; `shake_hands` begins a handshake as traffic does, unless one is under way;
+    `rules_changed` is called when `rules` are others.
     """
 
     def __init__(
         self,
         datapath: DataPath,
         peers: PeerTable,
-        initiate: Callable[[PeerEntry], None],
+        initiate: Callable[[PeerEntry, Endpoint | None], bool],
         shake_hands: Callable[[PeerEntry], None],
-        call: Callable[[PeerEntry, Endpoint], bool],
         rules_changed: Callable[[], None],
     ) -> None:
         self._datapath = datapath
         self._peers = peers
         self._initiate = initiate
         self._shake_hands = shake_hands
-        self._call = call
         self._rules_changed = rules_changed
         self._lookout: Lookout | None = None
-        self._has_key = False
+        # Our static key; None while we have none.
+        self.own_public: PublicKey | None = None
         self._is_open = False
         # Of the tunnel's sockets; 0 while there are none.
         self.port = 0
@@ -157,7 +157,7 @@ class Roads:
         if endpoint is None or endpoint == former or not self.port:
             return True
         if entry.protocol.timers.handshake_under_way:
-            self._initiate(entry)
+            self._initiate(entry, None)
         elif former is None and entry.in_session:
             self._datapath.send_keepalive(entry.handle)
         return True
@@ -183,10 +183,6 @@ class Roads:
         """Where STUN may come from (DataPath.set_stun_sources)."""
         self._datapath.set_stun_sources(places)
 
-    def add_socket(self, fd: int) -> Via:
-        """Another UDP socket of ours (DataPath.add_socket). Raises DataPathError."""
-        return self._datapath.add_socket(fd)
-
     def remove_via(self, via: Via) -> None:
         """Give a socket up; who was reached by it is nowhere (DataPath.remove_via)."""
         self._datapath.remove_via(via)
@@ -201,27 +197,28 @@ class Roads:
         if entry is not None and self.port:
             self._shake_hands(entry)
 
-    def call(self, key: PublicKey, to: Endpoint) -> bool:
-        """Send a managed peer an initiation to a place where it may be. False if it cannot be.
+    def initiate(self, key: PublicKey, to: Endpoint) -> bool:
+        """Send a managed peer a fresh initiation there, wherever it is. False if it cannot be.
 
         For peers that know no probes: an answer proves the place, and is told by `roamed` and then
-        `began`. Each call takes a Diffie-Hellman of ours, and two of the peer, which consumes one
-        in 20 ms and no more. Ten may wait for an answer, for 5 s each.
+        `began`. Each takes a Diffie-Hellman of ours, and two of the peer, which consumes one in
+        20 ms and no more. Ten may wait for an answer, until 5 s after the last; of those that are
+        answered the last one counts.
         """
         entry = self._managed(key)
-        return entry is not None and self.port != 0 and self._call(entry, to)
+        return entry is not None and self.port != 0 and self._initiate(entry, to)
 
-    def shared_secret(self, key: PublicKey) -> bytes | None:
-        """The X25519 secret of our static key and a managed peer's, 32 bytes, to derive keys from.
-
-        None without such a peer or a key of ours, and for a peer's key of low order.
-        """
+    def remote(self, key: PublicKey) -> Remote | None:
+        """The static keys of both sides, to derive others from their secret; None without such a
+        peer, or a key of ours."""
         entry = self._managed(key)
-        if entry is None or not self._has_key:
-            return None
+        return entry.protocol.remote if entry is not None and self.own_public is not None else None
+
+    def add_socket(self, fd: int) -> Via | None:
+        """Serve another UDP socket; what it is called, None if there are too many."""
         try:
-            return entry.protocol.remote.static_static()
-        except HandshakeError:
+            return self._datapath.add_socket(fd)
+        except DataPathError:
             return None
 
     def endpoint(self, key: PublicKey) -> Endpoint | None:
@@ -283,7 +280,7 @@ class Roads:
         return True
 
     def wanted(self, entry: PeerEntry) -> None:
-        """A handshake with a peer that is nowhere is wanted."""
+        """A handshake with a peer is wanted that is nowhere, or does not answer."""
         if entry.managed and self._lookout is not None:
             self._lookout.wanted(entry.key)
 
@@ -321,9 +318,9 @@ class Roads:
         if self._lookout is not None:
             self._lookout.slept()
 
-    def own_key_changed(self, has_key: bool) -> None:
+    def own_key_changed(self, own: PublicKey | None) -> None:
         """Our key is another, or gone."""
-        self._has_key = has_key
+        self.own_public = own
         if self._lookout is not None:
             self._lookout.own_key_changed()
 

@@ -25,6 +25,7 @@ from wgpy.protocol.constants import (
     TYPE_RESPONSE,
     TYPE_TRANSPORT,
 )
+from wgpy.protocol.handshake import HandshakeError
 
 SETTINGS = NatSettings()
 PLACE = Endpoint("192.0.2.1", 1001)
@@ -84,7 +85,8 @@ def test_only_managed_peers_are_moved(kit: Kit, roads: Roads, alice: Stranger) -
         roads.let_go(key)
         assert roads.endpoint(key) is None
         assert roads.activity(key) is None
-        assert roads.shared_secret(key) is None
+        assert roads.remote(key) is None
+        assert not roads.initiate(key, PLACE)
     assert kit.shown()[KEYS[0]].endpoint is None
     kit.device.apply(DeviceChange(nat=Cleared.CLEARED))
     assert not roads.use(alice.key, PLACE)
@@ -125,6 +127,7 @@ def test_who_is_reached_by_a_socket_that_goes_is_nowhere(
     other = Stranger(kit, 2)
     other.befriend("10.0.0.2", nat=True)
     via = roads.add_socket(9)
+    assert via is not None
     roads.use(alice.key, replace(PLACE, via=via))
     roads.use(other.key, PLACE)
     roads.remove_via(via)
@@ -140,7 +143,9 @@ def test_who_strays_goes_back_to_where_the_operator_said(
     kit: Kit, roads: Roads, alice: Stranger
 ) -> None:
     kit.peer(alice.key, endpoint=Address("192.0.2.77", 7))
-    roads.use(alice.key, replace(PLACE, via=roads.add_socket(9)))
+    via = roads.add_socket(9)
+    assert via is not None
+    roads.use(alice.key, replace(PLACE, via=via))
     kit.peer(alice.key, nat=False)
     assert str(kit.shown()[alice.key].endpoint) == "192.0.2.77:7"
 
@@ -158,7 +163,7 @@ def test_datagrams_of_his_own_go_where_he_says(kit: Kit, roads: Roads) -> None:
 def called(kit: Kit, roads: Roads, alice: Stranger, *places: Endpoint) -> list[bytes]:
     """The initiations to several places, more than 20 ms apart."""
     for place in places:
-        assert roads.call(alice.key, place)
+        assert roads.initiate(alice.key, place)
         kit.path.now += 0.021
     sent = kit.sent(TYPE_INITIATION)
     assert [route.address[:2] for _, route in sent] == [(x.address, x.port) for x in places]
@@ -220,15 +225,15 @@ def test_ten_calls_may_wait(kit: Kit, ways: FakeWays, roads: Roads, alice: Stran
 
 def test_who_cannot_be_called(kit: Kit, roads: Roads, alice: Stranger) -> None:
     kit.peer(KEYS[0])
-    assert not roads.call(KEYS[0], PLACE)
+    assert not roads.initiate(KEYS[0], PLACE)
     low = type(KEYS[0])(bytes(31) + b"\x80")
     kit.peer(low, nat=True)
-    assert not roads.call(low, PLACE)
+    assert not roads.initiate(low, PLACE)
     kit.path.error = 101
-    assert not roads.call(alice.key, PLACE)
+    assert not roads.initiate(alice.key, PLACE)
     kit.path.error = None
     kit.device.set_up(False)
-    assert not roads.call(alice.key, PLACE)
+    assert not roads.initiate(alice.key, PLACE)
     assert kit.path.sent == []
     assert kit.path._reserved == set()
 
@@ -245,21 +250,31 @@ def test_calls_end_with_the_peer(kit: Kit, roads: Roads, alice: Stranger) -> Non
 
 
 def test_both_sides_share_a_secret(kit: Kit, roads: Roads, alice: Stranger) -> None:
+    def ours() -> bytes:
+        remote = roads.remote(alice.key)
+        assert remote is not None
+        return remote.static_static()
+
     theirs = alice.peer.remote.static_static()
     assert len(theirs) == 32
-    assert roads.shared_secret(alice.key) == theirs
-    kit.device.apply(DeviceChange(private_key=PrivateKey(b"n" * 32)))
-    assert roads.shared_secret(alice.key) not in (None, theirs)
+    assert (ours(), roads.own_public) == (theirs, PRIVATE.public())
+    other = PrivateKey(b"n" * 32)
+    kit.device.apply(DeviceChange(private_key=other))
+    assert ours() != theirs
+    assert roads.own_public == other.public()
     kit.device.apply(DeviceChange(private_key=PRIVATE))
-    assert roads.shared_secret(alice.key) == theirs
+    assert ours() == theirs
     kit.device.apply(DeviceChange(private_key=PrivateKey(bytes(32))))
-    assert roads.shared_secret(alice.key) is None
+    assert (roads.remote(alice.key), roads.own_public) == (None, None)
 
 
 def test_there_is_no_secret_with_a_key_of_low_order(kit: Kit, roads: Roads) -> None:
     low = type(KEYS[0])(bytes(31) + b"\x80")
     kit.peer(low, nat=True)
-    assert roads.shared_secret(low) is None
+    remote = roads.remote(low)
+    assert remote is not None
+    with pytest.raises(HandshakeError):
+        remote.static_static()
 
 
 # --- What is told ---
@@ -312,6 +327,22 @@ def test_a_handshake_with_a_peer_that_is_nowhere(
     kit.peer(KEYS[0], persistent_keepalive=25)
     kit.settle()
     assert ways.take() == [], "nobody looks for that one"
+
+
+def test_a_peer_that_does_not_answer_where_it_is(
+    kit: Kit, ways: FakeWays, roads: Roads, alice: Stranger
+) -> None:
+    roads.use(alice.key, PLACE)
+    roads.shake_hands(alice.key)
+    assert ways.take() == []
+    kit.pass_time(5.4)
+    assert ways.take() == [("wanted", alice.key)]
+    assert len(kit.sent(TYPE_INITIATION)) == 2
+
+
+def test_sockets_are_bounded(roads: Roads) -> None:
+    vias = [roads.add_socket(9) for _ in range(65)]
+    assert vias.index(None) == 64
 
 
 def test_where_a_managed_peer_writes_from_is_told_and_moves_nothing(
@@ -518,7 +549,9 @@ def test_sessions_begin_and_end_on_both_sides() -> None:
     assert lookout(bob).take() == [("slept",)], "there was no session any more"
     world.cut = True
     world.run(600)
-    assert lookout(alice).take() == [("ended", bob.private.public())], "9 minutes later"
+    told = [seen[0] for seen in lookout(alice).take()]
+    assert set(told[:-1]) == {"wanted"}
+    assert told[-1] == "ended", "9 minutes later"
 
 
 def lookout(machine: Machine) -> FakeWays:
