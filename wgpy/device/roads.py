@@ -126,6 +126,8 @@ class Roads:
         # Our static key; None while we have none.
         self.own_public: PublicKey | None = None
         self._is_open = False
+        # Each relay, and the socket that leads to its server.
+        self._relays: dict[Via, Via] = {}
         # Of the tunnel's sockets; 0 while there are none.
         self.port = 0
         # Every packet of ours has it, or the tunnel would carry itself; 0 for none.
@@ -183,13 +185,6 @@ class Roads:
         """Where STUN may come from (DataPath.set_stun_sources)."""
         self._datapath.set_stun_sources(places)
 
-    def remove_via(self, via: Via) -> None:
-        """Give a socket up; who was reached by it is nowhere (DataPath.remove_via)."""
-        self._datapath.remove_via(via)
-        for entry in self._peers.by_key.values():
-            if entry.endpoint is not None and entry.endpoint.via == via:
-                entry.endpoint = None
-
     def shake_hands(self, key: PublicKey) -> None:
         """Begin a handshake with a managed peer where it is, unless one is under way or younger
         than 5 s, or the link is down."""
@@ -220,6 +215,40 @@ class Roads:
             return self._datapath.add_socket(fd)
         except DataPathError:
             return None
+
+    def add_relay(self, server: Endpoint, carrier: int | None = None) -> Via | None:
+        """Serve peers through a TURN server (DataPath.add_relay); None if there are too many."""
+        try:
+            relay = self._datapath.add_relay(server, carrier)
+        except DataPathError:
+            return None
+        self._relays[relay] = 0 if carrier is not None else server.via
+        return relay
+
+    def set_channel(self, relay: Via, number: int, peer: Endpoint | None) -> None:
+        """A channel of a relay leads to this address and port, or nowhere; who was reached by it
+        otherwise is nowhere. Raises DataPathError."""
+        self._datapath.set_channel(relay, number, peer)
+        place = None if peer is None else (peer.address, peer.port)
+        for entry in self._peers.by_key.values():
+            at = entry.endpoint
+            if at is None or (at.via, at.channel) != (relay, number):
+                continue
+            if (at.address, at.port) != place:
+                entry.endpoint = None
+
+    def remove_via(self, via: Via) -> None:
+        """Give a socket or a relay up, and with a socket the relays that it leads to; who was
+        reached by it is nowhere (DataPath.remove_via)."""
+        if via == 0:
+            return
+        self._datapath.remove_via(via)
+        gone = {via, *(relay for relay, socket in self._relays.items() if socket == via)}
+        for relay in gone:
+            self._relays.pop(relay, None)
+        for entry in self._peers.by_key.values():
+            if entry.endpoint is not None and entry.endpoint.via in gone:
+                entry.endpoint = None
 
     def endpoint(self, key: PublicKey) -> Endpoint | None:
         """Where a managed peer is."""

@@ -139,6 +139,45 @@ def test_who_is_reached_by_a_socket_that_goes_is_nowhere(
     assert len(kit.sent(TYPE_INITIATION)) == 1
 
 
+def test_peers_behind_relays(kit: Kit, roads: Roads, alice: Stranger) -> None:
+    server = Endpoint("203.0.113.9", 3478)
+    socket = roads.add_socket(9)
+    assert socket is not None
+    by_socket = roads.add_relay(replace(server, via=socket))
+    alone, carried = roads.add_relay(server), roads.add_relay(replace(server, port=443), 10)
+    assert by_socket is not None
+    assert alone is not None
+    assert carried is not None
+    others = [Stranger(kit, number) for number in (2, 3)]
+    for other in others:
+        other.befriend(f"10.0.0.{other.route.address[1] - 1000}", nat=True)
+    for one, relay in zip((alice, *others), (by_socket, alone, carried), strict=True):
+        roads.set_channel(relay, 0x4001, PLACE)
+        assert roads.use(one.key, replace(PLACE, via=relay, channel=0x4001))
+    assert str(kit.shown()[alice.key].endpoint) == "192.0.2.1:1001", "as the relay knows it"
+    roads.remove_via(socket)
+    assert roads.endpoint(alice.key) is None, "nothing leads to the relay any more"
+    roads.remove_via(0)
+    assert [roads.endpoint(other.key) is None for other in others] == [False, False]
+    roads.set_channel(alone, 0x4001, PLACE)
+    assert roads.endpoint(others[0].key) is not None, "it was bound so before"
+    roads.set_channel(alone, 0x4001, ELSEWHERE)
+    assert roads.endpoint(others[0].key) is None
+    roads.set_channel(carried, 0x4001, None)
+    assert roads.endpoint(others[1].key) is None
+    for one in (alice, *others):
+        roads.shake_hands(one.key)
+    assert kit.path.sent == []
+
+
+def test_relays_are_bounded(roads: Roads) -> None:
+    relays = [roads.add_relay(Endpoint("203.0.113.9", port)) for port in range(1, 18)]
+    assert relays.index(None) == 16
+    assert relays[0] is not None
+    roads.remove_via(relays[0])
+    assert roads.add_relay(Endpoint("203.0.113.9", 99)) is not None
+
+
 def test_who_strays_goes_back_to_where_the_operator_said(
     kit: Kit, roads: Roads, alice: Stranger
 ) -> None:
