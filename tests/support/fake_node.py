@@ -138,6 +138,7 @@ class Node:
         self.sent: list[tuple[float, Send]] = []
         self.books = Books([], [])
         self.received: list[int] = []
+        self.arrivals: list[float] = []
         self.used: Place | None = None
         self.path_ids: tuple[bytes, ...] = ()
         self.opened: dict[int, int] = {}
@@ -216,6 +217,10 @@ class Node:
 
     # --- What comes in ---
 
+    def paste(self, data: bytes) -> None:
+        """A person brings a signal."""
+        self._on_signal(data)
+
     def _on_signal(self, data: bytes) -> None:
         if not self._paused:
             self.finder.signal(data, self.world.now)
@@ -233,6 +238,7 @@ class Node:
             return
         if data.startswith(DATA):
             self.received.append(int.from_bytes(data[4:12], "little"))
+            self.arrivals.append(self.world.now)
             self.finder.heard(place, self.world.now)
         elif data[4:12] in self.path_ids:
             if data[0] == REPLY:

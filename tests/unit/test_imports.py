@@ -102,6 +102,7 @@ OUTSIDERS: dict[str, tuple[str, ...]] = {
         "wgpy.nat.portmap_wire",
         "wgpy.nat.upnp_run",
         "wgpy.nat.netcheck_services",
+        "wgpy.nat.signal_watch",
         "wgpy.nat.stun_serve",
         # What runs in the foreground until a signal ends it.
         "wgpy.cli.portmap",
@@ -120,6 +121,7 @@ OUTSIDERS: dict[str, tuple[str, ...]] = {
 # What in nat/ has sockets, a clock or an event loop; the rest is told what came, and when.
 NAT_SHELLS = (
     *("wgpy.nat.netcheck_run", "wgpy.nat.netcheck_services", "wgpy.nat.stun_serve"),
+    *("wgpy.nat.signal_file", "wgpy.nat.signal_watch"),
     *("wgpy.nat.portmap_probe", "wgpy.nat.portmap_run", "wgpy.nat.portmap_wire"),
     *("wgpy.nat.upnp_run", "wgpy.nat.upnp_worker"),
     *("wgpy.nat.turn_stream", "wgpy.nat.turn_tls", "wgpy.nat.turn_wire"),

@@ -172,6 +172,9 @@ pub struct Engine {
     /// Deadlines of gates, oldest first; some were decided meanwhile.
     pub(crate) gates: VecDeque<(f64, Handle)>,
     pub(crate) held_bytes: usize,
+    /// Peers for which packets wait since they moved.
+    pub(crate) holding: Vec<Handle>,
+    pub(crate) kept_bytes: usize,
     pub(crate) filter: Filter,
     pub(crate) datagrams: VecDeque<Event>,
     pub(crate) stun_sources: Vec<(IpAddr, u16)>,
@@ -214,6 +217,8 @@ impl Engine {
             indices: Map::default(),
             gates: VecDeque::new(),
             held_bytes: 0,
+            holding: Vec::new(),
+            kept_bytes: 0,
             filter: Filter::default(),
             datagrams: VecDeque::new(),
             stun_sources: Vec::new(),
@@ -373,7 +378,12 @@ impl Engine {
             road.gate = None;
             road.staged.iter_mut().for_each(|packet| packet.zeroize());
             road.staged.clear();
+            if let Some(mut hold) = road.hold.take() {
+                hold.kept.iter_mut().for_each(|packet| packet.zeroize());
+            }
         }
+        self.holding.clear();
+        self.kept_bytes = 0;
         self.indices.clear();
         self.gates.clear();
         self.held_bytes = 0;

@@ -72,7 +72,7 @@ fn engine() -> Engine {
     let rules = vec![rule(1, 148, Some(116), None), rule(3, 64, None, Some(4)), dear];
     engine.set_filter(rules, [0; 32], [0; 16]).expect("rules that fit");
     engine.set_cookie_secrets(vec![Zeroizing::new([7; 32])]);
-    engine.set_endpoint(peer, Some(route()));
+    engine.set_endpoint(peer, Some(route()), 0.0, 1.0, &mut Nowhere);
     let pair = NewKeyPair {
         send_key: Zeroizing::new(vec![1; 32]),
         receive_key: Zeroizing::new(vec![2; 32]),
@@ -98,7 +98,7 @@ fn drive(engine: &mut Engine, cut: u8, data: &[u8]) {
     engine.flush_inbound(1.0, &mut Nowhere);
     engine.set_up(false);
     engine.set_up(true);
-    engine.drain(usize::MAX, 1.0);
+    engine.drain(usize::MAX, 1.0, &mut Nowhere);
 }
 
 fuzz_target!(|data: &[u8]| {

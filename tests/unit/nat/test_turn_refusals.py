@@ -512,6 +512,22 @@ def test_an_attribute_that_must_be_known_makes_an_answer_useless() -> None:
 # --- Refreshes and peers that are refused ---
 
 
+def test_437_for_ever_is_given_up() -> None:
+    """The deletion is granted each time, and changes nothing."""
+    world = World()
+    world.server.script = lambda m: (
+        world.server.error(m, 437)
+        if m.method is Method.ALLOCATE and signed(m)
+        else world.server.success(m, {"LIFETIME": 0})
+        if m.method is Method.REFRESH
+        else HONEST
+    )
+    world.begin(10)
+    assert lost(world) == [(Reason.MISMATCH, 437)]
+    assert world.server.count(Method.REFRESH) == 1
+    assert world.said(Lost)[0].again > world.now + 100
+
+
 def test_a_refresh_that_is_refused_is_repeated_while_the_allocation_lasts() -> None:
     world = World()
     world.begin()
