@@ -142,19 +142,15 @@ class Roads:
     def use(self, key: PublicKey, endpoint: Endpoint | None, hold: float = 0.0) -> bool:
         """A managed peer is there now, or nowhere. False if there is no such peer.
 
-        With `hold`, in seconds, packets to it wait that long at the most, until `let_go` or a full
-        queue: those on the former way arrive first. A handshake under way is tried anew at once:
-        its last initiation went elsewhere, or nowhere. Who was nowhere in a session gets an empty
-        packet: it may not know yet that the keys are good.
+        With `hold`, in seconds, 5 at the most, packets to it wait until `let_go` or a full queue:
+        those on the former way arrive first (DataPath.set_endpoint). A handshake under way is tried
+        anew at once: its last initiation went elsewhere, or nowhere. Who was nowhere in a session
+        gets an empty packet: it may not know yet that the keys are good.
         """
         entry = self._managed(key)
         if entry is None:
             return False
-        place: Callable[..., None] = self._datapath.set_endpoint
-        if hold:
-            place(entry.handle, endpoint, hold=hold)
-        else:
-            place(entry.handle, endpoint)
+        self._datapath.set_endpoint(entry.handle, endpoint, hold)
         former, entry.endpoint = entry.endpoint, endpoint
         if endpoint is None or endpoint == former or not self.port:
             return True
@@ -166,9 +162,9 @@ class Roads:
 
     def let_go(self, key: PublicKey) -> None:
         """Send what waits for the end of `hold`."""
-        entry, let_go = self._managed(key), getattr(self._datapath, "let_go", None)
-        if entry is not None and let_go is not None:
-            let_go(entry.handle)
+        entry = self._managed(key)
+        if entry is not None:
+            self._datapath.let_go(entry.handle)
 
     def send(self, data: bytes, to: Endpoint, *, ttl: int = 0, whole: bool = False) -> int | None:
         """Send a datagram that belongs to no session. Returns an errno, or None.

@@ -189,6 +189,22 @@ def test_who_strays_goes_back_to_where_the_operator_said(
     assert str(kit.shown()[alice.key].endpoint) == "192.0.2.77:7"
 
 
+def test_packets_wait_while_a_peer_moves() -> None:
+    world, alice, bob = pair()
+    alice.send(bob)
+    world.run(1)
+    key = bob.private.public()
+    place = alice.device.roads.endpoint(key)
+    sent = len(world.log)
+    alice.device.roads.use(key, place, hold=0.05)
+    packets = [alice.send(bob) for _ in range(3)]
+    world.run(0.02)
+    assert len(world.log) == sent
+    alice.device.roads.let_go(key)
+    world.run(0.02)
+    assert bob.datapath.delivered[-3:] == packets
+
+
 def test_datagrams_of_his_own_go_where_he_says(kit: Kit, roads: Roads) -> None:
     assert roads.send(b"\x12\0\0\0 probe", PLACE) is None
     assert targets(kit, 0x12) == [("192.0.2.1", 1001)]
