@@ -107,7 +107,7 @@ OUTSIDERS: dict[str, tuple[str, ...]] = {
         # What runs in the foreground until a signal ends it.
         "wgpy.cli.portmap",
         "wgpy.cli.stun_server",
-        *("wgpy.nat.turn_stream", "wgpy.nat.turn_wire"),
+        *("wgpy.nat.turn_stream", "wgpy.nat.turn_wire", "wgpy.nat.office"),
     ),
     # It reads what strangers write, in C: it runs in a process of its own. The other only looks
     # whether it is there.
@@ -120,6 +120,9 @@ OUTSIDERS: dict[str, tuple[str, ...]] = {
 
 # What in nat/ has sockets, a clock or an event loop; the rest is told what came, and when.
 NAT_SHELLS = (
+    "wgpy.nat.office",
+    # It looks for a library's file, and runs one module of it.
+    "wgpy.nat.aioice_stun",
     *("wgpy.nat.netcheck_run", "wgpy.nat.netcheck_services", "wgpy.nat.stun_serve"),
     *("wgpy.nat.signal_file", "wgpy.nat.signal_watch"),
     *("wgpy.nat.portmap_probe", "wgpy.nat.portmap_run", "wgpy.nat.portmap_wire"),
@@ -262,12 +265,19 @@ def test_the_package_was_walked() -> None:
 # --- The rules ---
 
 
+# Where the process is put together, and nothing else of its room.
+COMPOSES = {("wgpy.device.daemon", "wgpy.nat.office")}
+
+
 def test_each_room_imports_only_what_it_may() -> None:
     wrong = []
     for found in IMPORTS:
         here = room(found.importer)
         assert here in MAY_IMPORT, f"{here} is a new room: say in MAY_IMPORT what it may import"
         if found.imported == "wgpy" or outside(found.imported) != "wgpy":
+            continue
+        if (found.importer, found.imported) in COMPOSES:
+            assert found.lazy
             continue
         if room(found.imported) != here and not within(found.imported, MAY_IMPORT[here]):
             wrong.append(str(found))

@@ -149,8 +149,6 @@ class Pulse:
             elif action is Action.CLEAR_SOURCE:
                 # Asked for when nobody answers: the name may point elsewhere by now.
                 self._datapath.clear_source(entry.handle)
-                if entry.endpoint is not None:
-                    self._roads.wanted(entry)
                 if entry.endpoint_name is not None and self._ask_name is not None:
                     self._ask_name(entry.key, *entry.endpoint_name)
             elif action is Action.DROP_STAGED:
@@ -159,6 +157,9 @@ class Pulse:
                 self._handshaker.forget(entry)
             elif action is Action.DROP_KEYS:
                 self.drop_keys(entry)
+        # After the initiation, which would end those that may be sent elsewhere now.
+        if Action.CLEAR_SOURCE in actions and entry.endpoint is not None:
+            self._roads.wanted(entry)
 
     # --- The end of sessions ---
 

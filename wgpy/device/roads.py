@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Final, Protocol
 
-from wgpy.datapath.contract import Datagram, DataPath, DataPathError, Endpoint, FilterRule, Via
+from wgpy.datapath.contract import Datagram, DataPath, Endpoint, FilterRule, Via
 from wgpy.device.peer import PeerEntry, PeerTable
 from wgpy.keys import PublicKey
 from wgpy.protocol.activity import Activity
@@ -188,7 +188,7 @@ class Roads:
         if entry is not None and self.port:
             self._shake_hands(entry)
 
-    def initiate(self, key: PublicKey, to: Endpoint) -> bool:
+    def call(self, key: PublicKey, to: Endpoint) -> bool:
         """Send a managed peer a fresh initiation there, wherever it is. False if it cannot be.
 
         For peers that know no probes: an answer proves the place, and is told by `roamed` and then
@@ -205,19 +205,13 @@ class Roads:
         entry = self._managed(key)
         return entry.protocol.remote if entry is not None and self.own_public is not None else None
 
-    def add_socket(self, fd: int) -> Via | None:
-        """Serve another UDP socket; what it is called, None if there are too many."""
-        try:
-            return self._datapath.add_socket(fd)
-        except DataPathError:
-            return None
+    def add_socket(self, fd: int) -> Via:
+        """Serve another UDP socket (DataPath.add_socket). Raises DataPathError."""
+        return self._datapath.add_socket(fd)
 
-    def add_relay(self, server: Endpoint, carrier: int | None = None) -> Via | None:
-        """Serve peers through a TURN server (DataPath.add_relay); None if there are too many."""
-        try:
-            relay = self._datapath.add_relay(server, carrier)
-        except DataPathError:
-            return None
+    def add_relay(self, server: Endpoint, carrier: int | None = None) -> Via:
+        """Serve peers through a TURN server (DataPath.add_relay). Raises DataPathError."""
+        relay = self._datapath.add_relay(server, carrier)
         self._relays[relay] = 0 if carrier is not None else server.via
         return relay
 

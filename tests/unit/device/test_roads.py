@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from tests.support.fake_network import Machine, World, befriend
 from tests.support.fake_ways import FakeWays
 from tests.unit.device.kit import KEYS, PRIVATE, Kit, Stranger
-from wgpy.datapath.contract import Datagram, Endpoint
+from wgpy.datapath.contract import Datagram, DataPathError, Endpoint
 from wgpy.datapath.endpoint import Route
 from wgpy.device.handshaker import MAX_CALLS
 from wgpy.device.paths import NatSettings
@@ -86,7 +86,7 @@ def test_only_managed_peers_are_moved(kit: Kit, roads: Roads, alice: Stranger) -
         assert roads.endpoint(key) is None
         assert roads.activity(key) is None
         assert roads.remote(key) is None
-        assert not roads.initiate(key, PLACE)
+        assert not roads.call(key, PLACE)
     assert kit.shown()[KEYS[0]].endpoint is None
     kit.device.apply(DeviceChange(nat=Cleared.CLEARED))
     assert not roads.use(alice.key, PLACE)
@@ -127,7 +127,6 @@ def test_who_is_reached_by_a_socket_that_goes_is_nowhere(
     other = Stranger(kit, 2)
     other.befriend("10.0.0.2", nat=True)
     via = roads.add_socket(9)
-    assert via is not None
     roads.use(alice.key, replace(PLACE, via=via))
     roads.use(other.key, PLACE)
     roads.remove_via(via)
@@ -142,12 +141,8 @@ def test_who_is_reached_by_a_socket_that_goes_is_nowhere(
 def test_peers_behind_relays(kit: Kit, roads: Roads, alice: Stranger) -> None:
     server = Endpoint("203.0.113.9", 3478)
     socket = roads.add_socket(9)
-    assert socket is not None
     by_socket = roads.add_relay(replace(server, via=socket))
     alone, carried = roads.add_relay(server), roads.add_relay(replace(server, port=443), 10)
-    assert by_socket is not None
-    assert alone is not None
-    assert carried is not None
     others = [Stranger(kit, number) for number in (2, 3)]
     for other in others:
         other.befriend(f"10.0.0.{other.route.address[1] - 1000}", nat=True)
@@ -171,11 +166,11 @@ def test_peers_behind_relays(kit: Kit, roads: Roads, alice: Stranger) -> None:
 
 
 def test_relays_are_bounded(roads: Roads) -> None:
-    relays = [roads.add_relay(Endpoint("203.0.113.9", port)) for port in range(1, 18)]
-    assert relays.index(None) == 16
-    assert relays[0] is not None
+    relays = [roads.add_relay(Endpoint("203.0.113.9", port)) for port in range(1, 17)]
+    with pytest.raises(DataPathError):
+        roads.add_relay(Endpoint("203.0.113.9", 99))
     roads.remove_via(relays[0])
-    assert roads.add_relay(Endpoint("203.0.113.9", 99)) is not None
+    assert roads.add_relay(Endpoint("203.0.113.9", 99)) not in relays
 
 
 def test_who_strays_goes_back_to_where_the_operator_said(
@@ -183,7 +178,6 @@ def test_who_strays_goes_back_to_where_the_operator_said(
 ) -> None:
     kit.peer(alice.key, endpoint=Address("192.0.2.77", 7))
     via = roads.add_socket(9)
-    assert via is not None
     roads.use(alice.key, replace(PLACE, via=via))
     kit.peer(alice.key, nat=False)
     assert str(kit.shown()[alice.key].endpoint) == "192.0.2.77:7"
@@ -218,7 +212,7 @@ def test_datagrams_of_his_own_go_where_he_says(kit: Kit, roads: Roads) -> None:
 def called(kit: Kit, roads: Roads, alice: Stranger, *places: Endpoint) -> list[bytes]:
     """The initiations to several places, more than 20 ms apart."""
     for place in places:
-        assert roads.initiate(alice.key, place)
+        assert roads.call(alice.key, place)
         kit.path.now += 0.021
     sent = kit.sent(TYPE_INITIATION)
     assert [route.address[:2] for _, route in sent] == [(x.address, x.port) for x in places]
@@ -280,15 +274,15 @@ def test_ten_calls_may_wait(kit: Kit, ways: FakeWays, roads: Roads, alice: Stran
 
 def test_who_cannot_be_called(kit: Kit, roads: Roads, alice: Stranger) -> None:
     kit.peer(KEYS[0])
-    assert not roads.initiate(KEYS[0], PLACE)
+    assert not roads.call(KEYS[0], PLACE)
     low = type(KEYS[0])(bytes(31) + b"\x80")
     kit.peer(low, nat=True)
-    assert not roads.initiate(low, PLACE)
+    assert not roads.call(low, PLACE)
     kit.path.error = 101
-    assert not roads.initiate(alice.key, PLACE)
+    assert not roads.call(alice.key, PLACE)
     kit.path.error = None
     kit.device.set_up(False)
-    assert not roads.initiate(alice.key, PLACE)
+    assert not roads.call(alice.key, PLACE)
     assert kit.path.sent == []
     assert kit.path._reserved == set()
 
@@ -390,14 +384,21 @@ def test_a_peer_that_does_not_answer_where_it_is(
     roads.use(alice.key, PLACE)
     roads.shake_hands(alice.key)
     assert ways.take() == []
+    ways.on_wanted = lambda key: roads.call(key, ELSEWHERE)
+    kit.sent(TYPE_INITIATION)
     kit.pass_time(5.4)
     assert ways.take() == [("wanted", alice.key)]
-    assert len(kit.sent(TYPE_INITIATION)) == 2
+    (_, first), (called, second) = kit.sent(TYPE_INITIATION)
+    assert (first.address, second.address) == (("192.0.2.1", 1001), ("198.51.100.1", 2002))
+    alice.send(alice.answer(called)[0])
+    kit.settle()
+    assert ways.take()[-1] == ("began", alice.key)
 
 
 def test_sockets_are_bounded(roads: Roads) -> None:
-    vias = [roads.add_socket(9) for _ in range(65)]
-    assert vias.index(None) == 64
+    assert len({roads.add_socket(9) for _ in range(64)}) == 64
+    with pytest.raises(DataPathError):
+        roads.add_socket(9)
 
 
 def test_where_a_managed_peer_writes_from_is_told_and_moves_nothing(

@@ -152,6 +152,21 @@ def test_wrong_credentials_are_tried_once_and_again_after_a_pause() -> None:
     assert allocated(world)
 
 
+def test_the_owner_is_asked_once_however_many_requests_find_it_out() -> None:
+    world = World(renew=10)
+    for number in range(5):
+        world.client.bind(Place(PEER.host, 1 + number), world.now)
+    world.begin()
+    world.server.users["alice"] = "changed"
+    world.run(100)
+    assert world.client.counters["unauthorized"] == 6
+    assert world.said(CredentialsNeeded) == [CredentialsNeeded(Need.REFUSED)]
+    assert lost(world) == [(Reason.UNAUTHORIZED, 401)]
+    world.client.set_credentials(Credentials("alice", "changed"), world.now)
+    world.run(10)
+    assert len(world.said(Bound)) == 10
+
+
 def test_new_credentials_end_the_pause() -> None:
     world = World(fixed(Credentials("alice", "not it")))
     world.begin()
@@ -710,5 +725,5 @@ def test_which_addresses_can_be_reached(address: Any) -> None:
         number = int(address)
         expected = expected and number >> 24 != 0 and number < 224 << 24
     else:
-        expected = expected and int(address) >> 48 != 0
+        expected = expected and int(address) >> 32 not in (0, 0xFFFF)
     assert is_reachable(str(address)) == expected
