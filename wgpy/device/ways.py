@@ -127,11 +127,9 @@ class WaySettings:
         peers are in force. Raises UapiError, and has changed nothing."""
         ways = self._ways
         talking = [peer for peer in change.peers if peer.offer or peer.answer is not None]
-        if ways is None or not talking:
-            return _nothing
         answers = []
         for peer in talking:
-            if not self._is_managed(peer.public_key):
+            if ways is None or not self._is_managed(peer.public_key):
                 name = peer.public_key.base64()
                 raise UapiError(errno.EINVAL, f"{name} is no peer with `nat = true`")
             if peer.answer is not None:
@@ -141,7 +139,7 @@ class WaySettings:
             for commit in answers:
                 commit()
             for peer in talking:
-                if peer.offer and self._is_managed(peer.public_key):
+                if ways is not None and peer.offer and self._is_managed(peer.public_key):
                     ways.offer(peer.public_key)
 
         return put_into_force
