@@ -31,6 +31,7 @@ from wgpy.nat.place import Place, Send
 from wgpy.nat.relay import Closed, Reached, Stray
 from wgpy.nat.relays import Relays
 from wgpy.nat.sockets import Sockets
+from wgpy.nat.stun import is_binding
 from wgpy.nat.witness import Witnesses
 from wgpy.protocol.constants import TYPE_PROBE, TYPE_PROBE_REPLY
 from wgpy.protocol.messages import ParseError, message_type
@@ -383,7 +384,8 @@ class Agent:
             return
         if kind in (TYPE_PROBE, TYPE_PROBE_REPLY):
             self._charges.probe(data, place, now)
-        elif not self._relays.receive(data, place, now):
+        elif is_binding(data) or not self._relays.receive(data, place, now):
+            # One server is often both, and TURN clients never ask for a binding.
             self._gatherer.receive(data, place, now)
 
     def _by_socket(self, owner: PublicKey, data: bytes, place: Place) -> None:

@@ -150,6 +150,11 @@ def is_stun(data: bytes) -> bool:
     )
 
 
+def is_binding(data: bytes) -> bool:
+    """Whether a datagram is of the method Binding, if it is a STUN message at all."""
+    return len(data) >= HEADER_LENGTH and _HEADER.unpack_from(data)[0] & 0x3EEF == Method.BINDING
+
+
 def parse(data: bytes, *, classic: bool = False) -> Message:
     """Read a message; with `classic` also one without the cookie (RFC 3489). Raises ParseError."""
     if len(data) < HEADER_LENGTH or data[0] >= 4:
