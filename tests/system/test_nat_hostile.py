@@ -294,7 +294,7 @@ def test_a_directory_full_of_junk(site: Site, pair: tuple[Station, Station]) -> 
         wait_until(lambda: gate.counter("nat_signal_file_no_signal") >= 4000, "the flood", 60)
         unharmed(gate, bob)
         # Two more meet in the midst of it.
-        with site.up("alice", "bob") as (one, other):
+        with site.up("alice", "mallory") as (one, other):
             site.introduce(one, other)
             one.host.namespace.ping(other.inner, wait=40)
             site.wait_for(one, other, PathKind.DIRECT)
