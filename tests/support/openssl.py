@@ -80,8 +80,9 @@ def make_leaf(path: Path, key: PublicKey, extensions: str, *more: str) -> bytes:
     )
     openssl(
         *("x509", "-req", "-in", path / "peer.csr", "-force_pubkey", path / "peer.pub"),
-        *("-CA", str(path / "root.pem"), "-CAkey", str(path / "root.key"), "-CAcreateserial"),
-        *("-days", "7", "-extfile", path / "peer.cnf", "-out", path / "peer.pem", *more),
+        *("-CA", path / "root.pem", "-CAkey", path / "root.key", "-CAcreateserial"),
+        *("-days", "7", "-extfile", path / "peer.cnf", "-out", path / "peer.pem"),
+        *more,
     )
     return certificates_in((path / "peer.pem").read_bytes())[0]
 
@@ -91,6 +92,6 @@ def sign_request(path: Path, request: Path, out: Path) -> None:
     (path / "aki.cnf").write_text("authorityKeyIdentifier = keyid\n")
     openssl(
         *("x509", "-req", "-in", request, "-copy_extensions", "copyall", "-days", "30"),
-        *("-CA", str(path / "root.pem"), "-CAkey", str(path / "root.key"), "-CAcreateserial"),
+        *("-CA", path / "root.pem", "-CAkey", path / "root.key", "-CAcreateserial"),
         *("-extfile", path / "aki.cnf", "-out", out),
     )
