@@ -207,11 +207,19 @@ class Meeting:
         else:
             self._begin(heard.message, now + heard.delay)
 
-    def implied(self, now: float) -> None:
-        """The peer used path ids that stand in our answer and nowhere else."""
+    def implied(self, now: float, *, direct: bool) -> tuple[bytes, ...]:
+        """The peer used path ids that stand in our answer and nowhere else, so it has the answer;
+        returns how it wants to be called. If it came by a direct path, the round has begun: by a
+        relay it asks as soon as it can, and the punch that says when is still under way."""
+        offer = self._rendezvous.answered_offer(now)
+        if offer is None:
+            return ()
+        if not direct:
+            return offer.path_ids
         punched = self._rendezvous.implied(now)
         if punched is not None:
             self._begin(punched.message, now)
+        return offer.path_ids
 
     @property
     def vias(self) -> frozenset[int]:

@@ -142,7 +142,10 @@ class Pathfinder:
             return
         if isinstance(heard, Question):
             if heard.ids is self._meeting.answered_with:
-                self._meeting.implied(now)
+                direct = self._ways.paths.rank(source) is not Rank.RELAY
+                called = self._meeting.implied(now, direct=direct)
+                if called:
+                    self._prober.theirs.told(called)
                 self._settle(now)
             self._ways.question(heard, now)
         else:

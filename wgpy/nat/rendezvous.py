@@ -171,11 +171,19 @@ class Rendezvous:
     def implied(self, now: float) -> Punched | None:
         """Called when the peer used path ids that stand in our answer: it has the answer, which is
         all that a punch says."""
-        pending, self._pending = self._pending, None
-        if pending is None or now - pending.when > self._life:
+        offer = self.answered_offer(now)
+        self._pending = None
+        if offer is None:
             return None
         self.counters["punches_implied"] += 1
-        return Punched(pending.offer, 0.0)
+        return Punched(offer, 0.0)
+
+    def answered_offer(self, now: float) -> SignalMessage | None:
+        """The offer that we have answered and whose punch may still come."""
+        pending = self._pending
+        if pending is None or now - pending.when > self._life:
+            return None
+        return pending.offer
 
     def _check_sequence(self, message: SignalMessage, now: float) -> None:
         if message.sequence <= self._mark and now - self._marked < MARK_SECONDS:
