@@ -40,6 +40,8 @@ PUNCH_SECONDS: Final = 10.0
 CROSSING_SECONDS: Final = 1.0
 # Too many rounds of other peers: look again.
 PUT_OFF: Final = 0.5
+# Between two offers of ours, whatever reason there is: the other side answers one a second.
+MIN_GAP: Final = 1.0
 
 # Rounds that follow each other at once; the first one is from the tunnel's own port.
 QUICK_ROUNDS: Final = 3
@@ -133,6 +135,7 @@ class Meeting:
         self._offered_at = 0.0
         self._burnt_at: float | None = None
         self._lost_since: float | None = None
+        self._last_began: float | None = None
         self._moved = False
         # An offer came before we knew anything of ourselves.
         self._awaits_local = False
@@ -167,11 +170,13 @@ class Meeting:
         self.failures = 0
         if burnt:
             self._burnt_at = now
+        # A shell that has news all the time is listened to once in a while.
+        soonest = now if self._last_began is None else max(now, self._last_began + MIN_GAP)
         if self.stage is Stage.REST:
-            self._deadline = now
+            self._deadline = soonest
         elif self.stage is Stage.OFFERED:
             # What was offered is no longer true.
-            self._offers, self._deadline = 0, now
+            self._offers, self._deadline = 0, soonest
         elif self._to_answer is not None and self._awaits_local and self.local:
             self._gather(self._choose(self._to_answer.offer.method, now), now)
 
@@ -181,7 +186,7 @@ class Meeting:
         self._end()
         self._rendezvous.withdraw()
         self._deadline = None
-        self._burnt_at = self._lost_since = None
+        self._burnt_at = self._lost_since = self._last_began = None
         self._moved = True
         self.failures = 0
 
@@ -319,7 +324,7 @@ class Meeting:
 
     def _offer(self, now: float) -> None:
         self.stage = Stage.OFFERED
-        self._offered_at = now
+        self._offered_at = self._last_began = now
         told = self._ids.to_tell(new=self._moved)
         self._orders.append(Ask(self._rendezvous.offer(self._content(told), now)))
         if self._options.patient:
@@ -391,6 +396,7 @@ class Meeting:
         elif not self.local:
             # We have just begun, or come to another network: in a moment there are some.
             self._rendezvous.withdraw()
+            self._method = Method.PLAIN
             self._await(now)
             self._awaits_local = True
         elif self.stage is not Stage.GATHER:

@@ -173,10 +173,11 @@ class Pathfinder:
         self._ways.relay(place, now)
         self._settle(now)
 
-    def gone(self, via: int, now: float) -> None:
-        """A relay or a socket of ours is closed, for another reason than `DropSockets`. Orders that
-        were taken before may still name it."""
-        self._ways.gone(via, now)
+    def gone(self, via: int, now: float, *, channel: int | None = None) -> None:
+        """A relay or a socket of ours is closed, for another reason than `DropSockets`; with
+        `channel`, only that channel of a relay is unbound. Orders that were taken before may still
+        name it."""
+        self._ways.gone(via, channel, now)
         self._settle(now)
 
     def network_changed(self, now: float) -> None:
@@ -312,9 +313,7 @@ class Pathfinder:
         needed |= {x.place.via for x in self._ways.paths if x.proved or x is used}
         unneeded = self._ways.sockets - needed
         if unneeded:
-            self._ways.sockets -= unneeded
-            for path in [x for x in self._ways.paths if x.place.via in unneeded]:
-                self._ways.paths.remove(path)
+            self._ways.dropped(frozenset(unneeded))
             self._orders.append(DropSockets(tuple(sorted(unneeded))))
 
     def _tell(self, now: float) -> None:

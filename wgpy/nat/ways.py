@@ -20,6 +20,8 @@ from wgpy.nat.watch import Checks, Watch
 
 # A probe of theirs is a reason to ask there at once, unless that was done just now.
 TRIGGER_GAP: Final = 0.05
+# Packets of the tunnel come in thousands; so often they are a reason to ask where they come from.
+HEARD_GAP: Final = 0.5
 # After the network changed, the path in use has this long to answer from the new one: it does where
 # only our side's address is another one.
 SUSPECT_SECONDS: Final = 1.5
@@ -93,7 +95,7 @@ class Ways:
             reply = self._prober.answer(question)
             if reply is not None:
                 self._orders.append(reply)
-        if not path.proved and (path.last_asked is None or now - path.last_asked >= TRIGGER_GAP):
+        if not path.proved and _is_older(path.last_asked, TRIGGER_GAP, now):
             self.ask_unproved(path, now)
 
     def answer(self, answer: Answer, now: float) -> None:
@@ -104,6 +106,9 @@ class Ways:
             return
         if not path.proved:
             self.news.append(path.rank)
+            if path is self.used:
+                # After a change of the network it may carry less.
+                self.lengths.begin(path, now)
         path.answered(answer.asked_at, now)
         self.checks.end(path.place)
         self._owed.pop(path.place, None)
@@ -126,7 +131,7 @@ class Ways:
         used = self.used
         if used is None or not used.proved or used.waiting:
             return
-        if used.last_answer is None or now - used.last_answer > used.spacing:
+        if _is_older(used.last_answer, used.spacing, now):
             self.ask(used, now)
 
     def heard(self, place: Place, now: float) -> None:
@@ -138,7 +143,7 @@ class Ways:
         if path is None:
             return
         path.last_heard = now
-        if not path.proved:
+        if not path.proved and _is_older(path.last_asked, HEARD_GAP, now):
             self.ask_unproved(path, now)
         if path is not self.used:
             # The other side uses another path: ours may be dead.
@@ -186,16 +191,30 @@ class Ways:
             if path is not None and not path.proved:
                 self.checks.soon(place, now)
 
-    def gone(self, via: int, now: float) -> None:
-        """A relay or a socket of ours is closed."""
-        self.sockets.discard(via)
-        self._relays = {place for place in self._relays if place.via != via}
-        for path in [path for path in self.paths if path.place.via == via]:
+    def gone(self, via: int, channel: int | None, now: float) -> None:
+        """A relay or a socket of ours is closed, or of a relay only this channel."""
+
+        def is_gone(place: Place) -> bool:
+            return place.via == via and channel in (None, place.channel)
+
+        if channel is None:
+            self.dropped(frozenset({via}))
+        self._relays = {place for place in self._relays if not is_gone(place)}
+        for path in [path for path in self.paths if is_gone(path.place)]:
             self.checks.end(path.place)
             self.paths.remove(path)
-            if path is self.used:
-                path.forget()
-                self._replace(now)
+            path.forget()
+        if self.used is not None and is_gone(self.used.place):
+            self._replace(now)
+
+    def dropped(self, vias: frozenset[int]) -> None:
+        """These sockets are not ours any more."""
+        self.sockets -= vias
+        for path in [path for path in self.paths if path.place.via in vias]:
+            self.checks.end(path.place)
+            self.paths.remove(path)
+        for via in vias:
+            self._seen_as.pop(via, None)
 
     def network_changed(self, now: float) -> None:
         """What was measured is void; what is in use may still do, for a moment."""
@@ -324,3 +343,8 @@ class Ways:
             sent = self._prober.ask(used.place, now, Purpose.LENGTH, length=length, whole=True)
             if sent is not None:
                 self._orders.append(sent)
+
+
+def _is_older(when: float | None, seconds: float, now: float) -> bool:
+    """Whether something was never done, or is this long ago."""
+    return when is None or now - when >= seconds
