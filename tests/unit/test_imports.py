@@ -59,6 +59,10 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "wgpy.device.uapi",
         "wgpy.firewall.compile",
         "wgpy.firewall.table",
+        # The address of who is to enrol, and the route to where those are.
+        "wgpy.identity.claims",
+        "wgpy.identity.derived",
+        "wgpy.identity.own",
     ),
     "demo": ("wgpy.ip", "wgpy.keys", "wgpy.device.client", "wgpy.device.uapi"),
     "doctor": ("wgpy.linux", "wgpy.datapath.portable", "wgpy._native"),

@@ -157,7 +157,8 @@ class Handshaker:
 
     def initiate(self, entry: PeerEntry, now: float) -> None:
         """Send a first or a repeated initiation: a fresh one each time."""
-        if self.local is None or entry.denied:
+        # Who is in quarantine comes to us, or does not: its session is shorter than a rekey away.
+        if self.local is None or entry.denied or entry.enrolment is not None:
             return
         if entry.endpoint is None:
             self._roads.wanted(entry)

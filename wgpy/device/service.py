@@ -17,6 +17,7 @@ from wgpy.datapath.contract import DataPathError, Event, Failed, Offload, Socket
 from wgpy.device.device import Device
 from wgpy.device.guard import Guard
 from wgpy.device.keylog import KeyLog
+from wgpy.device.quarantine import LIFE
 from wgpy.device.server import UapiServer
 from wgpy.device.trust import Trust
 from wgpy.device.uapi import Address, DeviceChange, DeviceState
@@ -59,6 +60,7 @@ class Service:
         *,
         stamp_ns: Callable[[], int] = time.time_ns,
         keylog: KeyLog | None = None,
+        quarantine_life: float = LIFE,
     ) -> None:
         self._tun = tun
         self._monitor = Monitor(tun)
@@ -84,6 +86,7 @@ class Service:
             guard=self._guard,
             trust=Trust(lambda: _open_ledger(name), stamp_ns),
             follow=self._follow_files,
+            quarantine_life=quarantine_life,
         )
         self.server = UapiServer(self)
         self._link_seen = False
