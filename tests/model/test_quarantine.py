@@ -11,7 +11,7 @@ from tests.support import fake_network, tokens
 from tests.support.fake_network import PORT, Machine, World
 from tests.support.native_path import NativeFakeDataPath, needs_native
 from tests.support.office import START, Caller, FakeGuard, Office, admitted, counter
-from tests.support.packets import udp6
+from tests.support.packets import ip_packet
 from tests.support.tokens import HEADER, P256, SIGNER, compact
 from wgpy.device.uapi import (
     Address,
@@ -26,7 +26,7 @@ from wgpy.firewall.wall import Wall
 from wgpy.identity.claims import Kind
 from wgpy.identity.derived import quarantine_address, quarantine_range
 from wgpy.identity.settings import Expectation, IdentitySettings, TokenIssuer
-from wgpy.ip import Prefix, address_text, parse_prefix
+from wgpy.ip import Prefix, parse_prefix
 from wgpy.keys import PrivateKey, PublicKey
 from wgpy.protocol.constants import TYPE_CREDENTIAL_INITIATION
 from wgpy.protocol.credential_payload import Offer, OfferKind
@@ -70,7 +70,7 @@ class Desk:
         self.gate.device.files_changed()
 
     def caller(self, number: int = 66) -> Caller:
-        return Caller(self.office, number % 250 + 2, PrivateKey(number.to_bytes(32, "little")))
+        return Caller(self.office, number % 250 + 2, PrivateKey((number << 8).to_bytes(32, "little")))
 
     def quarantined(self) -> dict[PublicKey, PeerState]:
         return {
@@ -127,7 +127,12 @@ def home(machine: Machine | Caller) -> Prefix:
 
 def speak(machine: Machine, source: Prefix | None = None) -> bytes:
     """One packet of a machine that enrols, to the gate's tunnel address."""
-    packet = udp6(address_text((source or home(machine)).address), address_text(INSIDE.address))
+    return carry(machine, source or home(machine), INSIDE)
+
+
+def carry(machine: Machine, source: Prefix, target: Prefix) -> bytes:
+    """Give a machine's data path one packet, of an experimental protocol (RFC 3692)."""
+    packet = ip_packet(253, b"hello", source=source.address, target=target.address)
     machine.datapath.write(packet)
     return packet
 
@@ -235,7 +240,7 @@ def test_who_is_only_answered_is_nobody(desk: Desk) -> None:
     assert desk.gate.device.state().peers == []
     desk.world.run(6)
     assert desk.gate.session_count() == 0
-    assert desk.guard.recorder.told == []
+    assert counter(desk.gate, "credential_quarantined") == 0
 
 
 def test_a_token_that_its_own_key_has_spent_lets_it_in_again(desk: Desk) -> None:
@@ -311,7 +316,7 @@ def test_a_certificate_that_never_confirms_leaves_nothing(desk: Desk) -> None:
     desk.world.run(8)
     assert desk.gate.device.state().peers == []
     assert desk.gate.session_count() == 0
-    assert desk.guard.recorder.told == [("add", ""), ("remove", caller.key.base64())]
+    assert desk.guard.recorder.told[:2] == [("add", ""), ("remove", caller.key.base64())]
 
 
 def test_a_bad_certificate_leaves_it_in_quarantine(desk: Desk) -> None:
@@ -411,9 +416,7 @@ def test_we_never_call_who_is_in_quarantine(desk: Desk) -> None:
     joiner = desk.joiner()
     speak(joiner)
     desk.world.run(2)
-    desk.gate.datapath.write(
-        udp6(address_text(INSIDE.address), address_text(home(joiner).address))
-    )
+    carry(desk.gate, INSIDE, home(joiner))
     desk.world.run(50)
     assert desk.world.sent(TYPE_CREDENTIAL_INITIATION, desk.gate) == []
 
@@ -483,10 +486,6 @@ def test_an_operator_may_remove_it_and_not_change_it(desk: Desk) -> None:
 
 
 # --- What is refused ---
-
-
-def stale(caller: Caller) -> Offer:
-    return caller.certificate()
 
 
 REFUSED: dict[str, tuple[str, Callable[[Caller], Offer], dict[str, object]]] = {
