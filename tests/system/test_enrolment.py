@@ -27,7 +27,7 @@ from tests.support.mesh import (
 )
 from tests.support.netns import Namespace, wait_until
 from tests.support.programs import WGPY, Implementation, Interface
-from tests.support.requirements import ROOT
+from tests.support.requirements import ROOT, program
 from tests.support.tunnel import PORT
 from wgpy.device.uapi import PeerState
 from wgpy.identity.claims import Kind
@@ -49,6 +49,14 @@ class Brief(Implementation):
     def command(self, link: str) -> list[str]:
         script = ROOT / "tests" / "support" / "brief_wgpyd.py"
         return [sys.executable, str(script), *self.options, link]
+
+
+@dataclass(frozen=True, slots=True)
+class Bare(Implementation):
+    """Our daemon, on a machine that has no programs."""
+
+    def command(self, link: str) -> list[str]:
+        return ["env", "PATH=/nowhere", program(self.tool), *self.options, link]
 
 
 class Issuer:
@@ -270,7 +278,7 @@ def test_it_ends_and_a_certificate_lets_in(
 def test_without_nft_nobody_may_enrol(site: Site, ca: Authority, tmp_path: Path) -> None:
     issuer = Issuer(tmp_path)
     gate = site.place(ca.issue("gate.mesh", GATE))
-    gate.interface = Interface(gate.space, WGPY, env={"PATH": "/nowhere"})
+    gate.interface = Interface(gate.space, Bare("bare wgpy", "wgpyd"))
     (gate.directory / "issuer.jwks").write_text(issuer.jwks)
     gate.start(BY_CA, IDENTITY)
     wanted = gate.write(BY_CA + ENROLS, IDENTITY)
