@@ -76,6 +76,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "wgpy.device",
         "wgpy.linux",
     ),
+    "mesh": ("wgpy.ip", "wgpy.keys", "wgpy.identity", "wgpy.device.servers"),
     # Who may come in is decided without knowing how packets move.
     "identity": ("wgpy.ip", "wgpy.keys"),
 }
@@ -119,6 +120,8 @@ OUTSIDERS: dict[str, tuple[str, ...]] = {
     "sqlite3": ("wgpy.identity",),
     "jwt": ("wgpy.identity.token", "wgpy.identity.signer"),
     "aioice": ("wgpy.nat",),
+    # It draws QR codes, for who invites.
+    "segno": ("wgpy.mesh.line",),
 }
 
 # What in nat/ has sockets, a clock or an event loop; the rest is told what came, and when.
