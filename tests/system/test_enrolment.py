@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.certificates import NETWORK
+from tests.support.commands import CommandError
 from tests.support.mesh import (
     BY_CA,
     GATE,
@@ -117,7 +118,9 @@ class Place:
         wait_until(lambda: self.quarantined() is not None, "the joiner to be in quarantine")
 
 
-def build(site: Site, ca: Authority, directory: Path, life: float, datapath: str) -> Place:
+def build(
+    site: Site, ca: Authority, directory: Path, life: float, datapath: str, rules: str = ""
+) -> Place:
     """The gate, where others may enrol, and a joiner that has done nothing yet."""
     env = {"QUARANTINE_LIFE": str(life), "WGPY_DATAPATH": datapath}
     issuer = Issuer(directory)
@@ -125,7 +128,7 @@ def build(site: Site, ca: Authority, directory: Path, life: float, datapath: str
     gate = site.place(own)
     gate.interface = Interface(gate.space, Brief("brief wgpy", "wgpyd"), env=env)
     (gate.directory / "issuer.jwks").write_text(issuer.jwks)
-    gate.start(BY_CA + ENROLS, IDENTITY)
+    gate.start(BY_CA + ENROLS, IDENTITY, rules)
     gate.space.add_address(gate.interface.name, f"{INSIDE}/64")
     gate.space.ip("route", "add", str(quarantine_range(NETWORK)), "dev", gate.interface.name)
     for name in ("net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1"):
@@ -177,11 +180,15 @@ def told(listener: socket.socket, sender: socket.socket, address: tuple[str, int
 DATAPATHS = ["portable", "native"]
 
 
-@pytest.mark.parametrize("datapath", DATAPATHS)
+# No rule of a person's opens the wall.
+OPEN = '[[allow]]\nfrom = "any"\nto = "any"\n'
+
+
+@pytest.mark.parametrize(("datapath", "rules"), [("portable", OPEN), ("native", "")])
 def test_it_reaches_one_port_and_nothing_else(
-    site: Site, ca: Authority, tmp_path: Path, datapath: str
+    site: Site, ca: Authority, tmp_path: Path, datapath: str, rules: str
 ) -> None:
-    place = build(site, ca, tmp_path, 300, datapath)
+    place = build(site, ca, tmp_path, 300, datapath, rules)
     gate, joiner = place.gate, place.joiner
     laptop = site.machine(ca.issue("laptop.mesh", LAPTOP), place.own)
     laptop.space.ping(GATE)
@@ -205,6 +212,11 @@ def test_it_reaches_one_port_and_nothing_else(
         place.enrol()
         assert reaches(joiner.space, INSIDE, API, 10) == "open"
         assert shown(place) == f"as joiner.mesh, by the token {jti(place)}"
+
+        asked = ("firewall", "test", gate.interface.name, place.home, "this")
+        assert wgpy(*asked, str(API)).startswith("allowed: ")
+        with pytest.raises(CommandError):
+            wgpy(*asked, str(OTHER))
 
         # Other ports and protocols of the same address.
         assert reaches(joiner.space, INSIDE, OTHER) == "silence"
@@ -273,6 +285,42 @@ def test_it_ends_and_a_certificate_lets_in(
         joiner.space.run("sleep", "5")
         assert gate.admitted() == {"joiner.mesh"}
         joiner.space.ping(GATE)
+
+
+def test_one_file_and_one_command(site: Site, ca: Authority, tmp_path: Path) -> None:
+    """`wgpy up` on both sides: the address, and the routes, are those that follow."""
+    issuer, own = Issuer(tmp_path), ca.issue("gate.mesh", GATE)
+    gate = site.place(own)
+    (gate.directory / "issuer.jwks").write_text(issuer.jwks)
+    space, at = site.wire("joiner")
+    joiner = site.place(ca.issue("joiner.mesh", "10.7.0.4"), space)
+    (joiner.directory / "me.token").write_text(issuer.token())
+    address = f'address = ["{GATE}/16", "{INSIDE}/64"]\n'
+    up(gate, address, BY_CA + ENROLS, IDENTITY)
+    table = (
+        f'[[peer]]\npublic_key = "{own.public.base64()}"\nendpoint = "{at}:{PORT}"\n'
+        f'credential = true\nexpect = "key"\nallowed_ips = "{INSIDE}/128"\n'
+    )
+    up(joiner, "", '[identity]\ntoken = "me.token"\n', table)
+    try:
+        place = Place(gate, joiner, issuer, own)
+        assert f"inet6 {place.home}/128" in space.ip("address", "show", joiner.interface.name)
+        with listen(gate.space, INSIDE, API):
+            assert reaches(space, INSIDE, API, 10) == "open"
+            assert reaches(space, INSIDE, OTHER) == "silence"
+        assert place.quarantined() is not None
+        assert "enrols: as joiner.mesh, by the token " in wgpy("show", joiner.interface.name)
+    finally:
+        for machine in (gate, joiner):
+            machine.space.run(program("wgpy"), "down", machine.interface.name)
+    assert "quarantine" not in gate.space.run("nft", "list", "ruleset").stdout
+
+
+def up(machine: Machine, address: str, *tables: str) -> None:
+    """`wgpy up` with a file of these tables."""
+    path = machine.write(*tables)
+    path.write_text(path.read_text().replace("listen_port", f"{address}listen_port", 1))
+    machine.space.run(program("wgpy"), "up", str(path))
 
 
 def test_without_nft_nobody_may_enrol(site: Site, ca: Authority, tmp_path: Path) -> None:

@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from wgpy.firewall.matches import address_is, equals, link_is, state_in
-from wgpy.ip import Prefix, address_text
+from wgpy.firewall.rules import Protocol
+from wgpy.firewall.verdict import End, Side, Verdict
+from wgpy.ip import Prefix, address_text, mask
 
 IN: Final = "from-quarantine"
 OUT: Final = "to-quarantine"
@@ -49,6 +51,34 @@ def wall_rules(wall: Wall, link: str) -> Iterator[tuple[str, list[dict[str, Any]
     yield IN, drop
     yield OUT, [state_in("established"), _port("sport", wall), {"counter": None}, {"accept": None}]
     yield OUT, drop
+
+
+def wall_verdict(
+    wall: Wall, source: End, destination: End, protocol: Protocol | None, port: int | None
+) -> Verdict | None:
+    """What the wall says of a connection that `source` begins; None of one that is not its matter.
+
+    The reference for the rules, as `verdict` is for those of a person. This machine is meant by the
+    interface's own address.
+    """
+    if not _inside(wall, source) and not _inside(wall, destination):
+        return None
+    to_us = _inside(wall, source) and destination.side is Side.THIS
+    if to_us and protocol is Protocol.TCP and port == wall.port:
+        return Verdict(True, None, "who enrols reaches this port of the interface's address")
+    return Verdict(
+        False, None, "who enrols reaches one port of this machine, and nobody reaches it"
+    )
+
+
+def _inside(wall: Wall, end: End) -> bool:
+    """Whether an end is in quarantine. Our own address never is."""
+    if end.side is Side.THIS:
+        return False
+    found = [] if end.address is None else [end.address]
+    if end.member is not None:
+        found += [prefix.address for prefix in end.member.addresses]
+    return any(len(x) == 16 and mask(x, wall.range.length) == wall.range.address for x in found)
 
 
 def _port(field: str, wall: Wall) -> dict[str, Any]:
