@@ -275,21 +275,20 @@ impl Engine {
     /// Put a datagram at `start..end` of an arena on the open train, or begin another.
     #[inline]
     pub(crate) fn enqueue(&mut self, arena: Arena, start: usize, end: usize, link: &Link) {
-        let Link { peer, wire: route, carried, single, .. } = *link;
         let size = end - start;
         if let Some(open) = self.trains.last_mut() {
             let whole = open.end - open.start == open.count * open.segment;
             if open.arena == arena
                 && open.end == start
                 && whole
-                && open.peer == peer
+                && open.peer == link.peer
                 && size <= open.segment
                 && open.count < MAX_TRAIN_SEGMENTS
                 && end - open.start <= MAX_TRAIN
-                && open.single == single
+                && open.single == link.single
                 && open.head == link.head()
-                && !carried
-                && open.route == route
+                && !link.carried
+                && open.route == link.wire
             {
                 open.end = end;
                 open.count += 1;
@@ -302,11 +301,11 @@ impl Engine {
             end,
             segment: size,
             count: 1,
-            peer,
-            route,
+            peer: link.peer,
+            route: link.wire,
             head: link.head(),
-            carried,
-            single,
+            carried: link.carried,
+            single: link.single,
             outcome: Outcome::default(),
         });
     }

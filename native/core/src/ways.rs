@@ -95,6 +95,12 @@ impl Vias {
         if route.channel == 0 {
             return Some(Link { peer, wire: route, channel: 0, carried: false, single });
         }
+        self.link_by(peer, route, single)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn link_by(&self, peer: Handle, route: Route, single: bool) -> Option<Link> {
         let Relay { server, carried, .. } = *self.relay(route.via)?;
         Some(Link { peer, wire: server, channel: route.channel, carried, single })
     }
