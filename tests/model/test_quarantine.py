@@ -70,7 +70,9 @@ class Desk:
         self.gate.device.files_changed()
 
     def caller(self, number: int = 66) -> Caller:
-        return Caller(self.office, number % 250 + 2, PrivateKey((number << 8).to_bytes(32, "little")))
+        return Caller(
+            self.office, number % 250 + 2, PrivateKey((number << 8).to_bytes(32, "little"))
+        )
 
     def quarantined(self) -> dict[PublicKey, PeerState]:
         return {
