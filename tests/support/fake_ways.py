@@ -17,7 +17,6 @@ STATE = NatState(
     ),
     mapping="endpoint independent",
     portmap="PCP",
-    counters={"stun_answers": 3},
 )
 OFFER = "wgpy-offer-1:c2VhbGVk"
 
@@ -34,8 +33,11 @@ class FakeWays:
     offers: dict[PublicKey, str] = field(default_factory=dict)
     paths: dict[PublicKey, PathState] = field(default_factory=dict)
     when: float | None = None
-    # What it does when it is told that a peer roamed.
+    # What it does when it is told that a peer roamed, that there are sockets, and that a peer is
+    # wanted.
     on_roamed: Callable[[PublicKey, Endpoint], object] | None = None
+    on_bound: Callable[[int], object] | None = None
+    on_wanted: Callable[[PublicKey], object] | None = None
 
     def __post_init__(self) -> None:
         self.roads.listen(self)
@@ -83,7 +85,7 @@ class FakeWays:
         self.said.append(("close",))
 
     def counters(self) -> Mapping[str, int]:
-        return {"nat_probes": 7}
+        return {"probes": 7}
 
     # --- Lookout ---
 
@@ -97,6 +99,8 @@ class FakeWays:
 
     def wanted(self, key: PublicKey) -> None:
         self.seen.append(("wanted", key))
+        if self.on_wanted is not None:
+            self.on_wanted(key)
 
     def began(self, key: PublicKey) -> None:
         self.seen.append(("began", key))
@@ -106,6 +110,8 @@ class FakeWays:
 
     def bound(self, port: int) -> None:
         self.seen.append(("bound", port))
+        if self.on_bound is not None:
+            self.on_bound(port)
 
     def changed(self) -> None:
         self.seen.append(("changed",))

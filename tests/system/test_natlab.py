@@ -1,25 +1,23 @@
 """The lab of NATs that other tests stand on: each kind is what it is called, and all goes away."""
 
-import socket
-from collections.abc import Iterator
+from collections.abc import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import Iterator
 import pytest
 
-from tests.support.natlab import V6, Block, Host, Lab, LabHost, Nat, PlanError, Router
+from tests.support.natlab import V6, Host, Lab, Nat, PlanError, Router
+from tests.support.natlab.probing import is_kept_out, passes, small_lab
 from tests.support.natlab.punching import punch
 from tests.support.natlab.reflector import (
-    PORTS,
     Behaviour,
     Reach,
     Reflector,
     classify,
     mapped,
 )
-from tests.support.netns import CommandError
-from tests.support.traffic import connects, listen
 
 pytestmark = [
     pytest.mark.root,
@@ -90,38 +88,6 @@ def zoo(clean_machine: None) -> Iterator[Zoo]:
         yield Zoo(lab, reflector, behaviour, through)
 
 
-def small_lab(*routers: Router, ipv6: bool = False) -> Lab:
-    """These routers, a laptop "at-NAME" behind each, and a server with two addresses."""
-    hosts = [Host(f"at-{router.name}", router.name) for router in routers]
-    return Lab(routers, [*hosts, Host("server", addresses=2)], ipv6=ipv6)
-
-
-def udp(host: LabHost, port: int = 0) -> socket.socket:
-    """A UDP socket of a host's first address, that waits for half a second; to be closed."""
-    made = host.namespace.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    made.bind((host.v4, port))
-    made.settimeout(0.5)
-    return made
-
-
-def passes(sender: socket.socket, target: tuple[str, int], receiver: socket.socket) -> bool:
-    """Whether a datagram comes through, of three."""
-    for _ in range(3):
-        sender.sendto(b"through", target)
-    try:
-        receiver.recv(100)
-    except TimeoutError:
-        return False
-    receiver.setblocking(False)
-    for _ in range(2):
-        try:
-            receiver.recv(100)
-        except BlockingIOError:
-            break
-    receiver.settimeout(0.5)
-    return True
-
-
 # --- The kinds of NAT ---
 
 
@@ -154,6 +120,15 @@ def test_simple_punching_gets_through_exactly_where_it_can(zoo: Zoo, early: Nat,
     assert zoo.through[early, late] == [expected(early, late)] * 2
 
 
+def test_only_a_naive_router_lets_in_who_knows_the_way_to_its_lan() -> None:
+    with small_lab(Router("usual", Nat.PORT), Router("naive", Nat.NAIVE)) as lab:
+        for name, router in lab.routers.items():
+            router.uplink.announce(str(router.network), router.wan_ip)
+            with lab.hosts[f"at-{name}"].udp(4000) as inside, lab.hosts["server"].udp() as outside:
+                ask = passes if name == "naive" else is_kept_out
+                assert ask(outside, inside.getsockname(), inside)
+
+
 # --- More than one router, or host ---
 
 
@@ -184,23 +159,29 @@ def test_hosts_of_one_router_reach_each_other_by_its_outside_where_it_turns_roun
     with (
         Lab([Router("home", nat)], hosts) as lab,
         Reflector(lab.hosts["server"]) as reflector,
-        udp(lab.hosts["alice"], 4000) as alice,
-        udp(lab.hosts["bob"], 4000) as bob,
+        lab.hosts["alice"].udp(4000) as alice,
+        lab.hosts["bob"].udp(4000) as bob,
     ):
         outside = mapped([alice, bob], reflector)
         assert outside[0] is not None
         assert outside[1] is not None
         # Two with one port: the second one's is changed.
         assert outside[0] != outside[1]
-        alice.sendto(b"round", outside[1])
         if nat is Nat.HAIRPIN:
-            assert bob.recvfrom(100) == (b"round", outside[0])
+            assert passes(alice, outside[1], bob) == outside[0]
         else:
-            with pytest.raises(TimeoutError):
-                bob.recvfrom(100)
+            assert is_kept_out(alice, outside[1], bob)
         # And without it, on the LAN.
-        alice.sendto(b"direct", (lab.hosts["bob"].v4, 4000))
-        assert bob.recvfrom(100) == (b"direct", (lab.hosts["alice"].v4, 4000))
+        assert passes(alice, (lab.hosts["bob"].v4, 4000), bob) == (lab.hosts["alice"].v4, 4000)
+
+
+def test_two_homes_may_have_the_same_network() -> None:
+    routers = [Router(name, lan="192.168.0.0/24") for name in ("one", "other")]
+    with small_lab(*routers) as lab:
+        one, other = lab.hosts["at-one"], lab.hosts["at-other"]
+        assert one.v4 == other.v4
+        for laptop in (one, other):
+            laptop.namespace.ping(lab.hosts["server"].v4)
 
 
 def test_a_cone_tells_two_hosts_with_one_port_apart() -> None:
@@ -208,9 +189,9 @@ def test_a_cone_tells_two_hosts_with_one_port_apart() -> None:
     with (
         Lab([Router("home", Nat.FULL)], hosts) as lab,
         Reflector(lab.hosts["server"]) as reflector,
-        udp(lab.hosts["alice"], 4000) as alice,
-        udp(lab.hosts["bob"], 4000) as bob,
-        udp(lab.hosts["server"]) as stranger,
+        lab.hosts["alice"].udp(4000) as alice,
+        lab.hosts["bob"].udp(4000) as bob,
+        lab.hosts["server"].udp() as stranger,
     ):
         outside = mapped([alice, bob], reflector)
         for host, place in ((alice, outside[0]), (bob, outside[1])):
@@ -218,241 +199,12 @@ def test_a_cone_tells_two_hosts_with_one_port_apart() -> None:
             assert passes(stranger, place, host)
 
 
-# --- What is blocked ---
-
-
-def test_where_udp_is_blocked_only_questions_for_names_pass() -> None:
-    with small_lab(Router("home", Nat.BLOCKED)) as lab:
-        laptop, server = lab.hosts["at-home"], lab.hosts["server"]
-        with udp(laptop) as asker, udp(server, 53) as names, udp(server, 54) as other:
-            assert passes(asker, (server.v4, 53), names)
-            asker.sendto(b"question", (server.v4, 53))
-            _, source = names.recvfrom(100)
-            assert passes(names, source, asker)
-            assert not passes(asker, (server.v4, 54), other)
-        with listen(server.namespace, server.v4, 443):
-            assert connects(laptop.namespace, server.v4, 443)
-
-
-def test_what_is_blocked_can_change_and_stops_what_is_established() -> None:
-    with small_lab(Router("home", Nat.PORT)) as lab:
-        home, laptop, server = lab.routers["home"], lab.hosts["at-home"], lab.hosts["server"]
-        with (
-            udp(laptop) as inside,
-            udp(server, 4000) as outside,
-            listen(server.namespace, server.v4, 443),
-            listen(server.namespace, server.v4, 3478),
-        ):
-            inside.sendto(b"first", (server.v4, 4000))
-            _, source = outside.recvfrom(100)
-            assert passes(outside, source, inside)
-            home.set_block(Block.UDP)
-            assert not passes(inside, (server.v4, 4000), outside)
-            assert not passes(outside, source, inside)
-            assert connects(laptop.namespace, server.v4, 3478)
-            home.set_block(Block.ALL_BUT_WEB)
-            assert connects(laptop.namespace, server.v4, 443)
-            assert not connects(laptop.namespace, server.v4, 3478)
-            home.set_block(Block.NOTHING)
-            # The mapping is as it was.
-            assert passes(outside, source, inside)
-
-
-# --- What befalls routers ---
-
-
-def test_a_reboot_forgets_mappings() -> None:
-    with (
-        small_lab(Router("sym", Nat.SYM), Router("full", Nat.FULL)) as lab,
-        Reflector(lab.hosts["server"]) as reflector,
-        udp(lab.hosts["at-sym"]) as symmetric,
-        udp(lab.hosts["at-full"]) as cone,
-        udp(lab.hosts["server"]) as stranger,
-    ):
-        before = mapped([symmetric, cone], reflector)
-        assert mapped([symmetric, cone], reflector) == before
-        assert before[1] is not None
-        assert passes(stranger, before[1], cone)
-        for router in lab.routers.values():
-            router.reboot()
-        assert not passes(stranger, before[1], cone)
-        after = mapped([symmetric, cone], reflector)
-        assert after[0] is not None
-        assert after[0] != before[0]
-        assert after[1] == before[1]
-
-
-def test_a_provider_may_give_another_address() -> None:
-    with (
-        small_lab(Router("home", Nat.PORT)) as lab,
-        Reflector(lab.hosts["server"]) as reflector,
-        udp(lab.hosts["at-home"]) as laptop,
-    ):
-        home = lab.routers["home"]
-        old = home.wan_ip
-        port = laptop.getsockname()[1]
-        assert mapped([laptop], reflector) == [(old, port)]
-        home.renumber()
-        assert home.wan_ip != old
-        assert mapped([laptop], reflector) == [(home.wan_ip, port)]
-        home.renumber()
-        assert home.wan_ip == old
-        assert mapped([laptop], reflector) == [(old, port)]
-
-
-def test_mappings_are_forgotten_after_the_router_s_time() -> None:
-    with (
-        small_lab(Router("quick", Nat.FULL, udp_timeouts=(1, 1)), Router("slow", Nat.FULL)) as lab,
-        Reflector(lab.hosts["server"]) as reflector,
-        udp(lab.hosts["at-quick"]) as quick,
-        udp(lab.hosts["at-slow"]) as slow,
-        udp(lab.hosts["server"]) as stranger,
-    ):
-        first, second = mapped([quick, slow], reflector)
-        assert first is not None
-        assert second is not None
-        assert passes(stranger, first, quick)
-        # Silence, in which the mapping dies; `passes` is silence too.
-        stranger.settimeout(2.5)
-        with pytest.raises(TimeoutError):
-            stranger.recv(100)
-        assert not passes(stranger, first, quick)
-        assert passes(stranger, second, slow)
-
-
-def test_the_kind_can_change_while_connections_last() -> None:
-    with (
-        small_lab(Router("home", Nat.PORT)) as lab,
-        Reflector(lab.hosts["server"]) as reflector,
-        udp(lab.hosts["at-home"]) as laptop,
-    ):
-        before = mapped([laptop], reflector)
-        lab.routers["home"].set_nat(Nat.SYM)
-        assert mapped([laptop], reflector) == before
-        found = classify(lab.hosts["at-home"], reflector)
-        assert found is not None
-        assert (found.mapping, found.filtering) == (PORT, PORT)
-        lab.routers["home"].set_nat(Nat.BLOCKED)
-        assert mapped([laptop], reflector) == [None]
-        lab.routers["home"].set_nat(Nat.PORT)
-        assert mapped([laptop], reflector) == before
-
-
-def test_tables_of_others_on_a_router_stay_and_let_in_what_they_translate() -> None:
-    with small_lab(Router("home", Nat.PORT)) as lab:
-        home, laptop, server = lab.routers["home"], lab.hosts["at-home"], lab.hosts["server"]
-        home.node.nft(
-            "table ip other {\n chain pre {\n type nat hook prerouting priority -101;\n"
-            f' iifname "{home.wan}" udp dport 5000 dnat to {laptop.v4}:4000\n }}\n}}\n'
-        )
-        home.set_nat(Nat.SYM)
-        home.reboot()
-        with udp(laptop, 4000) as inside, udp(server) as outside:
-            assert passes(outside, (home.wan_ip, 5000), inside)
-            assert not passes(outside, (home.wan_ip, 4000), inside)
-
-
-# --- What befalls hosts ---
-
-
-def test_a_laptop_is_carried_from_one_router_to_another() -> None:
-    routers = [Router("home"), Router("lte", Nat.SYM)]
-    hosts = [Host("laptop", "home"), Host("server", addresses=2)]
-    with Lab(routers, hosts) as lab, Reflector(lab.hosts["server"]) as reflector:
-        laptop, server = lab.hosts["laptop"], lab.hosts["server"]
-        for place, interface in (("lte", "wwan0"), ("home", "wlan0"), ("", "eth0")):
-            laptop.move(place, interface)
-            links = laptop.namespace.ip("-brief", "link", "show").split()
-            assert (laptop.namespace.link, interface in "".join(links)) == (interface, True)
-            laptop.namespace.ping(server.v4)
-            with udp(laptop) as made:
-                (outside,) = mapped([made], reflector)
-            assert outside is not None
-            assert outside[0] == (lab.routers[place].wan_ip if place else laptop.v4)
-
-
-def test_a_laptop_with_two_ways_out_takes_the_one_with_the_lower_metric() -> None:
-    routers = [Router("home"), Router("lte")]
-    hosts = [Host("laptop", "home"), Host("server", addresses=2)]
-    with Lab(routers, hosts) as lab, Reflector(lab.hosts["server"]) as reflector:
-        laptop = lab.hosts["laptop"]
-        laptop.attach("lte", "wwan0", metric=600)
-        assert len(laptop.addresses()) == 2
-
-        def way() -> str | None:
-            with laptop.namespace.socket(socket.AF_INET, socket.SOCK_DGRAM) as made:
-                (outside,) = mapped([made], reflector)
-            return outside and outside[0]
-
-        assert way() == lab.routers["home"].wan_ip
-        laptop.down()
-        assert way() == lab.routers["lte"].wan_ip
-        laptop.up()
-        assert way() == lab.routers["home"].wan_ip
-        laptop.detach()
-        assert way() == lab.routers["lte"].wan_ip
-
-
-def test_a_cable_is_cut_and_healed_and_nobody_is_told() -> None:
-    with small_lab(Router("home")) as lab:
-        laptop, server = lab.hosts["at-home"], lab.hosts["server"]
-        for cut in (laptop, lab.routers["home"], server):
-            laptop.namespace.ping(server.v4)
-            cut.cut()
-            assert not laptop.namespace.can_ping(server.v4)
-            assert "NO-CARRIER" not in laptop.namespace.ip("link", "show", laptop.namespace.link)
-            cut.heal()
-        laptop.namespace.ping(server.v4)
-
-
-# --- The internet ---
-
-
-def test_a_packet_that_may_not_go_far_ends_on_the_internet() -> None:
-    with small_lab(Router("one", Nat.OPEN), Router("other", Nat.OPEN)) as lab:
-        near, far = lab.hosts["at-one"].namespace, lab.hosts["at-other"]
-        near.run("ping", "-n", "-c1", "-t4", far.v4)
-        with pytest.raises(CommandError):
-            near.run("ping", "-n", "-c1", "-W1", "-t3", far.v4)
-        said = near.run("ping", "-n", "-c1", "-W1", "-t2", far.v4, check=False).stdout
-        assert "203.0.113.254 icmp_seq=1 Time to live exceeded" in said
-
-
-def test_ipv6_is_never_translated_and_a_firewall_lets_only_answers_in() -> None:
-    routers = (
-        Router("walled", v6=V6.FIREWALL),
-        Router("open", v6=V6.OPEN),
-        Router("only", None, v6=V6.FIREWALL),
-        Router("carrier", v6=V6.OPEN),
-        Router("behind", behind="carrier", v6=V6.FIREWALL),
-    )
-    with small_lab(*routers, ipv6=True) as lab:
-        server = lab.hosts["server"]
-        for name in lab.routers:
-            laptop = lab.hosts[f"at-{name}"]
-            laptop.namespace.ping(server.v6)
-            assert server.namespace.can_ping(laptop.v6) == (name in ("open", "carrier"))
-        assert lab.hosts["at-only"].v4 == ""
-        # Who was sent to may answer.
-        laptop = lab.hosts["at-walled"]
-        with (
-            laptop.namespace.socket(socket.AF_INET6, socket.SOCK_DGRAM) as inside,
-            server.namespace.socket(socket.AF_INET6, socket.SOCK_DGRAM) as outside,
-        ):
-            inside.bind((laptop.v6, 4000))
-            outside.bind((server.v6, PORTS[0]))
-            inside.settimeout(0.5)
-            outside.settimeout(0.5)
-            assert not passes(outside, inside.getsockname()[:2], inside)
-            assert passes(inside, outside.getsockname()[:2], outside)
-            assert passes(outside, inside.getsockname()[:2], inside)
-
-
 # --- Building, and going away ---
 
 
 def namespaces() -> set[str]:
-    return {path.name for path in Path("/run/netns").glob("wgpyt-*")}
+    """Ours; other tests run beside us."""
+    return {path.name for path in Path("/run/netns").glob(f"wgpyt-{os.getpid()}-*")}
 
 
 def test_nothing_is_left_when_a_test_fails() -> None:

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from wgpy.cli import style
 from wgpy.cli.errors import CommandError
+from wgpy.cli.show_nat import nat_json, path_json, path_text, way_json, way_lines
 from wgpy.device import client
 from wgpy.device.uapi import ClaimsSummary, DeviceState, PeerState, UapiError
 from wgpy.identity.settings import AuthoritySettings, Expectation, IdentitySettings
@@ -122,6 +123,7 @@ def pretty(name: str, state: DeviceState, now: int) -> str:
         out.append(
             style.label("identity", state.identity.certificate or state.identity.token or NONE)
         )
+    out.extend(way_lines(state.nat_state))
     # The latest handshake first, those that never had one last, otherwise as they come.
     peers = sorted(state.peers, key=lambda peer: peer.last_handshake, reverse=True)
     out.extend("\n" + _pretty_peer(peer, now) for peer in peers)
@@ -142,6 +144,8 @@ def _pretty_peer(peer: PeerState, now: int) -> str:
     if peer.endpoint_name is not None:
         host, port = peer.endpoint_name
         out.append(style.label("endpoint name", f"{host}:{port}"))
+    if peer.path is not None:
+        out.append(style.label("path", path_text(peer.path)))
     out.append(style.label("allowed ips", _coloured(peer.allowed_ips) or NONE))
     if peer.last_handshake[0]:
         out.append(style.label("latest handshake", style.ago(peer.last_handshake[0], now)))
@@ -318,6 +322,8 @@ def _device_json(state: DeviceState, hide: bool) -> dict[str, Any]:
         "offloads": state.offloads,
         "authority": _authority_json(state.authority),
         "identity": _identity_json(state.identity),
+        "nat": nat_json(state.nat),
+        "way": way_json(state.nat_state),
         **_claims_json(state.claims),
     }
 
@@ -336,6 +342,9 @@ def _peer_json(peer: PeerState, hide: bool) -> dict[str, Any]:
         "allowedIps": [str(prefix) for prefix in peer.allowed_ips],
         "admitted": peer.admitted,
         "expects": _expectation_json(peer.expectation),
+        "nat": peer.nat,
+        "path": path_json(peer.path),
+        "offer": peer.offer,
         **_claims_json(peer.claims),
     }
 

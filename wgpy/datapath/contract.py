@@ -405,7 +405,9 @@ class DataPath(Protocol):
         pair that was used from there, raises Roamed with that place and moves nothing; once for
         each place that follows another one, or `set_endpoint`. Between two calls of `drain` only
         the latest place is kept. A packet from the same place to another address of ours is
-        followed all the same: which of ours answers is no question of where the peer is.
+        followed all the same: which of ours answers is no question of where the peer is. Packets
+        for such a peer that is nowhere wait as for a key (HandshakeNeeded), for it is being looked
+        for; what waits is sent when it is found.
         """
 
     def clear_source(self, peer: Handle | None) -> None:

@@ -80,7 +80,7 @@ class Engine(ControlSide):
             return
         owner = self._allowed.lookup(target)
         road = self._roads[owner] if owner is not None else None
-        if road is None or road.route is None:
+        if road is None or (road.route is None and not road.pinned):
             self._count("no_peer" if road is None else "no_endpoint")
             self._answer_unreachable(packet, now)
             return
@@ -129,7 +129,7 @@ class Engine(ControlSide):
             self._count("bad_offload")
             return
         session = road.keys.current
-        if session is None or not session.can_seal(now):
+        if session is None or road.route is None or not session.can_seal(now):
             self._stage(road, packet)
             return
         self._send_packet(road, session, buffer, length, now)
@@ -183,7 +183,7 @@ class Engine(ControlSide):
         """Split what TCP segmentation left to us, and send it in trains of equal datagrams."""
         pieces = segments(packet, vnet)
         session = road.keys.current
-        if session is None or not session.can_seal(now):
+        if session is None or road.route is None or not session.can_seal(now):
             for header, payload in pieces:
                 self._stage(road, header + bytes(payload))
             return

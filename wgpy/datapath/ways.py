@@ -79,6 +79,8 @@ class Ways(Reports):
         now = self._clock()
         if not hold:
             self._let_go(road, now)
+            # What came while the peer was nowhere.
+            self._flush_staged(road, now)
         elif road.hold is None:
             road.hold = Hold(now + hold)
             self._holding.append(road)

@@ -83,9 +83,8 @@ class Device:
         self._clock = clock
         self._random = random
         self._peers = PeerTable()
-        self.roads = Roads(
-            datapath, self._peers, initiate=self._initiate, shake_hands=self._shake_hands
-        )
+        calls = (self._initiate, self._shake_hands, self._trust_changed)
+        self.roads = Roads(datapath, self._peers, *calls)
         self._admissions: Credentials | None = None
         if trust is not None:
             hooks = Hooks(self._add, self._remove, self._drop_keys, self._trust_changed, follow)
@@ -146,6 +145,7 @@ class Device:
             for entry in self._peers.by_key.values():
                 if entry.protocol.timers.persistent_keepalive:
                     self._datapath.send_keepalive(entry.handle)
+            self.roads.bound(self._port)
             return
         self._up = False
         self._datapath.set_up(False)
@@ -187,7 +187,6 @@ class Device:
         self._datapath.set_sockets(sockets.v4, sockets.v6)
         self._sockets = sockets
         self._port = sockets.port
-        self.roads.bound(sockets.port)
 
     def set_addresses(self, own: tuple[Prefix, ...], links: tuple[Prefix, ...]) -> None:
         """The machine's addresses, and the networks that it is attached to: no admitted peer ever
@@ -247,8 +246,8 @@ class Device:
         is that the firewall cannot follow the peers."""
         check_change(change, self._peers)
         self._credentials.check_peers(change)
-        talk = self._ways.prepare_talk(change)
         put_ways_into_force = self._ways.prepare_settings(change)
+        talk = self._ways.prepare_talk(change)
         put_into_force = self._prepare_credentials(change)
         former = self._set_rules(change)
         try:
@@ -317,12 +316,14 @@ class Device:
                 raise UapiError(error.errno or errno.EIO, "the firewall mark is refused") from None
         self._mark = mark
         self._datapath.clear_source(None)
+        self.roads.marked(mark)
 
     def _set_port(self, port: int) -> None:
         former = self._port
         try:
             if self._up and (port == 0 or port != former):
                 self._open_sockets(port)
+                self.roads.bound(self._port)
             elif not self._up:
                 self._port = port
                 self.set_up(self._link_up)
@@ -343,7 +344,7 @@ class Device:
         for entry in self._peers.by_key.values():
             self._drop_keys(entry)
             entry.protocol.rebind(local or self._no_key)
-        self.roads.own_key_changed(new is not None)
+        self.roads.own_key_changed(None if local is None else local.public)
 
     def _remove(self, entry: PeerEntry) -> None:
         self._handshaker.forget(entry)
@@ -420,8 +421,10 @@ class Device:
         else:
             self._moved(entry, endpoint)
 
-    def _initiate(self, entry: PeerEntry) -> None:
-        self._handshaker.initiate(entry, self._clock())
+    def _initiate(self, entry: PeerEntry, to: Endpoint | None) -> bool:
+        sent = self._handshaker.initiate(entry, self._clock(), to)
+        self._pulse.look(entry, self._clock())
+        return sent
 
     def _shake_hands(self, entry: PeerEntry) -> None:
         self._pulse.shake_hands(entry, self._clock())

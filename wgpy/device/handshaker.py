@@ -5,6 +5,7 @@ Everything that came here passed the data path's filter: its type, length and ma
 
 from collections import Counter
 from collections.abc import Callable
+from typing import Final
 
 from wgpy.datapath.contract import (
     Budget,
@@ -12,6 +13,7 @@ from wgpy.datapath.contract import (
     DataPath,
     Endpoint,
     FilterRule,
+    Handle,
     Slot,
 )
 from wgpy.datapath.endpoint import source_of
@@ -30,6 +32,7 @@ from wgpy.protocol.constants import (
     INITIATION_LENGTH,
     INITIATION_MAC1_OFFSET,
     MAC_LENGTH,
+    REKEY_TIMEOUT,
     RESPONSE_LENGTH,
     RESPONSE_MAC1_OFFSET,
     TYPE_COOKIE_REPLY,
@@ -77,6 +80,10 @@ _CREDENTIAL_RULES = (
 )
 
 
+# As many as a peer may have candidates.
+MAX_CALLS: Final = 10
+
+
 class Handshaker:
     """The responder's and the initiator's side of every handshake of one interface.
 
@@ -107,6 +114,8 @@ class Handshaker:
         self._keylog = keylog
         self._admitter = admitter
         self._secrets: tuple[bytes, ...] = ()
+        # Peers with calls under way, and until when they are.
+        self._calls: dict[Handle, float] = {}
         self._load = LoadMeter()
         # None until it was looked at for this batch; the other is of 0x10's own queue.
         self._under_load: bool | None = None
@@ -134,56 +143,85 @@ class Handshaker:
         self.trust_changed()
 
     def trust_changed(self) -> None:
-        """Whether there is a network, or which credential is ours, may be another now."""
+        """Whether there is a network, which credential is ours, or whether ways are looked for, may
+        be another now."""
         admitter, local = self._admitter, self.local
         listens = admitter is not None and admitter.set_local(local, self._checker)
         if local is None:
             self._datapath.set_filter((), bytes(32))
         else:
-            self._datapath.set_filter(
-                _RULES + _CREDENTIAL_RULES if listens else _RULES, local.mac1_key
-            )
+            rules = _RULES + _CREDENTIAL_RULES if listens else _RULES
+            self._datapath.set_filter(rules + self._roads.rules(), local.mac1_key)
 
     # --- Initiator ---
 
-    def initiate(self, entry: PeerEntry, now: float) -> None:
-        """Send a first or a repeated initiation: a fresh one each time."""
+    def initiate(self, entry: PeerEntry, now: float, to: Endpoint | None = None) -> bool:
+        """Send a first or a repeated initiation: a fresh one each time. False if it cannot be.
+
+        It goes to where the peer is, and what was under way is over. With `to` it goes there, and
+        those to other places go on: up to MAX_CALLS, until 5 s after the last; then the oldest is
+        given up for the next. With a credential one is under way, wherever it goes.
+        """
         if self.local is None or entry.denied:
-            return
-        if entry.endpoint is None:
+            return False
+        if entry.endpoint is None and to is None:
             self._roads.wanted(entry)
-            return
-        self.forget(entry)
+            return False
+        beside = to is not None and not entry.by_credential
+        if not beside:
+            self.forget(entry)
+        elif len(entry.protocol.begun) >= MAX_CALLS:
+            self._forget_index(entry, entry.protocol.begun[0])
         index = self._datapath.reserve_index()
         try:
-            data = self._initiation_for(entry, index, now)
+            data = self._initiation_for(entry, index, now, beside=beside)
         except HandshakeError as error:
             self._datapath.free_index(index)
             self.counters[error.reason] += 1
-            return
+            return False
         self._peers.by_index[index] = entry
+        if beside:
+            self._calls[entry.handle] = now + REKEY_TIMEOUT
         entry.unanswered += 1
-        if self._datapath.send(data, peer=entry.handle) is not None:
+        if self._datapath.send(data, to=to, peer=entry.handle) is not None:
             self.counters["send_error"] += 1
+            return False
+        return True
 
-    def _initiation_for(self, entry: PeerEntry, index: int, now: float) -> bytes:
+    def _initiation_for(self, entry: PeerEntry, index: int, now: float, *, beside: bool) -> bytes:
         """A key shakes hands in one way only. Raises HandshakeError."""
         if entry.by_credential and self._admitter is not None:
             return self._admitter.initiation(entry, index, now)
         ephemeral = self._random(32)
-        data = entry.protocol.initiation(
-            index=index, ephemeral=ephemeral, wall_ns=self._stamp_ns(), now=now
-        )
+        begin = entry.protocol.call if beside else entry.protocol.initiation
+        data = begin(index=index, ephemeral=ephemeral, wall_ns=self._stamp_ns(), now=now)
         self._log_keys(entry, ephemeral)
         return data
 
     def forget(self, entry: PeerEntry) -> None:
-        """Give up the handshake under way, if any."""
-        index = entry.protocol.initiation_index
-        if index is not None:
-            self._peers.by_index.pop(index, None)
-            self._datapath.free_index(index)
-            entry.protocol.forget_handshake()
+        """Give up what we began, if there is anything."""
+        self._calls.pop(entry.handle, None)
+        for index in entry.protocol.begun:
+            self._forget_index(entry, index)
+
+    def _forget_index(self, entry: PeerEntry, index: int) -> None:
+        self._peers.by_index.pop(index, None)
+        self._datapath.free_index(index)
+        entry.protocol.forget_call(index)
+
+    def expire_calls(self, now: float) -> None:
+        """Give up calls that nobody answered. Where a handshake is still wanted, its own timer
+        begins it anew."""
+        for handle in [handle for handle, until in self._calls.items() if until <= now]:
+            entry = self._peers.by_handle.get(handle)
+            if entry is None:
+                del self._calls[handle]
+            else:
+                self.forget(entry)
+
+    def next_at(self) -> float | None:
+        """When `expire_calls` has something to do."""
+        return min(self._calls.values(), default=None)
 
     # --- Datagrams ---
 
@@ -286,11 +324,14 @@ class Handshaker:
     def _response(self, datagram: Datagram, now: float) -> PeerEntry | None:
         message = parse_response(datagram.data)
         entry = self._peers.by_index.get(message.receiver)
-        if entry is None or entry.protocol.initiation_index != message.receiver:
+        if entry is None or message.receiver not in entry.protocol.begun:
             self.counters["unexpected_response"] += 1
             return None
+        begun = entry.protocol.begun
         keys, remote_index = entry.protocol.consume_response(message, now)
         self._peers.by_index.pop(message.receiver, None)
+        for index in begun[: begun.index(message.receiver)]:
+            self._forget_index(entry, index)
         self._authenticated(entry, datagram)
         return self._install_current(entry, keys, message.receiver, remote_index, now)
 
@@ -308,11 +349,7 @@ class Handshaker:
     def _credential_response(self, datagram: Datagram, now: float) -> PeerEntry | None:
         message = parse_credential_response(datagram.data)
         entry = self._peers.by_index.get(message.receiver)
-        if (
-            entry is None
-            or self._admitter is None
-            or entry.protocol.initiation_index != message.receiver
-        ):
+        if entry is None or self._admitter is None or message.receiver not in entry.protocol.begun:
             self.counters["unexpected_response"] += 1
             return None
         try:

@@ -112,6 +112,6 @@ class PeerTable:
         """Take a peer out of every table."""
         del self.by_key[entry.key]
         del self.by_handle[entry.handle]
-        for index in (entry.protocol.initiation_index, entry.response_index):
+        for index in (*entry.protocol.begun, entry.response_index):
             if index is not None:
                 self.by_index.pop(index, None)

@@ -112,11 +112,13 @@ class Pulse:
     def wake(self) -> float | None:
         """Run the timers that are due. Returns when to be woken next, None for not at all."""
         now = self._clock()
+        self._handshaker.expire_calls(now)
         while (entry := self._agenda.due(now)) is not None:
             self.look(entry, now)
         self._work(now)
         more = None if self._admissions is None else self._admissions.next_at(now)
-        moments = (self._agenda.next_at(), more, self._roads.next_at())
+        ways = (self._roads.next_at(), self._handshaker.next_at())
+        moments = (self._agenda.next_at(), more, *ways)
         return min((moment for moment in moments if moment is not None), default=None)
 
     def look(self, entry: PeerEntry, now: float) -> None:
@@ -155,6 +157,9 @@ class Pulse:
                 self._handshaker.forget(entry)
             elif action is Action.DROP_KEYS:
                 self.drop_keys(entry)
+        # After the initiation, which would end those that may be sent elsewhere now.
+        if Action.CLEAR_SOURCE in actions and entry.endpoint is not None:
+            self._roads.wanted(entry)
 
     # --- The end of sessions ---
 

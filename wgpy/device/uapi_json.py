@@ -73,12 +73,12 @@ class Fields:
         """A text that must be there."""
         return named(key, as_text, self.take(key))
 
-    def flag(self, key: str) -> bool:
-        """True or false, false if it is missing."""
+    def flag(self, key: str, *, default: bool = False) -> bool:
+        """True or false, `default` if it is missing."""
         value = self.take(key)
         if not isinstance(value, bool | None):
             raise ValueError(f"{key} is neither true nor false")
-        return bool(value)
+        return default if value is None else value
 
     def optional(self, key: str, read: Callable[[object], T]) -> T | None:
         """What `read` makes of the value, None if it is missing."""

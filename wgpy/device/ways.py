@@ -70,16 +70,20 @@ class Ways(Protocol):
         """The device ends, and its sockets next."""
 
     def counters(self) -> Mapping[str, int]:
-        """What was sent, found, refused and dropped, by name."""
+        """What was sent, found, refused and dropped, by name; shown with `nat_` before it."""
 
 
 class WaySettings:
-    """The settings of one interface, its managed peers, and its Ways if `make(roads)` makes one."""
+    """The settings of one interface, its managed peers, and its Ways.
+
+    `make(roads)` makes those with the first settings: a device without any loads nothing of them.
+    """
 
     def __init__(
         self, make: Callable[[Roads], Ways] | None, peers: PeerTable, roads: Roads
     ) -> None:
-        self._ways = None if make is None else make(roads)
+        self._make = make
+        self._ways: Ways | None = None
         self._peers = peers
         self._roads = roads
         self.settings: NatSettings | None = None
@@ -93,7 +97,9 @@ class WaySettings:
         nothing.
         """
         wanted = None if isinstance(change.nat, Cleared) else change.nat
-        if self._ways is None:
+        if self._ways is None and self._make is not None and wanted is not None:
+            self._ways = self._make(self._roads)
+        if self._make is None:
             if wanted is not None:
                 raise _unable("[nat]")
             if any(peer.nat or peer.offer or peer.answer is not None for peer in change.peers):
@@ -107,7 +113,9 @@ class WaySettings:
                 self.settings = None
                 self._follow_all()
                 commit()
+                self._roads.open(False)
             else:
+                self._roads.open(True)
                 commit()
                 self.settings = wanted
                 self._follow_all()
@@ -119,11 +127,9 @@ class WaySettings:
         peers are in force. Raises UapiError, and has changed nothing."""
         ways = self._ways
         talking = [peer for peer in change.peers if peer.offer or peer.answer is not None]
-        if ways is None or not talking:
-            return _nothing
         answers = []
         for peer in talking:
-            if not self._is_managed(peer.public_key):
+            if ways is None or not self._is_managed(peer.public_key):
                 name = peer.public_key.base64()
                 raise UapiError(errno.EINVAL, f"{name} is no peer with `nat = true`")
             if peer.answer is not None:
@@ -133,7 +139,7 @@ class WaySettings:
             for commit in answers:
                 commit()
             for peer in talking:
-                if peer.offer and self._is_managed(peer.public_key):
+                if ways is not None and peer.offer and self._is_managed(peer.public_key):
                     ways.offer(peer.public_key)
 
         return put_into_force
@@ -187,7 +193,8 @@ class WaySettings:
         if self._ways is not None:
             if self.settings is not None:
                 state.nat_state = self._ways.state()
-            state.counters.update(self._ways.counters())
+            counters = self._ways.counters()
+            state.counters.update({f"nat_{name}": count for name, count in counters.items()})
             state.counters = dict(sorted(state.counters.items()))
 
     def show_peer(self, entry: PeerEntry, state: PeerState) -> None:

@@ -16,10 +16,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from aioice import stun as aioice
-from aioice.stun import Class, Method
-
 from wgpy.ip import address_text, parse_address
+from wgpy.nat.aioice_stun import stun as aioice
 from wgpy.protocol.messages import ParseError
 
 __all__ = [
@@ -37,6 +35,9 @@ __all__ = [
     "parse",
 ]
 
+Class = aioice.Class
+Method = aioice.Method
+
 HEADER_LENGTH: Final = 20
 COOKIE: Final = aioice.COOKIE.to_bytes(4, "big")
 TRANSACTION_LENGTH: Final = 12
@@ -53,6 +54,7 @@ _LENGTH: Final = struct.Struct("!2xH")
 _ATTRIBUTE: Final = struct.Struct("!HH")
 _HEADER: Final = struct.Struct("!HH")
 _INTEGRITY: Final = "MESSAGE-INTEGRITY"
+_INTEGRITY_SHA256: Final = "MESSAGE-INTEGRITY-SHA256"
 _FINGERPRINT: Final = "FINGERPRINT"
 _MAPPED_V4: Final = bytes(10) + b"\xff\xff"
 
@@ -63,7 +65,8 @@ class Message:
     `(host, port)`, ERROR-CODE `(code, reason)`, a number an int, text a str.
 
     `transaction` has 12 bytes, or 16 where there is no cookie (RFC 3489). `unknown` are the types
-    that a receiver must understand and we do not. `signed` is what MESSAGE-INTEGRITY covers.
+    that a receiver must understand and we do not. `signed` is what MESSAGE-INTEGRITY covers, and
+    `signed_sha256` what MESSAGE-INTEGRITY-SHA256 does.
     """
 
     method: Method
@@ -72,18 +75,27 @@ class Message:
     attributes: Mapping[str, Any] = field(default_factory=dict)
     unknown: tuple[int, ...] = ()
     signed: bytes = b""
+    signed_sha256: bytes = b""
 
     @property
     def has_fingerprint(self) -> bool:
         """Whether it came with a FINGERPRINT, which then was right."""
         return _FINGERPRINT in self.attributes
 
-    def is_authentic(self, key: bytes) -> bool:
-        """Whether it has a MESSAGE-INTEGRITY, and made with this key."""
-        found = self.attributes.get(_INTEGRITY)
+    def is_authentic(self, key: bytes, *, sha256: bool = False) -> bool:
+        """Whether it has a MESSAGE-INTEGRITY, and made with this key; with `sha256`, whether that
+        is so of its MESSAGE-INTEGRITY-SHA256, which must be whole (RFC 8489, 14.6)."""
+        found = self.attributes.get(_INTEGRITY_SHA256 if sha256 else _INTEGRITY)
         if not isinstance(found, bytes):
             return False
+        if sha256:
+            return hmac.compare_digest(found, _integrity_sha256(self.signed_sha256, key))
         return hmac.compare_digest(found, aioice.message_integrity(self.signed, key))
+
+
+def _integrity_sha256(data: bytes, key: bytes) -> bytes:
+    length = len(data) - HEADER_LENGTH + _ATTRIBUTE.size + 32
+    return hmac.digest(key, aioice.set_body_length(data, length), "sha256")
 
 
 def _pack_types(types: tuple[int, ...]) -> bytes:
@@ -112,6 +124,17 @@ _BY_NAME: Final[dict[str, aioice.AttributeEntry]] = {
     "UNKNOWN-ATTRIBUTES": (0x000A, "UNKNOWN-ATTRIBUTES", _pack_types, _unpack_types),
     "ANSWER-AFTER": (0xCA7E, "ANSWER-AFTER", aioice.pack_unsigned, aioice.unpack_unsigned),
     "ERROR-CODE": (0x0009, "ERROR-CODE", aioice.pack_error_code, _unpack_error),
+    # Who signs, and how: RFC 8489, 14.4, 14.6, 14.11 and 14.12.
+    _INTEGRITY_SHA256: (0x001C, _INTEGRITY_SHA256, aioice.pack_bytes, aioice.unpack_bytes),
+    "PASSWORD-ALGORITHM": (0x001D, "PASSWORD-ALGORITHM", aioice.pack_bytes, aioice.unpack_bytes),
+    "USERHASH": (0x001E, "USERHASH", aioice.pack_bytes, aioice.unpack_bytes),
+    "PASSWORD-ALGORITHMS": (0x8002, "PASSWORD-ALGORITHMS", aioice.pack_bytes, aioice.unpack_bytes),
+    # RFC 8656, 18.6, and RFC 8489, 14.15.
+    "REQUESTED-ADDRESS-FAMILY": (
+        *(0x0017, "REQUESTED-ADDRESS-FAMILY"),
+        *(aioice.pack_unsigned, aioice.unpack_unsigned),
+    ),
+    "ALTERNATE-SERVER": (0x8023, "ALTERNATE-SERVER", aioice.pack_address, aioice.unpack_address),
 }
 _BY_TYPE: Final = {entry[0]: entry for entry in _BY_NAME.values()}
 
@@ -143,20 +166,26 @@ def parse(data: bytes, *, classic: bool = False) -> Message:
         raise ParseError(f"an unknown method in {number:#06x}", "unknown_method") from None
     transaction = data[4:HEADER_LENGTH] if is_classic else data[8:HEADER_LENGTH]
     try:
-        attributes, unknown, signed = _attributes(data, transaction)
+        attributes, unknown, signed, sha256 = _attributes(data, transaction)
     except (ValueError, IndexError, struct.error) as error:
         raise ParseError(f"an attribute that cannot be read: {error}") from None
-    return Message(method, Class(number & 0x0110), transaction, attributes, unknown, signed)
+    kind = Class(number & 0x0110)
+    return Message(method, kind, transaction, attributes, unknown, signed, sha256)
 
 
-def _attributes(data: bytes, transaction: bytes) -> tuple[dict[str, Any], tuple[int, ...], bytes]:
-    """Attributes by name, types that must be known and are not, what MESSAGE-INTEGRITY covers.
+def _attributes(
+    data: bytes, transaction: bytes
+) -> tuple[dict[str, Any], tuple[int, ...], bytes, bytes]:
+    """Attributes by name, types that must be known and are not, what MESSAGE-INTEGRITY covers, and
+    what MESSAGE-INTEGRITY-SHA256 does.
 
     Raises ParseError and what the codecs of values raise.
     """
     found: dict[str, Any] = {}
     unknown: list[int] = []
-    signed = b""
+    signed = {_INTEGRITY: b"", _INTEGRITY_SHA256: b""}
+    # What may follow those, which protect what comes before them (RFC 8489, 14.5 and 14.6).
+    may_follow: tuple[str, ...] | None = None
     place = HEADER_LENGTH
     while place < len(data):
         if _FINGERPRINT in found:
@@ -168,18 +197,18 @@ def _attributes(data: bytes, transaction: bytes) -> tuple[dict[str, Any], tuple[
             raise ParseError("an attribute ends after its message")
         entry = _BY_TYPE.get(kind)
         name = "" if entry is None else entry[1]
-        # What follows MESSAGE-INTEGRITY is not protected, and passed over (RFC 8489, 14.5).
-        passed_over = name in found or (signed and name != _FINGERPRINT)
+        passed_over = name in found or (may_follow is not None and name not in may_follow)
         if not passed_over and entry is not None:
             found[name] = _value(entry, data[start : start + length], transaction)
-            if name == _INTEGRITY:
-                signed = data[:place]
+            if name in signed:
+                signed[name] = data[:place]
+                may_follow = (_INTEGRITY_SHA256, _FINGERPRINT)[name == _INTEGRITY_SHA256 :]
             elif name == _FINGERPRINT and found[name] != aioice.message_fingerprint(data[:place]):
                 raise ParseError("a wrong FINGERPRINT", "wrong_fingerprint")
         elif not passed_over and kind < _OPTIONAL:
             unknown.append(kind)
         place = end
-    return found, tuple(unknown), signed
+    return found, tuple(unknown), signed[_INTEGRITY], signed[_INTEGRITY_SHA256]
 
 
 def _value(entry: aioice.AttributeEntry, value: bytes, transaction: bytes) -> Any:
@@ -189,14 +218,14 @@ def _value(entry: aioice.AttributeEntry, value: bytes, transaction: bytes) -> An
     return unpack(value)
 
 
-def pack(message: Message, key: bytes | None = None) -> bytes:
-    """The bytes of a message; with `key` MESSAGE-INTEGRITY is added, and FINGERPRINT always, but to
-    one without cookie, whose readers do not know it. Raises ValueError and KeyError for attributes
-    that there are not.
+def pack(message: Message, key: bytes | None = None, *, sha256: bool = False) -> bytes:
+    """The bytes of a message; with `key` MESSAGE-INTEGRITY is added, or the one of SHA-256, and
+    FINGERPRINT always, but to one without cookie, whose readers do not know it. Raises ValueError
+    and KeyError for attributes that there are not.
     """
     body = b""
     for name, value in message.attributes.items():
-        if name in (_INTEGRITY, _FINGERPRINT):
+        if name in (_INTEGRITY, _INTEGRITY_SHA256, _FINGERPRINT):
             raise ValueError(f"{name} is made here")
         kind, _, write, _ = _BY_NAME[name]
         packer: Callable[..., bytes] = write
@@ -207,7 +236,9 @@ def pack(message: Message, key: bytes | None = None) -> bytes:
     is_classic = len(message.transaction) == CLASSIC_TRANSACTION_LENGTH
     start = (b"" if is_classic else COOKIE) + message.transaction
     data = _HEADER.pack(message.method | message.kind, len(body)) + start + body
-    if key is not None:
+    if key is not None and sha256:
+        data += _attribute(_BY_NAME[_INTEGRITY_SHA256][0], _integrity_sha256(data, key))
+    elif key is not None:
         data += _attribute(_BY_NAME[_INTEGRITY][0], aioice.message_integrity(data, key))
     if not is_classic:
         check = aioice.message_fingerprint(data)

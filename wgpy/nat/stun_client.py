@@ -169,7 +169,9 @@ class StunClient:
             known = message.transaction in self._ended
             self.counters["late" if known else "unknown_transaction"] += 1
             return False
-        if source != found.source:
+        # A server that cannot answer from elsewhere says so from where it was asked.
+        is_refusal = message.kind is Class.ERROR and source == found.server
+        if source != found.source and not is_refusal:
             self.counters["wrong_source"] += 1
             return False
         self._end(message.transaction, _result(message, found, now))

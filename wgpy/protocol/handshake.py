@@ -119,7 +119,10 @@ class Remote:
         return self._known
 
     def static_static(self) -> bytes:
-        """What X25519 makes of both static keys, 32 bytes. HandshakeError if that is zero."""
+        """The secret that both static keys share, 32 bytes: for keys that are derived from it.
+
+        Raises HandshakeError.
+        """
         secret: bytes = self.key_pair().public.static_static
         return secret
 

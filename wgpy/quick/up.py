@@ -87,9 +87,9 @@ def _take(
     observe: Observer,
 ) -> None:
     name, config = journal.interface, whole.interface
-    take_all(
-        machine, journal, plan_start(name, config, program, guarded=_has_rules(whole)), observe
-    )
+    signal = None if whole.nat is None else whole.nat.signal
+    start = plan_start(name, config, program, guarded=_has_rules(whole), signal=signal)
+    take_all(machine, journal, start, observe)
     record = dns.resolvconf_record(name)
     with machine_lock(journal.run_directory):
         network = plan_network(name, config, machine.snapshot(record))

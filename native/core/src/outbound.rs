@@ -43,11 +43,12 @@ impl Engine {
             self.answer_unreachable(packet, now, shell);
             return;
         };
-        let Some(link) = self.vias.link(owner, road, now) else {
+        let link = self.vias.link(owner, road, now);
+        if link.is_none() && !road.pinned {
             self.counters.count(Counter::NoEndpoint);
             self.answer_unreachable(packet, now, shell);
             return;
-        };
+        }
         let moved = road.hold.is_some();
         if road.resting {
             road.resting = false;
@@ -56,9 +57,37 @@ impl Engine {
         if moved {
             let length = packet.len();
             self.keep(owner, packet.end - size..packet.end, length, now, shell);
-        } else {
+        } else if let Some(link) = link {
             self.send_read(&link, size, now, shell);
+        } else {
+            self.stage_read(owner, size);
         }
+    }
+
+    /// Keep the `size` bytes that were read into `tun_space` for a peer that is being looked for.
+    fn stage_read(&mut self, peer: Handle, size: usize) {
+        let (packet, vnet) = self.read(size);
+        if vnet.gso_type != GSO_NONE {
+            match Segments::new(&self.tun[packet.clone()], &vnet, self.offloads.uso) {
+                Ok(mut segments) => {
+                    while let Some(length) = segments.next_length() {
+                        let mut copy = vec![0; length];
+                        segments.write(&self.tun[packet.clone()], &mut copy);
+                        self.stage(peer, copy);
+                    }
+                }
+                Err(_) => self.counters.count(Counter::BadOffload),
+            }
+            return;
+        }
+        if vnet.flags & NEEDS_CSUM != 0
+            && finish_checksum(&mut self.tun[packet.clone()], &vnet).is_err()
+        {
+            self.counters.count(Counter::BadOffload);
+            return;
+        }
+        let copy = self.tun[packet].to_vec();
+        self.stage(peer, copy);
     }
 
     /// Where the packet lies that was read into `tun_space`, and its vnet header.

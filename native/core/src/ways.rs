@@ -248,6 +248,10 @@ impl Engine {
         if hold > 0.0 {
             self.begin_hold(peer, now + hold);
         } else {
+            // What came while the peer was nowhere; what was kept for a move goes after it.
+            if self.roads.get(&peer).is_some_and(|road| road.hold.is_none()) {
+                self.flush_staged(peer, now, shell);
+            }
             self.let_go(peer, now, shell);
         }
     }

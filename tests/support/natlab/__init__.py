@@ -6,7 +6,8 @@
     ) as lab:
         lab.hosts["alice"].namespace.ping(lab.hosts["server"].v4)
 
-What that builds; every box is a namespace, and every line a veth pair:
+What that builds, as `two_homes(Nat.PORT, Nat.SYM)` does; every box is a namespace, and every cable
+a veth pair:
 
       alice                                                                    bob
     ┌──────────────────┐                                      ┌──────────────────┐
@@ -17,12 +18,17 @@ What that builds; every box is a namespace, and every line a veth pair:
     ┌─────────┴────────┐                                      ┌────────┴─────────┐
     │ lan  192.168.1.1 │        ┌───────────────────┐         │  lan 192.168.2.1 │
     │ nft  NAT         │        │ internet, routing │         │  nft NAT         │
-    │ wan  203.0.113.1 ├────────┤   203.0.113.254   ├─────────┤  wan 203.0.113.2 │
+    │ wan  11.77.1.1   ├────────┤    11.77.0.254    ├─────────┤  wan 11.77.1.2   │
     └──────────────────┘        └─────────┬─────────┘         └──────────────────┘
                                 server    │
-                              ┌───────────┴────────────────┐
-                              │ wlan0 198.51.100.1 and .101 │
-                              └────────────────────────────┘
+                              ┌───────────┴────────────┐
+                              │ wlan0 11.77.2.1, .101  │
+                              └────────────────────────┘
+
+Where a description gives a `line`, as `Router("home", line=Line(delay=0.015, hops=3))`, a process
+in user space carries the frames of that cable: late, in another order, slowly or not at all, as
+`lab.routers["home"].link.set(Line(loss=0.1))` says at any time. Tests that do so are marked
+`pytest.mark.tool("carrier")`: cargo builds it.
 
 A router may stand behind another (`behind`): the outer one is a CGNAT then. Addresses are those of
 addresses.py; plan.py has every word of a description. Nothing leaves the machine, and when the
@@ -30,7 +36,7 @@ block ends, whatever happens, nothing of it is left.
 """
 
 from tests.support.natlab.host import LabHost
-from tests.support.natlab.lab import Lab
+from tests.support.natlab.lab import Lab, two_homes
 from tests.support.natlab.link import Link
 from tests.support.natlab.plan import V6, Block, Host, Line, Nat, PlanError, Router
 from tests.support.natlab.router import LabRouter
@@ -47,4 +53,5 @@ __all__ = [
     "Nat",
     "PlanError",
     "Router",
+    "two_homes",
 ]

@@ -1,5 +1,6 @@
 """A machine of a lab: a laptop that can be carried from router to router, or a server."""
 
+import socket
 from dataclasses import dataclass
 
 from tests.support.natlab.link import End, Link
@@ -51,6 +52,16 @@ class LabHost:
     @property
     def v6(self) -> str:
         return self.namespace.v6
+
+    def udp(self, port: int = 0) -> socket.socket:
+        """A UDP socket on `v4`, for use from anywhere; the caller closes it."""
+        made = self.namespace.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        try:
+            made.bind((self.v4, port))
+        except BaseException:
+            made.close()
+            raise
+        return made
 
     @property
     def link(self) -> Link:

@@ -11,7 +11,7 @@ from tests.support.natlab.host import LabHost
 from tests.support.natlab.internet import Internet
 from tests.support.natlab.link import End
 from tests.support.natlab.places import Places
-from tests.support.natlab.plan import V6, Host, Nat, PlanError, Router, check
+from tests.support.natlab.plan import V6, Host, Line, Nat, PlanError, Router, check
 from tests.support.natlab.router import WAN, LabRouter
 
 
@@ -62,6 +62,7 @@ class Lab:
         internet = Internet(self._ipv6)
         self.closing(internet.node.close)
         places = Places(internet, self.routers)
+        self.closing(places.close)
         for number, plan in enumerate(self._routers, start=1):
             self._build_router(plan, number, places)
         for host_plan in self._hosts:
@@ -96,3 +97,17 @@ class Lab:
                 raise PlanError(f"router {plan.name!r}: no public network is left for its LAN")
             return addresses.open_lan(number)
         return addresses.home_lan(number)
+
+
+def two_homes(one: Nat, other: Nat, *, delay: float | None = None, hops: int = 3) -> Lab:
+    """The lab of most tests: "alice" at "home", "bob" at the "office", and a "server".
+
+    `one` is the NAT of the home, `other` that of the office. The server has two addresses. With
+    `delay`, packets take so many seconds one way between any two of the three, and pass the
+    internet and twice as many routers as `hops` says; that needs the carrier.
+    """
+    line = None if delay is None else Line(delay=delay / 2, hops=hops)
+    return Lab(
+        [Router("home", one, line=line), Router("office", other, line=line)],
+        [Host("alice", "home"), Host("bob", "office"), Host("server", addresses=2, line=line)],
+    )

@@ -46,7 +46,8 @@ class Line:
     `jitter` is the most that is added to `delay`, evenly spread; the order is kept. A packet that
     is `reordered` waits for `reorder_by` more, and others overtake it. `rate` is in bits a second
     of Ethernet frames, 0 without a limit; what would wait for it longer than `queue` is dropped.
-    `hops` routers on the way make the TTL or hop limit smaller; what it ends for is dropped.
+    `hops` routers on the way make the TTL or hop limit smaller; what it ends for is dropped. So is
+    a packet of more than `mtu` bytes, 0 for no limit, and nobody is told: a black hole.
     """
 
     delay: float = 0.0
@@ -58,6 +59,7 @@ class Line:
     rate: float = 0.0
     queue: float = 0.1
     hops: int = 0
+    mtu: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,10 +72,7 @@ def punch(
         for number, (early, late) in enumerate(pairs):
             sides = []
             for host, delay in ((early, 0.0), (late, skew)):
-                udp = host.namespace.socket(socket.AF_INET, socket.SOCK_DGRAM)
-                stack.enter_context(udp)
-                udp.bind((host.v4, 0))
-                sides.append(_Side(udp, number, delay))
+                sides.append(_Side(stack.enter_context(host.udp()), number, delay))
             attempts.append((sides[0], sides[1]))
         _introduce(attempts, reflector)
         _run([side for sides in attempts for side in sides if side.targets])

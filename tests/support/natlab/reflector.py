@@ -13,7 +13,7 @@ import select
 import socket
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from types import TracebackType
@@ -26,8 +26,10 @@ Address = tuple[str, int]
 # Not those of STUN, which another server may have on the same host.
 PORTS = (7001, 7002)
 _TOKEN = 8
-# Asked again so often, and so long after each time, in seconds: a host under load loses datagrams.
-_TIMES = 3
+# Asked so often, and so long after each time, in seconds: a busy machine takes its time. After an
+# answer that was sure to come, those that may be kept out are asked for so often again.
+_TIMES = 8
+_AGAIN = 2
 _WAIT = 0.15
 _LARGEST = 100
 
@@ -62,7 +64,7 @@ class Reflector:
         first, second = host.addresses()[:2]
         # Number 0 is where questions go; 1 has another port, 2 another address, 3 both others.
         self.places: tuple[Address, ...] = tuple(itertools.product((first, second), PORTS))
-        self._sockets = []
+        self._sockets: list[socket.socket] = []
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         try:
@@ -103,15 +105,19 @@ class Reflector:
                     self._sockets[data[-1]].sendto(data[:_TOKEN] + asked + told, source)
 
 
-def _ask(
-    udp: socket.socket, reflector: Reflector, *questions: tuple[int, int]
-) -> list[Address | None]:
-    """Ask from one socket; a question is who is asked, and who shall answer.
+# Who is asked, and who shall answer: numbers of the reflector's places.
+_Question = tuple[int, int]
 
-    What they saw, or None. The first is asked first, which is when its mapping is made.
+
+def _rounds(
+    udp: socket.socket, reflector: Reflector, questions: Sequence[_Question]
+) -> Iterator[dict[_Question, Address]]:
+    """Ask from one socket, again and again, until all is answered; after each round what is known.
+
+    The first question is asked first, which is when its mapping is made.
     """
     tokens = {os.urandom(_TOKEN): question for question in questions}
-    found: dict[tuple[int, int], Address] = {}
+    found: dict[_Question, Address] = {}
     for _ in range(_TIMES):
         for token, (asked, answering) in tokens.items():
             if (asked, answering) not in found:
@@ -126,7 +132,9 @@ def _ask(
             question = tokens.get(data[:_TOKEN])
             if question and source == reflector.places[question[1]]:
                 found[question] = _address(data)
-    return [found.get(question) for question in questions]
+        yield found
+        if len(found) == len(tokens):
+            return
 
 
 def mapped(sockets: Sequence[socket.socket], reflector: Reflector) -> list[Address | None]:
@@ -159,24 +167,25 @@ def _address(answer: bytes) -> Address:
 def classify(host: LabHost, reflector: Reflector) -> Behaviour | None:
     """Find out what is between a host and the reflector; None where no UDP passes.
 
-    Takes about half a second, of waiting for what a filter keeps out.
+    Takes some tenths of a second, of waiting for what a filter keeps out; a second for None.
     """
-    with (
-        host.namespace.socket(socket.AF_INET, socket.SOCK_DGRAM) as first,
-        host.namespace.socket(socket.AF_INET, socket.SOCK_DGRAM) as second,
-    ):
-        for made in (first, second):
-            made.bind((host.v4, 0))
-        one, port, address = _ask(first, reflector, (0, 0), (1, 1), (2, 2))
-        if one is None or port is None or address is None:
+    with host.udp() as first, host.udp() as second:
+        *_, seen = _rounds(first, reflector, ((0, 0), (1, 1), (2, 2)))
+        if len(seen) < 3:
             return None
-        # A socket that has never sent anything but to the place that is asked.
-        stranger, neighbour = _ask(second, reflector, (0, 3), (0, 1))
+        # A socket that has never sent anything but to the place that is asked. Its own answer is
+        # sure to come, and the others were sent at the same moments.
+        again = _AGAIN
+        for let_in in _rounds(second, reflector, ((0, 0), (0, 1), (0, 3))):
+            again -= (0, 0) in let_in
+            if again < 0:
+                break
         local = first.getsockname()
+    one, port, address = seen[0, 0], seen[1, 1], seen[2, 2]
     mapping = Reach.ENDPOINT_INDEPENDENT
     if one != address:
         mapping = Reach.ADDRESS if one == port else Reach.ADDRESS_AND_PORT
     filtering = Reach.ADDRESS_AND_PORT
-    if neighbour is not None:
-        filtering = Reach.ENDPOINT_INDEPENDENT if stranger is not None else Reach.ADDRESS
+    if (0, 1) in let_in:
+        filtering = Reach.ENDPOINT_INDEPENDENT if (0, 3) in let_in else Reach.ADDRESS
     return Behaviour(mapping, filtering, local, (one, port, address))

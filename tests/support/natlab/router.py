@@ -19,7 +19,8 @@ class LabRouter:
 
     `plan` says what it was made from; `nat` and `block` what it does now. Another program may have
     nftables of its own here (a table of any name but natlab...), and what it translates the lab's
-    rules let in.
+    rules let in: `Miniupnpd(router.namespace, router.lan, router.wan)`. It has IPv6 ports to open
+    only where V6.OPEN leaves the dropping to it.
     """
 
     wan = WAN
@@ -65,6 +66,12 @@ class LabRouter:
             uplink.announce(str(self.network), self.wan_ip)
         if self.lan_ip6:
             uplink.announce(str(self.network6), self.wan_ip6)
+
+    @property
+    def uplink(self) -> Uplink:
+        """What it hangs on."""
+        assert self._ways is not None
+        return self._ways[0]
 
     @property
     def link(self) -> Link:
@@ -115,8 +122,7 @@ class LabRouter:
         v6 = ":" in via
         self.node.ip((f"route replace {network} via {via} dev {LAN}",))
         if v6 or self.nat is Nat.OPEN:
-            assert self._ways is not None
-            self._ways[0].announce(network, self.wan_ip6 if v6 else self.wan_ip)
+            self.uplink.announce(network, self.wan_ip6 if v6 else self.wan_ip)
 
     # --- What befalls it ---
 
@@ -156,8 +162,7 @@ class LabRouter:
 
         Raises PlanError behind another router, or without IPv4.
         """
-        assert self._ways is not None
-        internet = self._ways[0]
+        internet = self.uplink
         if not isinstance(internet, Internet) or not self.wan_ip:
             raise PlanError(f"router {self.name!r}: it gets no other address")
         old, numbers = self.wan_ip, (self._number, self._number + addresses.STEP)
