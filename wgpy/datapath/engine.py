@@ -107,7 +107,7 @@ class Engine(ControlSide):
     def _send_kept(self, road: Road, kept: list[bytes], now: float) -> None:
         if not kept:
             return
-        if road.route is None:
+        if road.route is None and not road.pinned:
             self._count("hold_dropped", len(kept))
             return
         buffer = memoryview(bytearray(BUFFER_LENGTH))
