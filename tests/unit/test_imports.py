@@ -59,6 +59,10 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "wgpy.device.uapi",
         "wgpy.firewall.compile",
         "wgpy.firewall.table",
+        # The address of who is to enrol, and the route to where those are.
+        "wgpy.identity.claims",
+        "wgpy.identity.derived",
+        "wgpy.identity.own",
     ),
     "demo": ("wgpy.ip", "wgpy.keys", "wgpy.device.client", "wgpy.device.uapi"),
     "doctor": ("wgpy.linux", "wgpy.datapath.portable", "wgpy._native"),
@@ -72,6 +76,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "wgpy.device",
         "wgpy.linux",
     ),
+    "mesh": ("wgpy.ip", "wgpy.keys", "wgpy.identity", "wgpy.device.servers"),
     # Who may come in is decided without knowing how packets move.
     "identity": ("wgpy.ip", "wgpy.keys"),
 }
@@ -116,6 +121,8 @@ OUTSIDERS: dict[str, tuple[str, ...]] = {
     "sqlite3": ("wgpy.identity",),
     "jwt": ("wgpy.identity.token", "wgpy.identity.signer"),
     "aioice": ("wgpy.nat",),
+    # It draws QR codes, for who invites.
+    "segno": ("wgpy.mesh.line",),
 }
 
 # What in nat/ has sockets, a clock or an event loop; the rest is told what came, and when.

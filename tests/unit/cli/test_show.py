@@ -157,6 +157,7 @@ def test_json_has_everything_and_hides_secrets() -> None:
         "nat": False,
         "path": None,
         "offer": None,
+        "quarantine": False,
         "name": None,
         "groups": None,
         "credential": None,
