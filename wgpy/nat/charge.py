@@ -57,6 +57,7 @@ OFFER_SECONDS: Final = 540.0
 
 _KINDS: Final = {
     Carrier.NONE: PathKind.NONE,
+    Carrier.SEARCHING: PathKind.SEARCHING,
     Carrier.RELAY: PathKind.RELAY,
     Carrier.DIRECT: PathKind.DIRECT,
 }
@@ -301,7 +302,14 @@ class Charge:
         elif isinstance(order, Mtu):
             hands.mtu(self.key, order.length - OVERHEAD)
         elif isinstance(order, Report):
-            hands.log(f"{self.key.base64()[:8]}: {order.carrier.value}: {order.why}")
+            self._tell(order)
+
+    def _tell(self, report: Report) -> None:
+        """A line for people: which peer, what is now, and where that is."""
+        text = f"{self.key.base64()[:8]}: {report.why}"
+        if report.carrier is Carrier.DIRECT and self._place is not None:
+            text += f": {self._place}"
+        self._hands.log(text)
 
     def _use(self, order: Use, now: float) -> None:
         place = self._hands.outward(order.place)

@@ -45,6 +45,9 @@ class Socket(Protocol):
 class Stream(Protocol):
     """The connection of a TURN client by TCP or TLS (turn_stream.py)."""
 
+    # Why there is none, for people; empty if there was none yet, or it ended as it should.
+    trouble: str
+
     def take_carrier(self) -> int:
         """The descriptor by which ChannelData goes to and from the data path, which owns it."""
 

@@ -220,7 +220,7 @@ class Pathfinder:
 
     def status(self) -> Status:
         """How things are, for people."""
-        carrier, why = self._report or Report(Carrier.NONE, "nothing is known yet")
+        carrier, why = self._report or Report(Carrier.SEARCHING, "looking for a way")
         used = self._ways.used
         if used is None:
             return Status(carrier, None, None, 0.0, 0, why)
@@ -316,10 +316,13 @@ class Pathfinder:
 
     def _tell(self, now: float) -> None:
         """What people are told, when it has changed."""
-        used, busy = self._ways.used, self._meeting.is_busy(now)
-        if used is None:
-            why = "looking for a way" if busy else "no way was found, and none is looked for now"
-            report = Report(Carrier.NONE, why)
+        used = self._ways.used
+        # Without candidates nobody looks, but `local` is about to bring some.
+        busy = self._meeting.is_busy(now) or not self._meeting.local
+        if used is None and busy:
+            report = Report(Carrier.SEARCHING, "looking for a way")
+        elif used is None:
+            report = Report(Carrier.NONE, "no way was found; the next attempt is later")
         elif used.rank is not Rank.RELAY:
             report = Report(Carrier.DIRECT, _DIRECT[used.rank])
         elif self._options.relay_only:

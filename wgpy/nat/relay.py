@@ -17,7 +17,7 @@ from wgpy.nat.place import Place, Send
 from wgpy.nat.turn import TurnClient
 from wgpy.nat.turn_auth import Challenge
 from wgpy.nat.turn_credentials import Source
-from wgpy.nat.turn_events import Allocated, Arrived, Bound, Lost, PermissionRefused
+from wgpy.nat.turn_events import WORDS, Allocated, Arrived, Bound, Lost, PermissionRefused, Reason
 from wgpy.nat.turn_events import Event as TurnEvent
 from wgpy.nat.turn_ladder import Act, Ladder
 
@@ -94,6 +94,8 @@ class Relay:
         self._closing: list[TurnClient] = []
         self._last: Transport | None = None
         self._remembered: Challenge | None = None
+        # What people were told of a way that does not work.
+        self._said: dict[Transport, str] = {}
         self._wanted: set[Place] = set()
         self._failures = 0
         self._again: float | None = None
@@ -269,7 +271,7 @@ class Relay:
             via = self._roads.add_relay(to_endpoint(place), carrier)
         except DataPathError as error:
             # Two [[nat.turn]] with one server, or the data path has as many as may be.
-            self._office.log(f"TURN at {place}: {error}", problem=True)
+            self._office.log(f"the relay at {place}: {error}", problem=True)
             via = 0
         way = _Way(transport, client, via, stream)
         self._ways[transport] = way
@@ -340,6 +342,7 @@ class Relay:
         if self._ways.get(way.transport) is not way:
             return
         if isinstance(event, Allocated):
+            self._said.pop(way.transport, None)
             if self._ladder is not None:
                 self._ladder.ready(way.transport, now)
         elif isinstance(event, Bound):
@@ -351,10 +354,22 @@ class Relay:
         elif isinstance(event, Arrived):
             self._out.append(Stray(event.peer, event.data))
         elif isinstance(event, Lost):
-            self._office.log(f"TURN at {way.client.server}: {event.reason.value}", problem=True)
+            self._complain(way, event.reason)
             self._fail(way, now)
         elif isinstance(event, PermissionRefused):
             self._office.log(
-                f"TURN at {way.client.server} does not relay to {event.peer}: {event.code}",
+                f"the relay at {way.client.server} does not pass on to {event.peer.host}: error "
+                f"{event.code}",
                 problem=True,
             )
+
+    def _complain(self, way: _Way, reason: Reason) -> None:
+        """Say once what is the matter with a way, and again when that is something else."""
+        why = WORDS[reason]
+        if reason is Reason.DISCONNECTED and way.stream is not None and way.stream.trouble:
+            why = way.stream.trouble
+        if self._said.get(way.transport) == why:
+            return
+        self._said[way.transport] = why
+        by = way.transport.value.upper()
+        self._office.log(f"the relay at {way.client.server}, by {by}: {why}", problem=True)

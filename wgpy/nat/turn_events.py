@@ -48,6 +48,27 @@ class Reason(Enum):
     LIED = "lied"
 
 
+# What is told to people.
+WORDS: Final[Mapping[Reason, str]] = {
+    Reason.SILENT: "no answer",
+    Reason.DISCONNECTED: "not connected",
+    Reason.GONE: "it has forgotten us",
+    Reason.EXPIRED: "out of reach for so long that the relayed address is lost",
+    Reason.MISMATCH: "it holds another relayed address for our port",
+    Reason.UNAUTHORIZED: "user name or password are wrong",
+    Reason.USER_CHANGED: "there is another user name from now on",
+    Reason.NO_CREDENTIALS: "there are no credentials for it",
+    Reason.NONCE: "it takes none of the nonces that it gives",
+    Reason.FORBIDDEN: "it does not want to serve us",
+    Reason.QUOTA: "this user has as many relayed addresses as it may have",
+    Reason.CAPACITY: "it has no room for more",
+    Reason.UNSUPPORTED: "it cannot do what is needed",
+    Reason.REDIRECTED: "it names another server, which is not followed",
+    Reason.SERVER_ERROR: "it has a fault",
+    Reason.BAD_REQUEST: "it does not understand us",
+    Reason.LIED: "its answers cannot be true, or are not signed",
+}
+
 # The first pause after each, in seconds. Each failure after the other doubles it, up to MAX_PAUSE,
 # and at random up to a quarter is added, so that not all ask at once a server that comes back.
 FIRST_PAUSE: Final[Mapping[Reason, float]] = {

@@ -30,6 +30,7 @@ from wgpy.nat.turn_dialogue import MAX_RETRIES
 from wgpy.nat.turn_events import (
     FIRST_PAUSE,
     MAX_PAUSE,
+    WORDS,
     Allocated,
     Bound,
     CredentialsNeeded,
@@ -727,3 +728,8 @@ def test_which_addresses_can_be_reached(address: Any) -> None:
     else:
         expected = expected and int(address) >> 32 not in (0, 0xFFFF)
     assert is_reachable(str(address)) == expected
+
+
+def test_every_reason_has_words_of_its_own() -> None:
+    assert set(WORDS) == set(Reason)
+    assert len(set(WORDS.values())) == len(WORDS)
