@@ -232,7 +232,10 @@ class Meeting:
 
     def tick(self, now: float) -> None:
         """Called when `due` says so."""
-        if self._deadline is None or now < self._deadline:
+        if self._is_due(now) and self.stage is Stage.ANSWERED:
+            # The punch never came. The next try may be at once.
+            self.finished(now, success=self.is_direct)
+        if not self._is_due(now):
             return
         if self.stage is Stage.REST:
             self._start(now)
@@ -240,10 +243,9 @@ class Meeting:
             self._gathered(now)
         elif self.stage is Stage.OFFERED:
             self._repeat(now)
-        elif self.stage is Stage.ANSWERED:
-            self.finished(now, success=False)
-        else:
-            self._deadline = None
+
+    def _is_due(self, now: float) -> bool:
+        return self._deadline is not None and now >= self._deadline
 
     # --- Offering ---
 
