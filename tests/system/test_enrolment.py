@@ -204,7 +204,7 @@ def test_it_reaches_one_port_and_nothing_else(
             stack.enter_context(listener)
         place.enrol()
         assert reaches(joiner.space, INSIDE, API, 10) == "open"
-        assert shown(place) == f"to enrol as joiner.mesh, by the token {jti(place)}"
+        assert shown(place) == f"as joiner.mesh, by the token {jti(place)}"
 
         # Other ports and protocols of the same address.
         assert reaches(joiner.space, INSIDE, OTHER) == "silence"

@@ -122,7 +122,7 @@ def pretty(name: str, state: DeviceState, now: int) -> str:
             port = state.authority.enrol_port
             out.append(style.label("enrols", f"by token, at port {port}/tcp"))
     if state.claims is not None:
-        out.extend(_claims_lines(state.claims, now))
+        out.extend(_claims_lines(state.claims, now, ours=True))
     elif state.identity is not None:
         out.append(
             style.label("identity", state.identity.certificate or state.identity.token or NONE)
@@ -162,7 +162,7 @@ def _pretty_peer(peer: PeerState, now: int) -> str:
     return "".join(out)
 
 
-def _claims_lines(claims: ClaimsSummary, now: int) -> list[str]:
+def _claims_lines(claims: ClaimsSummary, now: int, *, ours: bool = False) -> list[str]:
     serial = f"serial {claims.serial}, " if claims.serial else ""
     if claims.expiry > now:
         ends = f"expires in {style.leading(claims.expiry - now)}"
@@ -170,7 +170,8 @@ def _claims_lines(claims: ClaimsSummary, now: int) -> list[str]:
         ends = f"{style.RED}expired{style.RESET}"
     if claims.kind is Kind.ENROLMENT:
         asked = claims.name or "any name"
-        return [style.label("quarantine", f"to enrol as {asked}, by the token {claims.serial}")]
+        word = "enrols" if ours else "quarantine"
+        return [style.label(word, f"as {asked}, by the token {claims.serial}")]
     return [
         style.label("name", claims.name),
         style.label("groups", ", ".join(claims.groups) or NONE),

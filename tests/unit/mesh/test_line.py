@@ -208,7 +208,7 @@ def test_what_cannot_be_written() -> None:
         {"token": b"x"},
     ):
         with pytest.raises(LineError):
-            replace(LINE, **wrong)  # type: ignore[arg-type]
+            replace(LINE, **wrong)
 
 
 # --- Its size, and the code to scan ---
