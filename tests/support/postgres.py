@@ -6,7 +6,8 @@
 
 It listens on a Unix socket in its directory, and on no port unless it is given an address. As root
 it runs as an unprivileged user, for it refuses to be root. It may be stopped, killed, paused and
-started again. What it writes is on a disk when it says so, as anywhere.
+started again. It does not sync: what it has written outlives its processes, and no test cuts the
+power.
 """
 
 import contextlib
@@ -106,6 +107,7 @@ class Postgres:
             # A test's database is small, and many servers may run at once.
             "shared_buffers": "'16MB'",
             "autovacuum": "off",
+            "fsync": "off",
             **self._options,
         }
         with (self.data / "postgresql.conf").open("a") as file:
