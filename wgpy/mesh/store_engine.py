@@ -21,6 +21,8 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 # A statement takes milliseconds; one that waits this long for a lock, or for a disk, has found
 # something that is broken. Shorter than an agent's patience with one request.
 STATEMENT_SECONDS: Final = 5.0
+# Shorter, so that it is said what was waited for: another coordinator that does not go on.
+LOCK_SECONDS: Final = 4.0
 # The server's own limit should be the first to say why; this one is for a server that says nothing.
 ANSWER_SECONDS: Final = 8.0
 CONNECT_SECONDS: Final = 4
@@ -47,7 +49,7 @@ _PRAGMAS: Final = (
 
 _SETTINGS: Final = (
     f"SET statement_timeout = {int(STATEMENT_SECONDS * 1000)}",
-    f"SET lock_timeout = {int(STATEMENT_SECONDS * 1000)}",
+    f"SET lock_timeout = {int(LOCK_SECONDS * 1000)}",
     f"SET idle_in_transaction_session_timeout = {int(IDLE_SECONDS * 1000)}",
     # What is acknowledged must be on a disk; a server that is stricter stays so.
     "SELECT set_config('synchronous_commit', 'on', false)"
@@ -57,6 +59,8 @@ _SETTINGS: Final = (
 # PostgreSQL, appendix A: two transactions were in each other's way, and this one was undone.
 _SERIALIZATION_FAILURE: Final = "40001"
 _DEADLOCK: Final = "40P01"
+# Here it was too slow itself, as it would be again: the server has cut it off.
+_IDLE_IN_TRANSACTION: Final = "25P03"
 
 _T = TypeVar("_T")
 
@@ -135,7 +139,7 @@ class Database:
         """Make the pool; nothing is connected yet. Raises StoreUnavailable, for a file alone."""
         self.url = url
         self.is_sqlite = url.get_backend_name() == "sqlite"
-        self.place = url.render_as_string(hide_password=True)
+        self.place = url.set(drivername="postgresql").render_as_string(hide_password=True)
         if self.is_sqlite:
             self.place = str(url.database)
         self.counters = Counters()
@@ -187,7 +191,7 @@ class Database:
                 self._count("committed")
                 return result
             except (SQLAlchemyError, OSError) as error:
-                if attempt < ATTEMPTS and _nothing_was_done(error, committing):
+                if _can_be_repeated(error, attempt, committing):
                     self._count("retried")
                     continue
                 self._count("unavailable")
@@ -280,16 +284,16 @@ def _begin_sqlite(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
-def _nothing_was_done(error: Exception, committing: bool) -> bool:
-    """Whether it can be tried again: it was undone for certain, and not for a reason that stays."""
-    if isinstance(error, IntegrityError):
-        return True
-    if not isinstance(error, DBAPIError):
+def _can_be_repeated(error: Exception, attempt: int, committing: bool) -> bool:
+    """Whether it was undone for certain, and not for a reason that stays."""
+    if not isinstance(error, DBAPIError) or attempt == ATTEMPTS:
         return False
-    if getattr(error.orig, "sqlstate", None) in (_SERIALIZATION_FAILURE, _DEADLOCK):
+    state = getattr(error.orig, "sqlstate", None)
+    if isinstance(error, IntegrityError) or state in (_SERIALIZATION_FAILURE, _DEADLOCK):
         return True
-    # A connection that had died unnoticed; while it was committing nobody can know.
-    return error.connection_invalidated and not committing
+    # A connection that had died unnoticed, or was cut: once. While it was committing nobody knows.
+    cut = error.connection_invalidated and state != _IDLE_IN_TRANSACTION
+    return cut and attempt == 1 and not committing
 
 
 def _one_line(error: Exception) -> str:

@@ -14,7 +14,7 @@ from sqlalchemy import insert, select, update
 
 from wgpy.mesh.addresses import capacity
 from wgpy.mesh.store_engine import STATEMENT_SECONDS, Database, StoreError, StoreUnavailable
-from wgpy.mesh.store_schema import CRL, NAME, NETWORK, PLACE
+from wgpy.mesh.store_schema import CRL, INVITE, NAME, NETWORK, PLACE
 from wgpy.mesh.store_work import Work
 
 # Further than any network gets between two copies, and so little of 63 bits that it can be done a
@@ -28,12 +28,13 @@ def advance(work: Work, now: float, joined: int) -> None:
     """Leave out what the lost time may have used; `joined` is how many may have come in it.
 
     Whoever follows the network begins anew. Free addresses that such nodes may have are reserved
-    until their certificates have ended.
+    until their certificates have ended. Invitations that may have been spent are taken back.
     """
     connection = work.connection
     work.revision += _REVISIONS
     connection.execute(update(NAME).values(generation=NAME.c.generation + _GENERATIONS))
     connection.execute(update(CRL).values(number=CRL.c.number + _LISTS))
+    connection.execute(update(INVITE).values(revoked=True))
     connection.execute(update(NETWORK).values(floor=work.revision))
     _reserve(work, now + work.settings.validity, joined)
 

@@ -299,7 +299,8 @@ def test_a_list_has_its_issuers_serials_and_the_next_number(office: Office) -> N
 
 def test_after_a_copy_was_put_back_nothing_is_promised_twice(office: Office) -> None:
     issuer = leaf(office.join(1)).issuer_id
-    office.join(2)
+    open_to_all = office.invite(uses=9)
+    office.join(2, jti=open_to_all)
     office.store.remove("n1.mesh", NOW)
     office.store.sign_list(issuer, NOW, lambda number, _: b"list")
     old = office.store.changes(0, NOW).revision
@@ -310,6 +311,10 @@ def test_after_a_copy_was_put_back_nothing_is_promised_twice(office: Office) -> 
     node = office.store.renew("n2.mesh", key(2), NOW, office.clerk, force=True)
     assert node.generation > 1_000
     assert office.store.sign_list(issuer, NOW, lambda number, _: b"list")[0] > 1_000
+    with pytest.raises(Refused) as error:
+        office.join(7, jti=open_to_all)
+    assert reason_of(error) is Refusal.REVOKED
+    assert office.join(2, jti=open_to_all) == node
     # Three may have come since the copy was made: they had the lowest free addresses.
     assert office.join(3).addresses == addresses(6)
     assert office.join(1001, "n1.mesh").addresses == addresses(1)
