@@ -271,10 +271,40 @@ class Both(RuleBasedStateMachine):
             self.call(name, peer)
 
     @precondition(lambda self: self.peers)
-    @rule(data=st.data())
-    def set_endpoint(self, data: st.DataObject) -> None:
+    @rule(data=st.data(), hold=st.sampled_from([0.0, 0.0, 0.005, 5.0, 5.1, -1.0]))
+    def set_endpoint(self, data: st.DataObject, hold: float) -> None:
         peer = data.draw(st.sampled_from(self.peers))
-        self.call("set_endpoint", peer, data.draw(st.one_of(st.none(), endpoints)))
+        self.try_both("set_endpoint", peer, data.draw(st.one_of(st.none(), endpoints)), hold)
+
+    @precondition(lambda self: self.peers)
+    @rule(
+        data=st.data(),
+        reads=st.lists(st.one_of(reads(), small_reads()), max_size=5),
+        key=st.sampled_from([None, None, Slot.CURRENT, Slot.NEXT]),
+        end=st.sampled_from(["let_go", "late", "drained", ""]),
+    )
+    def move(
+        self,
+        data: st.DataObject,
+        reads: list[tuple[bytes, bytes]],
+        key: Slot | None,
+        end: str,
+    ) -> None:
+        """A peer goes elsewhere, packets come meanwhile, perhaps a key, and they are let go."""
+        peer = data.draw(st.sampled_from(self.peers))
+        self.call("set_endpoint", peer, data.draw(places), 0.05)
+        for read in reads:
+            self.write(read)
+        if key is not None:
+            self.give_key(peer, key, kick=True)
+        if end == "let_go":
+            self.call("let_go", peer)
+        elif end:
+            self.wait(0.05)
+            if end == "late":
+                self.write(data.draw(small_reads()))
+            else:
+                self.call("drain", 1)
 
     @precondition(lambda self: self.peers)
     @rule(data=st.data())
@@ -692,6 +722,7 @@ class Both(RuleBasedStateMachine):
         if not hasattr(self, "both"):
             return
         assert self.portable._gates.held_bytes == self.native._inner.held_bytes()
+        assert self.portable._holds.kept_bytes == self.native._inner.kept_bytes()
         for name in ("sent", "delivered", "manners"):
             ours, theirs = (getattr(path, name) for path in self.both)
             assert ours == theirs, name
@@ -708,7 +739,7 @@ class Both(RuleBasedStateMachine):
 
 
 TestBoth = Both.TestCase
-TestBoth.settings = settings(max_examples=60, stateful_step_count=60, deadline=None)
+TestBoth.settings = settings(max_examples=100, stateful_step_count=60, deadline=None)
 
 
 def udp_parts(packet: bytes, size: int) -> list[bytes]:

@@ -34,6 +34,7 @@ class ChannelRelay:
     """Forwards in a thread of its own, between pairs of clients. A context manager.
 
     `forwarded` counts datagrams, `refused` those that no pair explains or that lie of their length.
+    While `slow` is set they are kept, and go on, in order, once it is cleared.
     """
 
     def __init__(self, sock: socket.socket) -> None:
@@ -46,6 +47,8 @@ class ChannelRelay:
         self._thread = threading.Thread(target=self._run)
         self.forwarded = 0
         self.refused = 0
+        self.slow = threading.Event()
+        self._kept: list[tuple[bytes, Client]] = []
         self._watch(sock)
 
     @property
@@ -80,8 +83,16 @@ class ChannelRelay:
         self._selector.close()
         self._socket.close()
 
+    @property
+    def kept(self) -> int:
+        """How many wait here."""
+        return len(self._kept)
+
     def _run(self) -> None:
         while not self._ending.is_set():
+            if not self.slow.is_set():
+                while self._kept:
+                    self._forward(*self._kept.pop(0))
             for key, _ in self._selector.select(_TICK):
                 ready = key.fileobj
                 assert isinstance(ready, socket.socket)
@@ -96,7 +107,11 @@ class ChannelRelay:
             # An ICMP error of an earlier send.
             except ConnectionRefusedError:
                 continue
-            self._forward(data, ready if ready.family is socket.AF_UNIX else address[:2])
+            client = ready if ready.family is socket.AF_UNIX else address[:2]
+            if self.slow.is_set() or self._kept:
+                self._kept.append((data, client))
+            else:
+                self._forward(data, client)
 
     def _forward(self, data: bytes, client: Client) -> None:
         if len(data) < _HEADER.size:

@@ -44,7 +44,7 @@ class End:
             sock.setblocking(False)
             for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
                 sock.setsockopt(socket.SOL_SOCKET, option, _BUFFER)
-        self.path = _open(kind, self._tun.fileno(), vnet_header=vnet_header, mtu=mtu)
+        self.path = open_path(kind, self._tun.fileno(), vnet_header=vnet_header, mtu=mtu)
         self.events: list[Event] = []
         bound = bind(0, 0)
         self.path.set_sockets(bound.v4, bound.v6)
@@ -76,7 +76,8 @@ class End:
         self._tun.close()
 
 
-def _open(kind: str, tun: int, *, vnet_header: bool, mtu: int) -> DataPath:
+def open_path(kind: str, tun: int, *, vnet_header: bool, mtu: int) -> DataPath:
+    """A data path of a kind over the descriptor of a TUN."""
     if kind == "portable":
         return Portable(tun, vnet_header=vnet_header, mtu=mtu, clock=boottime)
     from wgpy.datapath.native import Native

@@ -230,6 +230,7 @@ class Nat:
         self.counters: Counter[str] = Counter()
         self._mappings: dict[object, Mapping] = {}
         self._by_port: dict[int, Mapping] = {}
+        self._forwarded: set[int] = set()
         self._next = world.random.randrange(20000, 40000)
         if upstream is None:
             world.attach(public, self)
@@ -240,6 +241,12 @@ class Nat:
         """Everything is forgotten."""
         self._mappings.clear()
         self._by_port.clear()
+
+    def forward(self, port: int, inner: Address) -> None:
+        """A port that somebody asked to be forwarded (PCP and the like)."""
+        mapping = Mapping(inner, port, float("inf"))
+        self._by_port[port] = mapping
+        self._forwarded.add(port)
 
     def go_out(self, packet: Packet) -> None:
         """A packet from inside."""
@@ -294,6 +301,11 @@ class Nat:
     def come_in(self, packet: Packet) -> None:
         """A packet for our public address."""
         found = self._by_port.get(packet.target[1])
+        if found is not None and packet.target[1] in self._forwarded:
+            # What comes by it is answered from it.
+            self._mappings[found.inner, part(packet.source, self.mapping)] = found
+            self.deliver(packet, found.inner)
+            return
         if found is None or self._is_over(found) or not self._lets_in(found, packet.source):
             self.counters["filtered"] += 1
             return

@@ -33,9 +33,11 @@ class FakeWays:
     offers: dict[PublicKey, str] = field(default_factory=dict)
     paths: dict[PublicKey, PathState] = field(default_factory=dict)
     when: float | None = None
-    # What it does when it is told that a peer roamed, and that there are sockets.
+    # What it does when it is told that a peer roamed, that there are sockets, and that a peer is
+    # wanted.
     on_roamed: Callable[[PublicKey, Endpoint], object] | None = None
     on_bound: Callable[[int], object] | None = None
+    on_wanted: Callable[[PublicKey], object] | None = None
 
     def __post_init__(self) -> None:
         self.roads.listen(self)
@@ -97,6 +99,8 @@ class FakeWays:
 
     def wanted(self, key: PublicKey) -> None:
         self.seen.append(("wanted", key))
+        if self.on_wanted is not None:
+            self.on_wanted(key)
 
     def began(self, key: PublicKey) -> None:
         self.seen.append(("began", key))

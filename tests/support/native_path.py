@@ -167,8 +167,9 @@ class NativeFakeDataPath(NativeMemoryPath):
         return index
 
     def drain(self, limit: int) -> list[Event]:
+        events = super().drain(limit)
         self._wire()
-        return super().drain(limit)
+        return events
 
     def send(
         self,
@@ -205,6 +206,14 @@ class NativeFakeDataPath(NativeMemoryPath):
         super().remove_via(via)
         self._wire()
         self._added.discard(via)
+
+    def set_endpoint(self, peer: Handle, endpoint: Endpoint | None, hold: float = 0.0) -> None:
+        super().set_endpoint(peer, endpoint, hold)
+        self._wire()
+
+    def let_go(self, peer: Handle) -> None:
+        super().let_go(peer)
+        self._wire()
 
     def arrive(self, sent: Sent) -> None:
         via = sent.target_port - PORT

@@ -32,5 +32,5 @@ async def serve(port: int) -> None:
 
 
 if __name__ == "__main__":
-    _restrict()
+    _restrict(None)
     asyncio.run(serve(int(sys.argv[1])))

@@ -120,6 +120,8 @@ class World:
         self.nat = nat
         self.now = START
         self.lose: Callable[[bytes, Place], bool] = lambda data, to: False
+        # Hosts that are further away than DELAY, and by how much.
+        self.further: dict[str, float] = {}
         # Handle of a socket to its port; handles that nobody named have one each.
         self.ports: dict[int, int] = {}
         self.sent: list[tuple[float, Send]] = []
@@ -183,12 +185,13 @@ class World:
             return
         if to.host == OUTSIDE:
             if self.nat is not None and self.nat.hairpin:
-                self._later(lambda driven: self._enter(driven, send.data, seen, to))
+                self._later(lambda driven: self._enter(driven, send.data, seen, to), to)
         elif to in self._servers:
-            self._later(lambda driven: self._arrive(send.data, seen, to))
+            self._later(lambda driven: self._arrive(send.data, seen, to), to)
 
-    def _later(self, call: Callable[[Driven], None]) -> None:
-        heapq.heappush(self._events, (self.now + DELAY, next(self._numbers), call))
+    def _later(self, call: Callable[[Driven], None], to: Place) -> None:
+        when = self.now + DELAY + self.further.get(to.host, 0.0)
+        heapq.heappush(self._events, (when, next(self._numbers), call))
 
     def _arrive(self, data: bytes, source: Place, at: Place) -> None:
         if at in self._servers:
@@ -202,7 +205,8 @@ class World:
                     self._later(
                         lambda driven, reply=reply: self._enter(
                             driven, reply.data, reply.at, reply.to
-                        )
+                        ),
+                        reply.to,
                     )
 
     def _enter(self, driven: Driven, data: bytes, source: Place, to: Place) -> None:

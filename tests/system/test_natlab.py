@@ -1,10 +1,11 @@
 """The lab of NATs that other tests stand on: each kind is what it is called, and all goes away."""
 
-from collections.abc import Iterator
+from collections.abc import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import Iterator
 import pytest
 
 from tests.support.natlab import V6, Host, Lab, Nat, PlanError, Router
@@ -202,7 +203,8 @@ def test_a_cone_tells_two_hosts_with_one_port_apart() -> None:
 
 
 def namespaces() -> set[str]:
-    return {path.name for path in Path("/run/netns").glob("wgpyt-*")}
+    """Ours; other tests run beside us."""
+    return {path.name for path in Path("/run/netns").glob(f"wgpyt-{os.getpid()}-*")}
 
 
 def test_nothing_is_left_when_a_test_fails() -> None:

@@ -259,8 +259,9 @@ def test_a_carrier_does_not_outlive_who_started_it() -> None:
         assert (place / "comm").read_text() == "carrier\n"
         forgetful.kill()
     wait_until(lambda: not (place / "stat").exists(), "the carrier to end")
-    # And its namespaces are found by the next run.
-    assert len(remove_leftovers()) >= 3
+    # And its namespaces are found by the next run, or by one that is beside us.
+    remove_leftovers()
+    assert list(Path("/run/netns").glob(f"wgpyt-{forgetful.pid}-*")) == []
 
 
 def test_two_homes_are_as_far_apart_as_each_is_from_the_server() -> None:

@@ -307,6 +307,22 @@ def test_it_looks_past_a_tunnel_that_is_the_way_to_everything(
         assert (past["ipv4"]["mapping"], past["ipv4"]["reach"]) == (EIM, "usual")
 
 
+@pytest.mark.tool("setpriv")
+def test_neither_side_needs_root(clean_machine: None) -> None:
+    nobody = program("setpriv"), "--reuid=65534", "--regid=65534", "--clear-groups"
+    with small(Router("home", Nat.PORT)) as lab:
+        server, laptop = lab.hosts["server1"], lab.hosts["at-home"]
+        started = server.namespace.popen(
+            *nobody, program("wgpy"), "stun-server", "--listen", server.v4
+        )
+        wait_until(lambda: "listening on" in started.output(), "the server")
+        done = laptop.namespace.run(
+            *(*nobody, program("wgpy"), "netcheck", "--json", "--stun", server.v4), timeout=90
+        )
+        found = json.loads(done.stdout)
+        assert (found["ipv4"]["filtering"], found["port_mapping"]) == (APDM, [])
+
+
 # --- What is wrong is said in one line ---
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 import struct
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -10,6 +11,7 @@ from typing import Any, TypeVar
 
 import pytest
 
+from tests.support.natlab import Host, Lab, Nat, Router
 from tests.support.netns import wait_until
 from tests.support.requirements import program
 from tests.support.upnp_router import (
@@ -20,6 +22,7 @@ from tests.support.upnp_router import (
     SECOND_HOST,
     WAN,
     Home,
+    Miniupnpd,
 )
 from wgpy.linux.timerfd import boottime
 from wgpy.nat.mapping import ANNOUNCE_PORT, SERVER_PORT, Changed, Mapping, Service
@@ -381,6 +384,12 @@ def test_the_way_of_marked_packets_is_taken(home: Home) -> None:
             assert kept.mapper.reason == "there is no router"
             kept.mapper.set_mark(51_820)
             await kept.mapped()
+            # The tunnel takes another mark: what is sent now must go by the new one.
+            home.host.ip("rule", "del", "not", "fwmark", "51820")
+            home.host.ip("rule", "add", "not", "fwmark", "7", "table", "51820")
+            kept.mapper.set_mark(7)
+            kept.mapper.set_port(41_001)
+            await kept.until(lambda: kept.v4 and kept.v4.external.port == 41_001, "the new port")
 
     on_host(home, life)
 
@@ -459,6 +468,38 @@ def test_probe_finds_nothing_where_nothing_is(home: Home) -> None:
     home.host.ip("-6", "route", "del", "default")
     found = on_host(home, probe)
     assert (found.v4, found.v6) == (None, None)
+
+
+# --- In the lab ---
+
+
+def test_a_port_of_a_symmetric_nat_is_reachable_by_a_mapping(clean_machine: None) -> None:
+    """Where no punching helps: the router itself lets in who sends to the mapped port."""
+    hosts = [Host("alice", "home"), Host("server")]
+    with Lab(routers=[Router("home", Nat.SYM)], hosts=hosts) as lab:
+        router, alice, server = lab.routers["home"], lab.hosts["alice"], lab.hosts["server"]
+        daemon = Miniupnpd(router.namespace, router.lan, router.wan)
+        lab.closing(daemon.close)
+        daemon.start()
+
+        async def life() -> None:
+            async with keeping(41_000) as kept:
+                assert await kept.mapped() == Place(router.wan_ip, 41_000)
+                listening = alice.namespace.socket(socket.AF_INET, socket.SOCK_DGRAM)
+                sending = server.namespace.socket(socket.AF_INET, socket.SOCK_DGRAM)
+                with listening, sending:
+                    listening.bind((alice.v4, 41_000))
+                    listening.settimeout(5.0)
+                    sending.bind((server.v4, 0))
+                    sending.sendto(b"hello", (router.wan_ip, 41_000))
+                    data, source = listening.recvfrom(100)
+                    assert (data, source) == (b"hello", sending.getsockname())
+                    listening.sendto(b"yes", source)
+                    sending.settimeout(5.0)
+                    assert sending.recvfrom(100) == (b"yes", (router.wan_ip, 41_000))
+
+        alice.namespace.inside(lambda: asyncio.run(life()))
+        assert daemon.forwards() == {}
 
 
 # --- The command ---

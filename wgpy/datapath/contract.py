@@ -382,8 +382,21 @@ class DataPath(Protocol):
     def allowed_ips(self, peer: Handle) -> list[Prefix]:
         """The prefixes that the peer owns now, sorted."""
 
-    def set_endpoint(self, peer: Handle, endpoint: Endpoint | None) -> None:
-        """Where the peer is; roaming replaces it, unless `set_roaming` says otherwise."""
+    def set_endpoint(self, peer: Handle, endpoint: Endpoint | None, hold: float = 0.0) -> None:
+        """Where the peer is; roaming replaces it, unless `set_roaming` says otherwise.
+
+        With `hold`, at most 5 s, what the TUN has for the peer waits, so that it does not overtake
+        what is under way on a slower path. Then it is sent, in order and before anything newer: by
+        `let_go`, by the next call without `hold`, when a packet of the peer or `drain` comes after
+        that time (no timer watches for it), or when it is 4,096 TUN reads or 8 MiB, or 64 MiB of
+        all peers, which is counted (`hold_full`). What waits for a key meanwhile is sent before it.
+        Handshakes, keepalives and `send` do not wait. What is kept is lost, and counted
+        (`hold_dropped`), by `remove_peer`, with the link, and when the peer is nowhere as it is let
+        go, and not looked for (`set_roaming`). Raises DataPathError.
+        """
+
+    def let_go(self, peer: Handle) -> None:
+        """Send what `set_endpoint` made wait, and let nothing wait any more."""
 
     def set_roaming(self, peer: Handle, applied: bool) -> None:
         """Whether the peer is where its last authenticated packet came from (whitepaper 2.1).
@@ -392,7 +405,9 @@ class DataPath(Protocol):
         pair that was used from there, raises Roamed with that place and moves nothing; once for
         each place that follows another one, or `set_endpoint`. Between two calls of `drain` only
         the latest place is kept. A packet from the same place to another address of ours is
-        followed all the same: which of ours answers is no question of where the peer is.
+        followed all the same: which of ours answers is no question of where the peer is. Packets
+        for such a peer that is nowhere wait as for a key (HandshakeNeeded), for it is being looked
+        for; what waits is sent when it is found.
         """
 
     def clear_source(self, peer: Handle | None) -> None:

@@ -42,9 +42,8 @@ class ControlSide(Ways):
         clock: Callable[[], float],
         random: Callable[[int], bytes],
     ) -> None:
-        super().__init__(random)
+        super().__init__(clock, random)
         self._vnet_header = vnet_header
-        self._clock = clock
         self._next_handle = 1
         self._allowed = AllowedIps()
         # Indices that open a session, and those that are only reserved for a handshake.
@@ -67,10 +66,6 @@ class ControlSide(Ways):
         """Send one control datagram, as `send` has it. Returns an errno."""
 
     @abstractmethod
-    def _flush_staged(self, road: Road, now: float) -> None:
-        """Send what waited for a key."""
-
-    @abstractmethod
     def _let_in(self, road: Road, packets: Iterable[memoryview]) -> None:
         """Give the TUN what was held for a peer, as far as its allowed IPs let it."""
 
@@ -79,7 +74,9 @@ class ControlSide(Ways):
         """Send a keepalive."""
 
     def _collect(self, limit: int) -> list[Event]:
-        self._expire_gates(self._clock())
+        now = self._clock()
+        self._expire_gates(now)
+        self._expire_holds(now)
         return super()._collect(limit)
 
     # --- Configuration ---
@@ -98,6 +95,7 @@ class ControlSide(Ways):
             for road in self._roads.values():
                 self._drop_staged(road)
                 self._drop_held(road)
+                self._drop_kept(road)
 
     def add_peer(self) -> Handle:
         handle = self._next_handle
@@ -111,6 +109,7 @@ class ControlSide(Ways):
         self._retire(road.keys.clear())
         self._drop_gate(road)
         self._drop_staged(road)
+        self._drop_kept(road)
         self._allowed.forget(peer)
         if road.pending:
             self._dirty.remove(road)
@@ -155,7 +154,8 @@ class ControlSide(Ways):
         self._retire(road.keys.install_current(session))
         if kick:
             now = self._clock()
-            if road.staged:
+            # Where packets wait because the peer moved, those wait with them.
+            if road.staged and road.hold is None:
                 self._flush_staged(road, now)
             else:
                 self._send_empty(road, now)

@@ -15,6 +15,7 @@ from wgpy.datapath.control import ControlSide
 from wgpy.datapath.demux import is_channel, is_stun
 from wgpy.datapath.endpoint import Route
 from wgpy.datapath.gate import Gate
+from wgpy.datapath.hold import Hold
 from wgpy.datapath.icmp import unreachable
 from wgpy.datapath.packet import destination, length_and_source
 from wgpy.datapath.road import Pending, Road
@@ -79,12 +80,44 @@ class Engine(ControlSide):
             return
         owner = self._allowed.lookup(target)
         road = self._roads[owner] if owner is not None else None
-        if road is None or road.route is None:
+        if road is None or (road.route is None and not road.pinned):
             self._count("no_peer" if road is None else "no_endpoint")
             self._answer_unreachable(packet, now)
             return
         if road.resting:
             self._wake(road)
+        if road.hold is not None:
+            self._keep(road, road.hold, buffer[VNET_OFFSET:PACKET_OFFSET], packet, now)
+        else:
+            self._send_on(road, buffer, length, now)
+
+    def _keep(
+        self, road: Road, hold: Hold, vnet: memoryview, packet: memoryview, now: float
+    ) -> None:
+        """Keep a packet of a peer that moved; it goes with the others if it is time."""
+        has_room = self._holds.keep(hold, vnet, packet)
+        session = road.keys.current
+        if session is None or not session.can_seal(now):
+            self._raise(road, Pending.HANDSHAKE_NEEDED)
+        if not has_room:
+            self._count("hold_full")
+        if not has_room or now >= hold.deadline:
+            self._let_go(road, now)
+
+    def _send_kept(self, road: Road, kept: list[bytes], now: float) -> None:
+        if not kept:
+            return
+        if road.route is None and not road.pinned:
+            self._count("hold_dropped", len(kept))
+            return
+        buffer = memoryview(bytearray(BUFFER_LENGTH))
+        for read in kept:
+            buffer[VNET_OFFSET : VNET_OFFSET + len(read)] = read
+            self._send_on(road, buffer, len(read) - VNET_HEADER_LENGTH, now)
+
+    def _send_on(self, road: Road, buffer: memoryview, length: int, now: float) -> None:
+        """Send the packet at PACKET_OFFSET to a peer, or stage it."""
+        packet = buffer[PACKET_OFFSET : PACKET_OFFSET + length]
         flags, gso, _length, _size, start, offset = VNET_HEADER.unpack_from(buffer, VNET_OFFSET)
         try:
             if gso != GSO_NONE:
@@ -96,7 +129,7 @@ class Engine(ControlSide):
             self._count("bad_offload")
             return
         session = road.keys.current
-        if session is None or not session.can_seal(now):
+        if session is None or road.route is None or not session.can_seal(now):
             self._stage(road, packet)
             return
         self._send_packet(road, session, buffer, length, now)
@@ -132,7 +165,8 @@ class Engine(ControlSide):
         """Send so many datagrams of `segment` bytes each, the last may be shorter."""
         route = road.route
         assert route is not None
-        error = self._transmit(data, segment, self._vias.wire(route))
+        wire = self._vias.wire(route) if route.channel else route
+        error = self._transmit(data, segment, wire)
         if error is None:
             header = CHANNEL_HEADER_LENGTH if route.channel else 0
             road.activity.tx_bytes += len(data) - count * header
@@ -150,7 +184,7 @@ class Engine(ControlSide):
         """Split what TCP segmentation left to us, and send it in trains of equal datagrams."""
         pieces = segments(packet, vnet)
         session = road.keys.current
-        if session is None or not session.can_seal(now):
+        if session is None or road.route is None or not session.can_seal(now):
             for header, payload in pieces:
                 self._stage(road, header + bytes(payload))
             return
@@ -208,6 +242,8 @@ class Engine(ControlSide):
 
     def _flush_staged(self, road: Road, now: float) -> None:
         """Send what waited, now that there is a key."""
+        if road.hold is not None:
+            return
         session = road.keys.current
         out = self._out
         while road.staged and road.route is not None:

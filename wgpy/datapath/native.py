@@ -27,6 +27,7 @@ from wgpy.datapath.contract import (
 from wgpy.datapath.demux import check_stun_sources
 from wgpy.datapath.endpoint import check_ttl
 from wgpy.datapath.filter import check_path_ids, check_rules, check_secrets
+from wgpy.datapath.hold import check_hold
 from wgpy.datapath.vias import check_channel
 from wgpy.ip import Prefix, address_text, parse_address
 from wgpy.protocol.activity import Activity
@@ -138,8 +139,12 @@ class Control:
     def allowed_ips(self, peer: Handle) -> list[Prefix]:
         return [Prefix(*prefix) for prefix in self._inner.allowed_ips(peer)]
 
-    def set_endpoint(self, peer: Handle, endpoint: Endpoint | None) -> None:
-        self._inner.set_endpoint(peer, None if endpoint is None else pack(endpoint))
+    def set_endpoint(self, peer: Handle, endpoint: Endpoint | None, hold: float = 0.0) -> None:
+        check_hold(hold)
+        self._inner.set_endpoint(peer, None if endpoint is None else pack(endpoint), hold)
+
+    def let_go(self, peer: Handle) -> None:
+        self._inner.let_go(peer)
 
     def add_socket(self, fd: int) -> Via:
         try:

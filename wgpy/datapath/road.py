@@ -6,6 +6,7 @@ from enum import IntFlag
 from wgpy.datapath.contract import Handle
 from wgpy.datapath.endpoint import Route
 from wgpy.datapath.gate import Gate
+from wgpy.datapath.hold import Hold
 from wgpy.datapath.session import Session
 from wgpy.protocol.activity import Activity
 from wgpy.protocol.constants import MAX_STAGED_PACKETS
@@ -33,6 +34,7 @@ class Road:
         "elsewhere",
         "gate",
         "handle",
+        "hold",
         "keys",
         "pending",
         "pinned",
@@ -49,6 +51,8 @@ class Road:
         self.gate: Gate | None = None
         self.activity = Activity()
         self.staged: deque[bytes] = deque(maxlen=MAX_STAGED_PACKETS)
+        # What waits because the peer moved.
+        self.hold: Hold | None = None
         self.pending = 0
         self.resting = False
         # Its route does not follow its packets; where they came from is only told, and this is

@@ -9,6 +9,7 @@ from functools import partial
 
 from wgpy.datapath.contract import Endpoint, Handle, Via
 from wgpy.datapath.endpoint import Route
+from wgpy.datapath.hold import Hold, Holds, check_hold
 from wgpy.datapath.report import Reports
 from wgpy.datapath.road import Pending, Road
 from wgpy.datapath.vias import Vias
@@ -17,14 +18,25 @@ from wgpy.datapath.vias import Vias
 class Ways(Reports):
     """The peers' roads, and the ways beside the pair of sockets."""
 
-    def __init__(self, random: Callable[[int], bytes]) -> None:
+    def __init__(self, clock: Callable[[], float], random: Callable[[int], bytes]) -> None:
         super().__init__(random)
+        self._clock = clock
         self._roads: dict[Handle, Road] = {}
         self._vias = Vias()
+        self._holds = Holds()
+        self._holding: list[Road] = []
 
     @abstractmethod
     def _close_via(self, via: Via) -> None:
         """Serve its descriptor no more, and close it."""
+
+    @abstractmethod
+    def _flush_staged(self, road: Road, now: float) -> None:
+        """Send what waited for a key, unless it has to wait because the peer moved."""
+
+    @abstractmethod
+    def _send_kept(self, road: Road, kept: list[bytes], now: float) -> None:
+        """Send what waited because the peer moved."""
 
     # --- Sockets and relays ---
 
@@ -59,10 +71,49 @@ class Ways(Reports):
 
     # --- Peers ---
 
-    def set_endpoint(self, peer: Handle, endpoint: Endpoint | None) -> None:
+    def set_endpoint(self, peer: Handle, endpoint: Endpoint | None, hold: float = 0.0) -> None:
+        check_hold(hold)
         road = self._roads[peer]
         self._move(road, None if endpoint is None else self._vias.route(endpoint))
         road.elsewhere = None
+        now = self._clock()
+        if not hold:
+            self._let_go(road, now)
+            # What came while the peer was nowhere.
+            self._flush_staged(road, now)
+        elif road.hold is None:
+            road.hold = Hold(now + hold)
+            self._holding.append(road)
+        else:
+            road.hold.deadline = now + hold
+
+    def let_go(self, peer: Handle) -> None:
+        self._let_go(self._roads[peer], self._clock())
+
+    def _let_go(self, road: Road, now: float) -> None:
+        """What waited for a key first, for it is older; then what is kept."""
+        if road.hold is not None:
+            kept = self._end_hold(road)
+            self._flush_staged(road, now)
+            self._send_kept(road, kept, now)
+
+    def _end_hold(self, road: Road) -> list[bytes]:
+        """Let nothing wait any more; what waited."""
+        hold, road.hold = road.hold, None
+        if hold is None:
+            return []
+        self._holding.remove(road)
+        return self._holds.end(hold)
+
+    def _drop_kept(self, road: Road) -> None:
+        kept = self._end_hold(road)
+        if kept:
+            self._count("hold_dropped", len(kept))
+
+    def _expire_holds(self, now: float) -> None:
+        for road in list(self._holding):
+            if road.hold is not None and road.hold.deadline <= now:
+                self._let_go(road, now)
 
     def set_roaming(self, peer: Handle, applied: bool) -> None:
         road = self._roads[peer]

@@ -15,16 +15,19 @@ import os
 import re
 import signal
 import sys
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import wgpy
 from wgpy.datapath.choose import chosen_name
 from wgpy.datapath.contract import DataPathError
 from wgpy.device.keylog import KeyLog
+from wgpy.device.roads import Roads
 from wgpy.device.server import SocketInUseError, UapiServer, socket_path
-from wgpy.device.service import Service
+from wgpy.device.service import OpenWays, Service
 from wgpy.device.uapi import SOCKET_DIRECTORY
 from wgpy.device.wallclock import STATE_DIRECTORY, WallClock, make_state_directory
+from wgpy.device.ways import Ways
 from wgpy.linux.notify import Notifier
 from wgpy.linux.sandbox import forbid_writing, keep_capabilities, no_core_dumps
 from wgpy.linux.tun import Tun, TunError, open_tun
@@ -60,7 +63,9 @@ def main() -> int:
         make_state_directory()
         clock = WallClock(STATE_DIRECTORY / f"{name}.clock")
         keylog = _open_keylog(arguments.keylog)
-        service = Service(_open_tun(name), stamp_ns=clock, keylog=keylog)
+        service = Service(
+            _open_tun(name), stamp_ns=clock, keylog=keylog, open_ways=_way_opener(clock)
+        )
         _open_socket(service.server, name)
         foreground = arguments.foreground or os.environ.get("WG_PROCESS_FOREGROUND") == "1"
         if not foreground and os.fork():
@@ -158,6 +163,18 @@ def _open_keylog(path: Path | None) -> KeyLog | None:
         return None
     print(f"wgpyd: every session's keys are written to {path}", file=sys.stderr)
     return KeyLog(path)
+
+
+def _way_opener(clock: WallClock) -> OpenWays:
+    def open_ways(
+        roads: Roads, link: Callable[[], str], wake: Callable[[], None]
+    ) -> tuple[Ways, Callable[[], Awaitable[None]]]:
+        # The process is put together here. These parts are loaded with the first `[nat]`.
+        from wgpy.nat.office import open_ways as make
+
+        return make(roads, link=link, wall_ns=clock, wake=wake)
+
+    return open_ways
 
 
 def _set_logging(name: str, foreground: bool) -> None:

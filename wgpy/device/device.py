@@ -88,7 +88,7 @@ class Device:
         self._clock = clock
         self._random = random
         self._peers = PeerTable()
-        calls = (self._initiate, self._shake_hands, self._call, self._trust_changed)
+        calls = (self._initiate, self._shake_hands, self._trust_changed)
         self.roads = Roads(datapath, self._peers, *calls)
         self._admissions: Credentials | None = None
         if trust is not None:
@@ -251,8 +251,8 @@ class Device:
         is that the firewall cannot follow the peers."""
         check_change(change, self._peers)
         self._credentials.check_peers(change)
-        talk = self._ways.prepare_talk(change)
         put_ways_into_force = self._ways.prepare_settings(change)
+        talk = self._ways.prepare_talk(change)
         put_into_force = self._prepare_credentials(change)
         former = self._set_rules(change)
         try:
@@ -355,7 +355,7 @@ class Device:
         for entry in self._peers.by_key.values():
             self._drop_keys(entry)
             entry.protocol.rebind(local or self._no_key)
-        self.roads.own_key_changed(new is not None)
+        self.roads.own_key_changed(None if local is None else local.public)
 
     def _remove(self, entry: PeerEntry) -> None:
         self._handshaker.forget(entry)
@@ -432,13 +432,10 @@ class Device:
         else:
             self._moved(entry, endpoint)
 
-    def _initiate(self, entry: PeerEntry) -> None:
-        self._handshaker.initiate(entry, self._clock())
-
-    def _call(self, entry: PeerEntry, to: Endpoint) -> bool:
-        called = self._handshaker.call(entry, to, self._clock())
+    def _initiate(self, entry: PeerEntry, to: Endpoint | None) -> bool:
+        sent = self._handshaker.initiate(entry, self._clock(), to)
         self._pulse.look(entry, self._clock())
-        return called
+        return sent
 
     def _shake_hands(self, entry: PeerEntry) -> None:
         self._pulse.shake_hands(entry, self._clock())

@@ -155,61 +155,49 @@ class Handshaker:
 
     # --- Initiator ---
 
-    def initiate(self, entry: PeerEntry, now: float) -> None:
-        """Send a first or a repeated initiation: a fresh one each time."""
+    def initiate(self, entry: PeerEntry, now: float, to: Endpoint | None = None) -> bool:
+        """Send a first or a repeated initiation: a fresh one each time. False if it cannot be.
+
+        It goes to where the peer is, and what was under way is over. With `to` it goes there, and
+        those to other places go on: up to MAX_CALLS, until 5 s after the last; then the oldest is
+        given up for the next. With a credential one is under way, wherever it goes.
+        """
         # Who is in quarantine comes to us, or does not: its session is shorter than a rekey away.
         if self.local is None or entry.denied or entry.enrolment is not None:
-            return
-        if entry.endpoint is None:
+            return False
+        if entry.endpoint is None and to is None:
             self._roads.wanted(entry)
-            return
-        self.forget(entry)
+            return False
+        beside = to is not None and not entry.by_credential
+        if not beside:
+            self.forget(entry)
+        elif len(entry.protocol.begun) >= MAX_CALLS:
+            self._forget_index(entry, entry.protocol.begun[0])
         index = self._datapath.reserve_index()
         try:
-            data = self._initiation_for(entry, index, now)
+            data = self._initiation_for(entry, index, now, beside=beside)
         except HandshakeError as error:
             self._datapath.free_index(index)
             self.counters[error.reason] += 1
-            return
+            return False
         self._peers.by_index[index] = entry
+        if beside:
+            self._calls[entry.handle] = now + REKEY_TIMEOUT
         entry.unanswered += 1
-        if self._datapath.send(data, peer=entry.handle) is not None:
+        if self._datapath.send(data, to=to, peer=entry.handle) is not None:
             self.counters["send_error"] += 1
+            return False
+        return True
 
-    def _initiation_for(self, entry: PeerEntry, index: int, now: float) -> bytes:
+    def _initiation_for(self, entry: PeerEntry, index: int, now: float, *, beside: bool) -> bytes:
         """A key shakes hands in one way only. Raises HandshakeError."""
         if entry.by_credential and self._admitter is not None:
             return self._admitter.initiation(entry, index, now)
         ephemeral = self._random(32)
-        data = entry.protocol.initiation(
-            index=index, ephemeral=ephemeral, wall_ns=self._stamp_ns(), now=now
-        )
+        begin = entry.protocol.call if beside else entry.protocol.initiation
+        data = begin(index=index, ephemeral=ephemeral, wall_ns=self._stamp_ns(), now=now)
         self._log_keys(entry, ephemeral)
         return data
-
-    def call(self, entry: PeerEntry, to: Endpoint, now: float) -> bool:
-        """Send an initiation to one of several places where a peer may be: False if it cannot be.
-
-        Up to MAX_CALLS of a peer are under way for 5 s; then the oldest is given up for the next.
-        """
-        if self.local is None or entry.denied or entry.by_credential:
-            return False
-        if len(entry.protocol.begun) >= MAX_CALLS:
-            self._forget_index(entry, entry.protocol.begun[0])
-        index = self._datapath.reserve_index()
-        ephemeral = self._random(32)
-        try:
-            data = entry.protocol.call(
-                index=index, ephemeral=ephemeral, wall_ns=self._stamp_ns(), now=now
-            )
-        except HandshakeError as error:
-            self._datapath.free_index(index)
-            self.counters[error.reason] += 1
-            return False
-        self._log_keys(entry, ephemeral)
-        self._peers.by_index[index] = entry
-        self._calls[entry.handle] = now + REKEY_TIMEOUT
-        return self._datapath.send(data, to=to, peer=entry.handle) is None
 
     def forget(self, entry: PeerEntry) -> None:
         """Give up what we began, if there is anything."""

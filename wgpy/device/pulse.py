@@ -157,6 +157,9 @@ class Pulse:
                 self._handshaker.forget(entry)
             elif action is Action.DROP_KEYS:
                 self.drop_keys(entry)
+        # After the initiation, which would end those that may be sent elsewhere now.
+        if Action.CLEAR_SOURCE in actions and entry.endpoint is not None:
+            self._roads.wanted(entry)
 
     # --- The end of sessions ---
 

@@ -30,7 +30,7 @@ from wgpy.protocol.constants import (
     TYPE_PROBE_REPLY,
     TYPE_RESPONSE,
 )
-from wgpy.protocol.handshake import HandshakeError
+from wgpy.protocol.handshake import Remote
 from wgpy.protocol.messages import message_type
 
 # Let through while ways are looked for: what names a path that a peer was told of.
@@ -71,7 +71,8 @@ class Lookout(Protocol):
         handshake, before it is answered. The peer has moved only if `use` is called."""
 
     def wanted(self, key: PublicKey) -> None:
-        """A handshake is wanted, and the peer is nowhere. Called at each try: every 5 s."""
+        """A handshake is wanted, and the peer is nowhere, or does not answer where it is. Called at
+        each try: every 5 s."""
 
     def began(self, key: PublicKey) -> None:
         """A session began, or was renewed: both sides have its keys."""
@@ -103,29 +104,30 @@ class Lookout(Protocol):
 class Roads:
     """The managed peers of one device.
 
-    `initiate` sends an initiation to where a peer is, and `call` to where it may be; `shake_hands`
-    begins a handshake as traffic does, unless one is under way; `rules_changed` is called when
-    `rules` are others.
+    `initiate` sends an initiation to where a peer is, or to another place where it may be, and says
+    whether it could; `shake_hands` begins a handshake as traffic does, unless one is under way;
+    `rules_changed` is called when `rules` are others.
     """
 
     def __init__(
         self,
         datapath: DataPath,
         peers: PeerTable,
-        initiate: Callable[[PeerEntry], None],
+        initiate: Callable[[PeerEntry, Endpoint | None], bool],
         shake_hands: Callable[[PeerEntry], None],
-        call: Callable[[PeerEntry, Endpoint], bool],
         rules_changed: Callable[[], None],
     ) -> None:
         self._datapath = datapath
         self._peers = peers
         self._initiate = initiate
         self._shake_hands = shake_hands
-        self._call = call
         self._rules_changed = rules_changed
         self._lookout: Lookout | None = None
-        self._has_key = False
+        # Our static key; None while we have none.
+        self.own_public: PublicKey | None = None
         self._is_open = False
+        # Each relay, and the socket that leads to its server.
+        self._relays: dict[Via, Via] = {}
         # Of the tunnel's sockets; 0 while there are none.
         self.port = 0
         # Every packet of ours has it, or the tunnel would carry itself; 0 for none.
@@ -140,33 +142,29 @@ class Roads:
     def use(self, key: PublicKey, endpoint: Endpoint | None, hold: float = 0.0) -> bool:
         """A managed peer is there now, or nowhere. False if there is no such peer.
 
-        With `hold`, in seconds, packets to it wait that long at the most, until `let_go` or a full
-        queue: those on the former way arrive first. A handshake under way is tried anew at once:
-        its last initiation went elsewhere, or nowhere. Who was nowhere in a session gets an empty
-        packet: it may not know yet that the keys are good.
+        With `hold`, in seconds, 5 at the most, packets to it wait until `let_go` or a full queue:
+        those on the former way arrive first (DataPath.set_endpoint). A handshake under way is tried
+        anew at once: its last initiation went elsewhere, or nowhere. Who was nowhere in a session
+        gets an empty packet: it may not know yet that the keys are good.
         """
         entry = self._managed(key)
         if entry is None:
             return False
-        place: Callable[..., None] = self._datapath.set_endpoint
-        if hold:
-            place(entry.handle, endpoint, hold=hold)
-        else:
-            place(entry.handle, endpoint)
+        self._datapath.set_endpoint(entry.handle, endpoint, hold)
         former, entry.endpoint = entry.endpoint, endpoint
         if endpoint is None or endpoint == former or not self.port:
             return True
         if entry.protocol.timers.handshake_under_way:
-            self._initiate(entry)
+            self._initiate(entry, None)
         elif former is None and entry.in_session:
             self._datapath.send_keepalive(entry.handle)
         return True
 
     def let_go(self, key: PublicKey) -> None:
         """Send what waits for the end of `hold`."""
-        entry, let_go = self._managed(key), getattr(self._datapath, "let_go", None)
-        if entry is not None and let_go is not None:
-            let_go(entry.handle)
+        entry = self._managed(key)
+        if entry is not None:
+            self._datapath.let_go(entry.handle)
 
     def send(self, data: bytes, to: Endpoint, *, ttl: int = 0, whole: bool = False) -> int | None:
         """Send a datagram that belongs to no session. Returns an errno, or None.
@@ -183,17 +181,6 @@ class Roads:
         """Where STUN may come from (DataPath.set_stun_sources)."""
         self._datapath.set_stun_sources(places)
 
-    def add_socket(self, fd: int) -> Via:
-        """Another UDP socket of ours (DataPath.add_socket). Raises DataPathError."""
-        return self._datapath.add_socket(fd)
-
-    def remove_via(self, via: Via) -> None:
-        """Give a socket up; who was reached by it is nowhere (DataPath.remove_via)."""
-        self._datapath.remove_via(via)
-        for entry in self._peers.by_key.values():
-            if entry.endpoint is not None and entry.endpoint.via == via:
-                entry.endpoint = None
-
     def shake_hands(self, key: PublicKey) -> None:
         """Begin a handshake with a managed peer where it is, unless one is under way or younger
         than 5 s, or the link is down."""
@@ -202,27 +189,56 @@ class Roads:
             self._shake_hands(entry)
 
     def call(self, key: PublicKey, to: Endpoint) -> bool:
-        """Send a managed peer an initiation to a place where it may be. False if it cannot be.
+        """Send a managed peer a fresh initiation there, wherever it is. False if it cannot be.
 
         For peers that know no probes: an answer proves the place, and is told by `roamed` and then
-        `began`. Each call takes a Diffie-Hellman of ours, and two of the peer, which consumes one
-        in 20 ms and no more. Ten may wait for an answer, for 5 s each.
+        `began`. Each takes a Diffie-Hellman of ours, and two of the peer, which consumes one in
+        20 ms and no more. Ten may wait for an answer, until 5 s after the last; of those that are
+        answered the last one counts.
         """
         entry = self._managed(key)
-        return entry is not None and self.port != 0 and self._call(entry, to)
+        return entry is not None and self.port != 0 and self._initiate(entry, to)
 
-    def shared_secret(self, key: PublicKey) -> bytes | None:
-        """The X25519 secret of our static key and a managed peer's, 32 bytes, to derive keys from.
-
-        None without such a peer or a key of ours, and for a peer's key of low order.
-        """
+    def remote(self, key: PublicKey) -> Remote | None:
+        """The static keys of both sides, to derive others from their secret; None without such a
+        peer, or a key of ours."""
         entry = self._managed(key)
-        if entry is None or not self._has_key:
-            return None
-        try:
-            return entry.protocol.remote.static_static()
-        except HandshakeError:
-            return None
+        return entry.protocol.remote if entry is not None and self.own_public is not None else None
+
+    def add_socket(self, fd: int) -> Via:
+        """Serve another UDP socket (DataPath.add_socket). Raises DataPathError."""
+        return self._datapath.add_socket(fd)
+
+    def add_relay(self, server: Endpoint, carrier: int | None = None) -> Via:
+        """Serve peers through a TURN server (DataPath.add_relay). Raises DataPathError."""
+        relay = self._datapath.add_relay(server, carrier)
+        self._relays[relay] = 0 if carrier is not None else server.via
+        return relay
+
+    def set_channel(self, relay: Via, number: int, peer: Endpoint | None) -> None:
+        """A channel of a relay leads to this address and port, or nowhere; who was reached by it
+        otherwise is nowhere. Raises DataPathError."""
+        self._datapath.set_channel(relay, number, peer)
+        place = None if peer is None else (peer.address, peer.port)
+        for entry in self._peers.by_key.values():
+            at = entry.endpoint
+            if at is None or (at.via, at.channel) != (relay, number):
+                continue
+            if (at.address, at.port) != place:
+                entry.endpoint = None
+
+    def remove_via(self, via: Via) -> None:
+        """Give a socket or a relay up, and with a socket the relays that it leads to; who was
+        reached by it is nowhere (DataPath.remove_via)."""
+        if via == 0:
+            return
+        self._datapath.remove_via(via)
+        gone = {via, *(relay for relay, socket in self._relays.items() if socket == via)}
+        for relay in gone:
+            self._relays.pop(relay, None)
+        for entry in self._peers.by_key.values():
+            if entry.endpoint is not None and entry.endpoint.via in gone:
+                entry.endpoint = None
 
     def endpoint(self, key: PublicKey) -> Endpoint | None:
         """Where a managed peer is."""
@@ -283,7 +299,7 @@ class Roads:
         return True
 
     def wanted(self, entry: PeerEntry) -> None:
-        """A handshake with a peer that is nowhere is wanted."""
+        """A handshake with a peer is wanted that is nowhere, or does not answer."""
         if entry.managed and self._lookout is not None:
             self._lookout.wanted(entry.key)
 
@@ -321,9 +337,9 @@ class Roads:
         if self._lookout is not None:
             self._lookout.slept()
 
-    def own_key_changed(self, has_key: bool) -> None:
+    def own_key_changed(self, own: PublicKey | None) -> None:
         """Our key is another, or gone."""
-        self._has_key = has_key
+        self.own_public = own
         if self._lookout is not None:
             self._lookout.own_key_changed()
 

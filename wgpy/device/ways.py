@@ -74,12 +74,16 @@ class Ways(Protocol):
 
 
 class WaySettings:
-    """The settings of one interface, its managed peers, and its Ways if `make(roads)` makes one."""
+    """The settings of one interface, its managed peers, and its Ways.
+
+    `make(roads)` makes those with the first settings: a device without any loads nothing of them.
+    """
 
     def __init__(
         self, make: Callable[[Roads], Ways] | None, peers: PeerTable, roads: Roads
     ) -> None:
-        self._ways = None if make is None else make(roads)
+        self._make = make
+        self._ways: Ways | None = None
         self._peers = peers
         self._roads = roads
         self.settings: NatSettings | None = None
@@ -93,7 +97,9 @@ class WaySettings:
         nothing.
         """
         wanted = None if isinstance(change.nat, Cleared) else change.nat
-        if self._ways is None:
+        if self._ways is None and self._make is not None and wanted is not None:
+            self._ways = self._make(self._roads)
+        if self._make is None:
             if wanted is not None:
                 raise _unable("[nat]")
             if any(peer.nat or peer.offer or peer.answer is not None for peer in change.peers):
@@ -121,11 +127,9 @@ class WaySettings:
         peers are in force. Raises UapiError, and has changed nothing."""
         ways = self._ways
         talking = [peer for peer in change.peers if peer.offer or peer.answer is not None]
-        if ways is None or not talking:
-            return _nothing
         answers = []
         for peer in talking:
-            if not self._is_managed(peer.public_key):
+            if ways is None or not self._is_managed(peer.public_key):
                 name = peer.public_key.base64()
                 raise UapiError(errno.EINVAL, f"{name} is no peer with `nat = true`")
             if peer.answer is not None:
@@ -135,7 +139,7 @@ class WaySettings:
             for commit in answers:
                 commit()
             for peer in talking:
-                if peer.offer and self._is_managed(peer.public_key):
+                if ways is not None and peer.offer and self._is_managed(peer.public_key):
                     ways.offer(peer.public_key)
 
         return put_into_force

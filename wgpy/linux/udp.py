@@ -69,6 +69,12 @@ def bind(port: int, mark: int) -> BoundSockets:
     raise OSError(errno.EADDRINUSE, "no port is free for IPv4 and IPv6 at once")
 
 
+def bind_one(version: int, mark: int) -> socket.socket | None:
+    """One more socket of IP version 4 or 6 on a free port, opened as the pair is; None for a family
+    that the machine lacks. Raises OSError."""
+    return _open(socket.AF_INET6 if version == 6 else socket.AF_INET, 0, mark)
+
+
 def _open(family: socket.AddressFamily, port: int, mark: int) -> socket.socket | None:
     try:
         sock = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)

@@ -22,6 +22,8 @@ OPENING_SECONDS: Final = BIRTHDAY_SOCKETS / BIRTHDAY_PER_SECOND
 SPRAYING_SECONDS: Final = BIRTHDAY_PROBES / BIRTHDAY_PER_SECOND
 # An answer is waited for this long.
 GRACE: Final = 1.0
+# Timers are late by a few milliseconds.
+AT_ONCE: Final = 4
 LOWEST_PORT: Final = 1024
 PORTS: Final = 65536 - LOWEST_PORT
 
@@ -29,10 +31,10 @@ PORTS: Final = 65536 - LOWEST_PORT
 class Barrage:
     """One side's probes: a place after the other, at a fixed rate. `end` is when it is over."""
 
-    __slots__ = ("_next", "_places", "_start", "_stopped", "end")
+    __slots__ = ("_next", "_start", "_stopped", "end", "places")
 
     def __init__(self, places: Sequence[Place], start: float, end: float) -> None:
-        self._places = places
+        self.places = places
         self._start = start
         self._next = 0
         self._stopped = False
@@ -43,21 +45,22 @@ class Barrage:
 
     def due(self) -> float | None:
         """When there is something to send, None if nothing is left."""
-        if self._stopped or self._next >= len(self._places):
+        if self._stopped or self._next >= len(self.places):
             return None
         return self._when()
 
     def step(self, now: float) -> list[Shot]:
-        """What is to be sent now. A late call sends one and moves the rest: never a burst."""
-        due = self.due()
-        if due is None or now < due:
-            return []
-        late = now - due
-        self._start += late
-        self.end += late
-        shot = Shot(self._places[self._next], 0)
-        self._next += 1
-        return [shot]
+        """What is to be sent now: at most `AT_ONCE`, however late the call is."""
+        shots: list[Shot] = []
+        while (due := self.due()) is not None and due <= now and len(shots) < AT_ONCE:
+            shots.append(Shot(self.places[self._next], 0))
+            self._next += 1
+        if due is not None and due <= now:
+            # The process slept. What was due meanwhile does not come at once.
+            late = now - due + 1 / BIRTHDAY_PER_SECOND
+            self._start += late
+            self.end += late
+        return shots
 
     def stop(self, now: float) -> None:
         """A path was proved."""

@@ -156,9 +156,8 @@ def ours(
     Of one address and port the better kind stays. Guesses take what room is left.
     """
     best: dict[tuple[str, int], Candidate] = {}
-    for candidate in sorted(found, key=_order):
-        if fault(candidate, refused) is None:
-            best.setdefault((candidate.host, candidate.port), candidate)
+    for candidate in sorted((x for x in found if fault(x, refused) is None), key=_order):
+        best.setdefault((candidate.host, candidate.port), candidate)
     taken: list[Candidate] = []
     of_hosts = 0
     for candidate in best.values():

@@ -76,13 +76,15 @@ class Stage(Enum):
 class Begin(NamedTuple):
     """A round begins at `start`: the peer's message, how, from which sockets. For the pathfinder.
 
-    `role` is set for the birthday method, which both sides have agreed to.
+    `role` is set for the birthday method, which both sides have agreed to. `early`: the other side
+    will begin later, when a person has brought it our answer.
     """
 
     start: float
     message: SignalMessage
     opened: tuple[Opened, ...]
     role: Role | None
+    early: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,7 +232,10 @@ class Meeting:
 
     def tick(self, now: float) -> None:
         """Called when `due` says so."""
-        if self._deadline is None or now < self._deadline:
+        if self._is_due(now) and self.stage is Stage.ANSWERED:
+            # The punch never came. The next try may be at once.
+            self.finished(now, success=self.is_direct)
+        if not self._is_due(now):
             return
         if self.stage is Stage.REST:
             self._start(now)
@@ -238,10 +243,9 @@ class Meeting:
             self._gathered(now)
         elif self.stage is Stage.OFFERED:
             self._repeat(now)
-        elif self.stage is Stage.ANSWERED:
-            self.finished(now, success=False)
-        else:
-            self._deadline = None
+
+    def _is_due(self, now: float) -> bool:
+        return self._deadline is not None and now >= self._deadline
 
     # --- Offering ---
 
@@ -362,7 +366,8 @@ class Meeting:
     # --- Answering ---
 
     def _on_offer(self, offer: SignalMessage, now: float) -> None:
-        ours_stands = self.stage is Stage.OFFERED and not self._yields
+        # Where people carry them, whoever is given one answers it.
+        ours_stands = self.stage is Stage.OFFERED and not (self._yields or self._options.patient)
         if ours_stands and self._offers == 1 and now - self._offered_at < CROSSING_SECONDS:
             return  # they cross, and the other side answers ours
         if self.stage is Stage.ROUND:
@@ -391,9 +396,12 @@ class Meeting:
         content = self._content(self.answered_with)
         data = self._rendezvous.answer(asked.offer, content, now - asked.came, now)
         self._orders.append(Ask(data))
-        if self.stage is not Stage.OFFERED:
+        if self._options.patient:
+            # Nobody brings us the punch. That the offer is not an old one is the person's to know.
+            self._begin(asked.offer, now, early=True)
+        elif self.stage is not Stage.OFFERED:
             self.stage = Stage.ANSWERED
-            self._deadline = now + (MAX_LIFE if self._options.patient else PUNCH_SECONDS)
+            self._deadline = now + PUNCH_SECONDS
 
     def _on_answer(self, heard: Answered, now: float) -> None:
         if self.stage is not Stage.OFFERED:
@@ -405,14 +413,14 @@ class Meeting:
 
     # --- Beginning and ending ---
 
-    def _begin(self, message: SignalMessage, start: float) -> None:
+    def _begin(self, message: SignalMessage, start: float, *, early: bool = False) -> None:
         self.stage = Stage.ROUND
         self._deadline = None
         self._their_facts = message.facts
         self.answered_with = None
         both = self._method is Method.BIRTHDAY and message.method is Method.BIRTHDAY
         role = self._role() if both else None
-        self._orders.append(Begin(start, message, self._opened, role))
+        self._orders.append(Begin(start, message, self._opened, role, early))
 
     def _role(self) -> Role | None:
         return birthday_role(self.facts, self._their_facts)

@@ -1,6 +1,6 @@
 """What `wgpy netcheck` found, as values."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -98,8 +98,8 @@ class PortMapping:
     outside: str = ""
 
 
-# Looks for such services, and takes its time. What it finds is the truth; no exception comes out.
-PortMapper = Callable[[], Sequence[PortMapping]]
+# Looks for such services, and takes its time. Raises OSError where it cannot look.
+PortMapper = Callable[[], tuple[PortMapping, ...]]
 
 
 @dataclass(frozen=True, slots=True)

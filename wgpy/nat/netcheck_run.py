@@ -5,6 +5,7 @@ It blocks until all is seen: some seconds, and six minutes more if the lifetime 
 
 import dataclasses
 import errno
+import logging
 import os
 import selectors
 import socket
@@ -13,7 +14,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 from wgpy.device.servers import format_server
 from wgpy.linux.timerfd import boottime
@@ -21,6 +22,10 @@ from wgpy.nat.netcheck import LIFETIME_SOCKETS, Netcheck
 from wgpy.nat.netcheck_family import MAX_SERVERS, SOCKETS, Socket, Target
 from wgpy.nat.netcheck_report import PortMapper, Report, Server
 from wgpy.nat.place import Place
+
+_log = logging.getLogger(__name__)
+
+Found = TypeVar("Found")
 
 # Longer than any answer of a STUN server.
 _READ: Final = 2048
@@ -67,13 +72,20 @@ def check(servers: Sequence[tuple[str, int]], options: Options) -> Report:
         servers=report.servers + lost,
         tcp_works=None if report.udp or not targets else takes_tcp(targets, options.mark),
         is_portal=_result(portal),
-        port_mappings=None if mapper is None else tuple(mapper.result()),
+        port_mappings=_result(mapper),
         counters={**report.counters, **counted},
     )
 
 
-def _result(future: "Future[bool | None] | None") -> bool | None:
-    return None if future is None else future.result()
+def _result(future: Future[Found] | None) -> Found | None:
+    """What was found beside; None if it was not looked for, or the machine did not let us."""
+    if future is None:
+        return None
+    try:
+        return future.result()
+    except OSError as error:
+        _log.info("not looked at: %s", error)
+        return None
 
 
 def look_up(host: str, port: int) -> list[Target]:

@@ -87,7 +87,6 @@ class Pathfinder:
         self._meeting = Meeting(keys, self._rendezvous, self._prober.ours, budget, options)
         self._ways = Ways(self._prober, budget, options, self._orders, self.counters)
         self._round: Round | None = None
-        self._sockets: set[int] = set()
         self._told_ids: tuple[bytes, ...] = ()
         self._their_facts: NatFacts = UNKNOWN
         self._report: Report | None = None
@@ -117,7 +116,7 @@ class Pathfinder:
 
     def sockets(self, opened: Sequence[Opened], now: float) -> None:
         """The sockets that `WantSockets` asked for, as many as there are."""
-        self._sockets.update(each.via for each in opened)
+        self._ways.sockets.update(each.via for each in opened)
         self._meeting.sockets(tuple(opened), now)
         self._settle(now)
 
@@ -172,8 +171,8 @@ class Pathfinder:
         self._settle(now)
 
     def gone(self, via: int, now: float) -> None:
-        """A relay or a socket of ours is closed, for another reason than `DropSockets`."""
-        self._sockets.discard(via)
+        """A relay or a socket of ours is closed, for another reason than `DropSockets`. Orders that
+        were taken before may still name it."""
         self._ways.gone(via, now)
         self._settle(now)
 
@@ -191,16 +190,17 @@ class Pathfinder:
         """The peer is removed. What `take` gives then is the last."""
         self._meeting.stop()
         self._round = None
-        if self._sockets:
-            self._orders.append(DropSockets(tuple(sorted(self._sockets))))
+        if self._ways.sockets:
+            self._orders.append(DropSockets(tuple(sorted(self._ways.sockets))))
         self._orders.append(PathIds(()))
 
     def tick(self, now: float) -> None:
         """Do what is due."""
-        self._meeting.tick(now)
-        self._settle(now)
         self._step_round(now)
         self._ways.tick(now)
+        self._settle(now)
+        # Last: a round that ended, or a path that died, may be followed by a meeting at once.
+        self._meeting.tick(now)
         self._settle(now)
 
     # --- What the shell asks ---
@@ -220,7 +220,7 @@ class Pathfinder:
 
     def status(self) -> Status:
         """How things are, for people."""
-        carrier, why = self._report or Report(Carrier.NONE, "nothing is known yet")
+        carrier, why = self._report or Report(Carrier.SEARCHING, "looking for a way")
         used = self._ways.used
         if used is None:
             return Status(carrier, None, None, 0.0, 0, why)
@@ -300,26 +300,29 @@ class Pathfinder:
 
     def _drop_sockets(self) -> None:
         """Sockets that no path, round or meeting needs any more are closed."""
-        if not self._sockets:
+        if not self._ways.sockets:
             return
         needed = set(self._meeting.vias)
         if self._round is not None:
             needed |= self._round.vias
         used = self._ways.used
         needed |= {x.place.via for x in self._ways.paths if x.proved or x is used}
-        unneeded = self._sockets - needed
+        unneeded = self._ways.sockets - needed
         if unneeded:
-            self._sockets -= unneeded
+            self._ways.sockets -= unneeded
             for path in [x for x in self._ways.paths if x.place.via in unneeded]:
                 self._ways.paths.remove(path)
             self._orders.append(DropSockets(tuple(sorted(unneeded))))
 
     def _tell(self, now: float) -> None:
         """What people are told, when it has changed."""
-        used, busy = self._ways.used, self._meeting.is_busy(now)
-        if used is None:
-            why = "looking for a way" if busy else "no way was found, and none is looked for now"
-            report = Report(Carrier.NONE, why)
+        used = self._ways.used
+        # Without candidates nobody looks, but `local` is about to bring some.
+        busy = self._meeting.is_busy(now) or not self._meeting.local
+        if used is None and busy:
+            report = Report(Carrier.SEARCHING, "looking for a way")
+        elif used is None:
+            report = Report(Carrier.NONE, "no way was found; the next attempt is later")
         elif used.rank is not Rank.RELAY:
             report = Report(Carrier.DIRECT, _DIRECT[used.rank])
         elif self._options.relay_only:

@@ -39,6 +39,7 @@ from wgpy.nat.mapping import (
 from wgpy.nat.place import Place, Send
 from wgpy.nat.portmap_look import AtGateway, Extent, Found, Look, Network
 from wgpy.nat.portmap_ways import (
+    LIFETIME,
     Errand,
     Lost,
     Pauses,
@@ -376,8 +377,9 @@ class PortMap:
             self._next(now)
             return
         expires = now + granted.lifetime if limited else None
-        half = granted.lifetime / 2 if limited else float("inf")
-        self._renew_at = now + half + self._fraction() * granted.lifetime * _SPREAD
+        # Some routers say that a lease has no end, and end it all the same.
+        lifetime = granted.lifetime or LIFETIME
+        self._renew_at = now + lifetime / 2 + self._fraction() * lifetime * _SPREAD
         self._check_at = now + CHECK_INTERVAL
         self.state, self.reason, self._pauses = State.HELD, "", Pauses()
         self._remembered = external.port
@@ -387,11 +389,7 @@ class PortMap:
     def _hold(self, mapping: Mapping, reason: str) -> None:
         """Hold this mapping, and tell it if it is another one."""
         before, self.mapping = self.mapping, mapping
-        same = before is not None and (before.external, before.service) == (
-            mapping.external,
-            mapping.service,
-        )
-        if not same:
+        if before is None or replace(before, expires=mapping.expires) != mapping:
             self._out.append(Changed(mapping, reason))
 
     def _drop(self, reason: str) -> None:

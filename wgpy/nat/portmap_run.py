@@ -35,7 +35,8 @@ class _Family:
     def __init__(self, owner: "PortMapper", family: socket.AddressFamily) -> None:
         self._owner = owner
         self._family = family
-        self._network: Network | None = None
+        # What the sockets were opened for: the router, and the mark of what is sent.
+        self._opened: tuple[Network, int] | None = None
         self._wire: Wire | None = None
         self._refreshed_at = float("-inf")
         self.core = PortMap(owner.random, owner.secret, upnp_refusal=owner.upnp_refusal)
@@ -45,11 +46,14 @@ class _Family:
     def refresh(self, now: float) -> None:
         """Look which router there is now."""
         self._refreshed_at = now
-        network = find_network(self._family, self._owner.mark, self._owner.except_link)
-        if network != self._network or (network and self._wire is None):
+        mark = self._owner.mark
+        network = find_network(self._family, mark, self._owner.except_link)
+        if network is None:
             self._close_wire()
-            self._network = network if network and self._open(network) else None
-        self.core.set(self._network, self._owner.port, now)
+        elif self._opened != (network, mark):
+            self._close_wire()
+            self._open(network, mark)
+        self.core.set(network if self._opened else None, self._owner.port, now)
         self.flush()
 
     def tick(self, now: float) -> None:
@@ -77,20 +81,21 @@ class _Family:
         await self.worker.close()
         self._close_wire()
 
-    def _open(self, network: Network) -> bool:
+    def _open(self, network: Network, mark: int) -> None:
         try:
-            self._wire = Wire(network, self._owner.mark, self._received, self._heard)
+            self._wire = Wire(network, mark, self._received, self._heard)
         except OSError as error:
             # The address may not be usable yet; its route will say so once more when it is.
             _log.info("no socket from %s: %s", network.own, error.strerror)
             self.counters["no socket"] += 1
-        return self._wire is not None
+            return
+        self._opened = (network, mark)
 
     def _close_wire(self) -> None:
         if self._wire is not None:
             self.counters += self._wire.counters
             self._wire.close()
-            self._wire = None
+            self._wire = self._opened = None
 
     def _received(self, data: bytes, source: Place) -> None:
         self.core.receive(data, source, boottime())

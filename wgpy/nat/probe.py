@@ -159,8 +159,10 @@ class Window:
             self._seen = (self._seen << min(ahead, WINDOW) | 1) & ((1 << WINDOW) - 1)
             self._greatest = counter
             return True
+        if -ahead >= WINDOW:
+            return False
         bit = 1 << -ahead
-        if -ahead >= WINDOW or self._seen & bit:
+        if self._seen & bit:
             return False
         self._seen |= bit
         return True

@@ -74,19 +74,31 @@ class Volley:
                 self._plan(start + each, target, 0)
         self._set_end(start)
 
-    @classmethod
-    def patient(cls, targets: Iterable[Target], start: float, ttl: int, until: float) -> "Volley":
-        """The other side begins at some time until then, and nobody can say when."""
-        made = cls((), start, ttl)
+    def be_patient(
+        self,
+        targets: Iterable[Target],
+        start: float,
+        ttl: int,
+        until: float,
+        *,
+        only_open: bool = False,
+    ) -> None:
+        """Go on until then: the other side begins at some time, and nobody can say when.
+
+        `only_open`: our NAT is one that its probes will pass once we have opened it, so none of
+        ours has to reach the other side before, where it could do harm.
+        """
         for target in targets:
             when, number = start, 0
             while when < until:
+                # The first ones only open our own NAT: nobody is there yet.
+                number += 1
                 is_probe = number % round(PATIENT_PROBE / PATIENT_OPENER) == 0
+                is_probe = is_probe and not (only_open and _needs_opener(target.rank))
                 if is_probe or _needs_opener(target.rank):
-                    made._plan(when, target, 0 if is_probe else ttl)
-                when, number = when + PATIENT_OPENER, number + 1
-        made._set_end(start)
-        return made
+                    self._plan(when, target, 0 if is_probe else ttl)
+                when += PATIENT_OPENER
+        self._set_end(start)
 
     def _plan(self, when: float, target: Target, ttl: int) -> None:
         self._order += 1

@@ -6,7 +6,7 @@ from typing import Final
 from wgpy.nat import birthday
 from wgpy.nat.birthday import Barrage
 from wgpy.nat.candidates import Candidate, Kind, Rank, rank
-from wgpy.nat.facts import NatFacts, Role, opener_ttl
+from wgpy.nat.facts import Mapping, NatFacts, Role, opener_ttl
 from wgpy.nat.meeting import Begin
 from wgpy.nat.place import Place
 from wgpy.nat.punch import Shot, Target, Volley
@@ -52,11 +52,15 @@ class Round:
             each for each in targets(told, via) if self._barrage is None or each.rank is not Rank.V4
         ]
         ttl = opener_ttl(facts)
+        self._volley = Volley(() if begin.early else self.targets, begin.start, ttl)
         if patient:
-            until = begin.start + PATIENT_SECONDS
-            self._volley = Volley.patient(self.targets, begin.start, ttl, until)
-        else:
-            self._volley = Volley(self.targets, begin.start, ttl)
+            self._volley.be_patient(
+                self.targets,
+                begin.start,
+                ttl,
+                begin.start + PATIENT_SECONDS,
+                only_open=begin.early and facts.mapping is Mapping.ENDPOINT_INDEPENDENT,
+            )
 
     @property
     def end(self) -> float:

@@ -16,10 +16,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from aioice import stun as aioice
-from aioice.stun import Class, Method
-
 from wgpy.ip import address_text, parse_address
+from wgpy.nat.aioice_stun import stun as aioice
 from wgpy.protocol.messages import ParseError
 
 __all__ = [
@@ -36,6 +34,9 @@ __all__ = [
     "pack",
     "parse",
 ]
+
+Class = aioice.Class
+Method = aioice.Method
 
 HEADER_LENGTH: Final = 20
 COOKIE: Final = aioice.COOKIE.to_bytes(4, "big")

@@ -82,8 +82,6 @@ _REFUSALS: Final[Mapping[int, Reason]] = {
 }
 # After these the server forgot the allocation, and nothing of it stands in the way of the next.
 _NOTHING_LEFT: Final = (Reason.GONE, Reason.EXPIRED, Reason.DISCONNECTED)
-# After these its challenge is not worth keeping.
-_NOT_TO_REMEMBER: Final = (Reason.NONCE, Reason.LIED, Reason.UNAUTHORIZED)
 
 
 class State(Enum):
@@ -407,8 +405,6 @@ class TurnClient:
         self.again = now + pause(reason, self._failures, self._random(1)[0])
         self._failures += 1
         self._needs_credentials = reason in (Reason.NO_CREDENTIALS, Reason.UNAUTHORIZED)
-        if reason in _NOT_TO_REMEMBER:
-            self._dialogue.challenge = None
         self._channels.forget(now)
         self._out.append(Lost(reason, code, self.again, until, alternate))
 

@@ -68,6 +68,8 @@ class Dialogue:
         self._given: Credentials | None = None
         self._refused: Credentials | None = None
         self._is_watched = True
+        # What the owner was told last, since credentials were chosen or given.
+        self._needed: Need | None = None
 
     @property
     def is_signed(self) -> bool:
@@ -77,7 +79,7 @@ class Dialogue:
     def begin(self, now: float) -> None:
         """Nothing asked before counts any more; credentials are chosen anew."""
         self.flight.clear()
-        self._refused = None
+        self._refused = self._needed = None
         self._is_watched = True
         # Without a challenge nothing can be signed, and perhaps nothing need be.
         self.used = self._find(now) if self.challenge is not None else None
@@ -86,6 +88,7 @@ class Dialogue:
         """Take these when some are chosen next; whether they are not those just refused."""
         self._given = credentials
         self._is_watched = True
+        self._needed = None
         return not credentials.same_as(self._refused)
 
     def ask(
@@ -148,7 +151,7 @@ class Dialogue:
             if found is not None and found.good(now + EXPIRY_MARGIN):
                 self._given = found
                 return
-        self._out.append(CredentialsNeeded(Need.EXPIRING))
+        self._need(Need.EXPIRING)
 
     def watch_due(self) -> float | None:
         """When `watch` has something to say."""
@@ -221,8 +224,14 @@ class Dialogue:
         """Credentials, or the owner is told that there are none."""
         found = self._find(now)
         if found is None:
-            self._out.append(CredentialsNeeded(Need.REFUSED if self._refused else Need.NONE))
+            self._need(Need.REFUSED if self._refused else Need.NONE)
         return found
+
+    def _need(self, why: Need) -> None:
+        # Several requests may find it out, one after the other.
+        if self._needed is not why:
+            self._needed = why
+            self._out.append(CredentialsNeeded(why))
 
     def _find(self, now: float) -> Credentials | None:
         """Credentials that are good, and were not refused just now."""

@@ -38,8 +38,8 @@ class Reason(Enum):
     # The server cannot do what we ask: an address family (440), a transport (442), an attribute
     # (420).
     UNSUPPORTED = "unsupported"
-    # It names another server (300). That is told and not followed: it need not be signed, so anybody
-    # on the way could choose where our packets go. Which servers there are is for the operator to say.
+    # It names another server (300). That is told and not followed: it need not be signed, so who is
+    # on the way could choose where our packets go. Which servers there are, the operator says.
     REDIRECTED = "redirected"
     # It has a fault (500 and above), or takes us to have one (400 and what else there is).
     SERVER_ERROR = "server-error"
@@ -47,6 +47,27 @@ class Reason(Enum):
     # An answer that cannot be true, or is not signed: see the counters.
     LIED = "lied"
 
+
+# What is told to people.
+WORDS: Final[Mapping[Reason, str]] = {
+    Reason.SILENT: "no answer",
+    Reason.DISCONNECTED: "not connected",
+    Reason.GONE: "it has forgotten us",
+    Reason.EXPIRED: "out of reach for so long that the relayed address is lost",
+    Reason.MISMATCH: "it holds another relayed address for our port",
+    Reason.UNAUTHORIZED: "user name or password are wrong",
+    Reason.USER_CHANGED: "there is another user name from now on",
+    Reason.NO_CREDENTIALS: "there are no credentials for it",
+    Reason.NONCE: "it takes none of the nonces that it gives",
+    Reason.FORBIDDEN: "it does not want to serve us",
+    Reason.QUOTA: "this user has as many relayed addresses as it may have",
+    Reason.CAPACITY: "it has no room for more",
+    Reason.UNSUPPORTED: "it cannot do what is needed",
+    Reason.REDIRECTED: "it names another server, which is not followed",
+    Reason.SERVER_ERROR: "it has a fault",
+    Reason.BAD_REQUEST: "it does not understand us",
+    Reason.LIED: "its answers cannot be true, or are not signed",
+}
 
 # The first pause after each, in seconds. Each failure after the other doubles it, up to MAX_PAUSE,
 # and at random up to a quarter is added, so that not all ask at once a server that comes back.

@@ -15,8 +15,8 @@ DATAGRAMS: Final = Schedule(first=0.5, sends=7, last=8.0)
 # In a stream nothing is sent again. Section 6.2.2 has 39.5 s as well, for who has nothing better to
 # do; ten are more than TCP needs after two losses, and then a new connection is worth more.
 STREAM: Final = Schedule(first=10.0, sends=1, last=10.0)
-# The others wait their turn: 64 peers are bound within four or five round trips, and no server takes
-# so few datagrams for a flood.
+# The others wait their turn: 64 peers are bound within four or five round trips, and no server
+# takes so few datagrams for a flood.
 MAX_IN_FLIGHT: Final = 16
 
 

@@ -7,10 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from wgpy.ip import parse_address
+from wgpy.nat.candidates import place_fault
 from wgpy.nat.place import Place
 from wgpy.nat.stun import Message, ParseError, mapped_address
-from wgpy.nat.stun_client import is_usable
 
 # REQUESTED-TRANSPORT is a protocol number and three bytes of nothing: 17 is UDP.
 UDP: Final = 17 << 24
@@ -29,17 +28,9 @@ MAX_ARRIVED: Final = 1500
 
 
 def is_reachable(host: str) -> bool:
-    """Whether an address of this text can be one that packets reach from elsewhere: neither this
+    """Whether packets can reach an address of this text from elsewhere: it is neither this
     machine's own, nor of one link, nor of many machines, nor IPv4 in the dress of IPv6."""
-    found = parse_address(host)
-    if not is_usable((host, 1)):
-        return False
-    if len(found) == 4:
-        # 0/8, 127/8, 169.254/16 and from 224/4 on.
-        return 0 < found[0] < 224 and found[0] != 127 and found[:2] != b"\xa9\xfe"
-    link = found[0] == 0xFE and found[1] & 0xC0 == 0x80
-    # The first 80 bits zero: ::1, ::a.b.c.d and ::ffff:a.b.c.d.
-    return not link and any(found[:10])
+    return place_fault(host, 1) is None
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,9 @@ the tunnel takes that for the congestion that it is; a longer queue would only b
 
 import asyncio
 import contextlib
-import logging
+import os
 import socket
+import ssl
 from collections import Counter
 from collections.abc import Callable
 from typing import Final
@@ -43,8 +44,6 @@ _MAX_DATAGRAM: Final = 4 + 0xFFFF
 # In these the client needs no connection.
 _OVER: Final = (State.PAUSED, State.CLOSED)
 
-_log = logging.getLogger(__name__)
-
 
 class TurnStream:
     """A client's connection, made again whenever the client wants. `told` gets its events.
@@ -64,6 +63,8 @@ class TurnStream:
         self.client = client
         self.counters: Counter[str] = Counter()
         self.alpn: str | None = None
+        # Why there is no connection, for people.
+        self.trouble = ""
         self._server = server
         self._context = None if server.trust is None else make_context(server.trust)
         self._told = told
@@ -141,8 +142,7 @@ class TurnStream:
             self._wire = await self._open()
         except (OSError, TrustError) as error:
             self.counters["connect_failed"] += 1
-            reason = "no answer" if isinstance(error, TimeoutError) else str(error)
-            _log.info("TURN at %s: %s", self._server.place, reason)
+            self.trouble = _why(error)
         if self._wire is not None:
             self.counters["connected"] += 1
             self.alpn = self._wire.alpn
@@ -192,7 +192,7 @@ class TurnStream:
 
     def _broken(self, reason: str) -> None:
         self.counters["broken"] += 1
-        _log.info("TURN at %s: %s", self._server.place, reason)
+        self.trouble = reason
         self._end()
         self._news.set()
 
@@ -220,7 +220,7 @@ class TurnStream:
                 for message in self._deframer.feed(data):
                     self._arrived(message)
             except (OSError, ParseError) as error:
-                self._broken(str(error))
+                self._broken(_why(error))
                 return
             self.pump()
         if self._wire is wire:
@@ -294,4 +294,16 @@ class TurnStream:
                     return
                 del self._unsent[:sent]
         except OSError as error:
-            self._broken(str(error))
+            self._broken(_why(error))
+
+
+def _why(error: OSError | TrustError | ParseError) -> str:
+    """What went wrong with a connection, in words."""
+    if isinstance(error, TimeoutError):
+        return "no answer"
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not trusted: {error.verify_message}"
+    # asyncio has a text of its own, with numbers and without the system's words; ssl a better one.
+    if not isinstance(error, OSError) or isinstance(error, ssl.SSLError) or error.errno is None:
+        return str(error)
+    return os.strerror(error.errno)

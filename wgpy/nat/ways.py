@@ -43,6 +43,8 @@ class Ways:
         self.lengths = Lengths(orders)
         self.used: Path | None = None
         self.refused: Refused = NOTHING
+        # Those that were opened for us and not dropped, beside the tunnel's own.
+        self.sockets: set[int] = set()
         # There is a reason for a meeting, until the pathfinder has taken note of it; and the NATs'
         # mappings that the path in use rested on may be gone.
         self.wants_meeting = False
@@ -67,10 +69,18 @@ class Ways:
     # --- What comes in ---
 
     def accepts(self, source: Place) -> bool:
-        """Whether a datagram from there may be looked at."""
+        """Whether a datagram from there may be looked at: from an address that may be a peer's, by
+        a socket or a relay that is still ours."""
         if self._relay_only and not source.channel:
             return False
-        return place_fault(source.host, source.port, self.refused) is None
+        fault = place_fault(source.host, source.port, self.refused)
+        return self._is_ours(source) and fault is None
+
+    def _is_ours(self, place: Place) -> bool:
+        """Whether the socket or relay of a place is one that we have now."""
+        if place.channel:
+            return place in self._relays
+        return place.via == 0 or place.via in self.sockets
 
     def question(self, question: Question, now: float) -> None:
         """A probe came: it is answered, and the place is asked in turn."""
@@ -153,6 +163,8 @@ class Ways:
 
     def send(self, place: Place, now: float, purpose: Purpose, *, ttl: int = 0) -> None:
         """A probe that nothing holds back."""
+        if not self._is_ours(place):
+            return
         sent = self._prober.ask(place, now, purpose, ttl=ttl)
         if sent is not None:
             self._orders.append(sent)
@@ -176,6 +188,7 @@ class Ways:
 
     def gone(self, via: int, now: float) -> None:
         """A relay or a socket of ours is closed."""
+        self.sockets.discard(via)
         self._relays = {place for place in self._relays if place.via != via}
         for path in [path for path in self.paths if path.place.via == via]:
             self.checks.end(path.place)
@@ -254,7 +267,9 @@ class Ways:
 
     def due(self, now: float) -> float | None:
         """When `tick` has something to do."""
-        moments = [self.checks.due(), self._suspect_until, self.lengths.due()]
+        moments = [self.checks.due(), self._suspect_until]
+        if self.used is not None and self.used.proved:
+            moments.append(self.lengths.due())
         moments += [
             self.watch.due(path, used=path is self.used, now=now)
             for path in self.paths

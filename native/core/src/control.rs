@@ -58,8 +58,9 @@ impl Engine {
     }
 
     /// The events that wait: all of the peers', and at most `limit` datagrams.
-    pub fn drain(&mut self, limit: usize, now: f64) -> Vec<Event> {
+    pub fn drain(&mut self, limit: usize, now: f64, shell: &mut impl Shell) -> Vec<Event> {
         self.expire_gates(now);
+        self.expire_holds(now, shell);
         let mut events = std::mem::take(&mut self.alarms);
         for peer in std::mem::take(&mut self.dirty) {
             if let Some(road) = self.roads.get_mut(&peer) {
@@ -114,6 +115,8 @@ impl Engine {
                 road.staged.clear();
             }
             self.drop_held();
+            let holding = self.holding.clone();
+            self.drop_kept(&holding);
         }
     }
 
@@ -167,6 +170,7 @@ impl Engine {
 
     /// Forget a peer and wipe its keys.
     pub fn remove_peer(&mut self, peer: Handle) {
+        self.drop_kept(&[peer]);
         let Some(mut road) = self.roads.remove(&peer) else { return };
         self.places.moved(road.route.as_ref(), None);
         self.retire(road.keys.clear());
@@ -238,7 +242,8 @@ impl Engine {
             Slot::Next => road.keys.install_next(session),
             Slot::Current => road.keys.install_current(session),
         };
-        let waiting = !road.staged.is_empty();
+        // Where packets wait because the peer moved, those wait with them.
+        let waiting = !road.staged.is_empty() && road.hold.is_none();
         self.retire(fallen);
         if kick && slot == Slot::Current {
             if waiting {
@@ -308,7 +313,7 @@ impl Engine {
             None => known,
         };
         let Some(route) = route else { return EDESTADDRREQ };
-        let Some(link) = self.vias.link(0, route, false) else { return EDESTADDRREQ };
+        let Some(link) = self.vias.link_to(0, route, false) else { return EDESTADDRREQ };
         let framed;
         let datagram = match link.channel {
             0 => data,

@@ -42,6 +42,8 @@ counters! {
     GateMemory "gate_memory" "More than is held for all of them.";
     GateDropped "gate_dropped" "Packets that were held for a decision in vain.";
     GateExpired "gate_expired" "Key pairs on which nobody decided in time.";
+    HoldFull "hold_full" "Peers that moved, and for which no more packets could wait.";
+    HoldDropped "hold_dropped" "Packets that waited in vain after a peer moved.";
     ShedQueue "shed_queue" "The queue of a type that is dear to answer has no room.";
     ShedRate "shed_rate" "More of such a type with a good mac2 than may pass.";
     ShedUnproven "shed_unproven" "More of such a type without one than may pass.";

@@ -172,6 +172,9 @@ pub struct Engine {
     /// Deadlines of gates, oldest first; some were decided meanwhile.
     pub(crate) gates: VecDeque<(f64, Handle)>,
     pub(crate) held_bytes: usize,
+    /// Peers for which packets wait since they moved.
+    pub(crate) holding: Vec<Handle>,
+    pub(crate) kept_bytes: usize,
     pub(crate) filter: Filter,
     pub(crate) datagrams: VecDeque<Event>,
     pub(crate) stun_sources: Vec<(IpAddr, u16)>,
@@ -214,6 +217,8 @@ impl Engine {
             indices: Map::default(),
             gates: VecDeque::new(),
             held_bytes: 0,
+            holding: Vec::new(),
+            kept_bytes: 0,
             filter: Filter::default(),
             datagrams: VecDeque::new(),
             stun_sources: Vec::new(),
@@ -270,21 +275,20 @@ impl Engine {
     /// Put a datagram at `start..end` of an arena on the open train, or begin another.
     #[inline]
     pub(crate) fn enqueue(&mut self, arena: Arena, start: usize, end: usize, link: &Link) {
-        let Link { peer, wire: route, carried, single, .. } = *link;
         let size = end - start;
         if let Some(open) = self.trains.last_mut() {
             let whole = open.end - open.start == open.count * open.segment;
             if open.arena == arena
                 && open.end == start
                 && whole
-                && open.peer == peer
+                && open.peer == link.peer
                 && size <= open.segment
                 && open.count < MAX_TRAIN_SEGMENTS
                 && end - open.start <= MAX_TRAIN
-                && open.single == single
+                && open.single == link.single
                 && open.head == link.head()
-                && !carried
-                && open.route == route
+                && !link.carried
+                && open.route == link.wire
             {
                 open.end = end;
                 open.count += 1;
@@ -297,11 +301,11 @@ impl Engine {
             end,
             segment: size,
             count: 1,
-            peer,
-            route,
+            peer: link.peer,
+            route: link.wire,
             head: link.head(),
-            carried,
-            single,
+            carried: link.carried,
+            single: link.single,
             outcome: Outcome::default(),
         });
     }
@@ -373,7 +377,12 @@ impl Engine {
             road.gate = None;
             road.staged.iter_mut().for_each(|packet| packet.zeroize());
             road.staged.clear();
+            if let Some(mut hold) = road.hold.take() {
+                hold.kept.iter_mut().for_each(|packet| packet.zeroize());
+            }
         }
+        self.holding.clear();
+        self.kept_bytes = 0;
         self.indices.clear();
         self.gates.clear();
         self.held_bytes = 0;

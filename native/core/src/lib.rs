@@ -17,6 +17,7 @@ pub mod engine;
 pub mod events;
 pub mod filter;
 pub mod gate;
+pub mod hold;
 pub mod icmp;
 pub mod inbound;
 pub mod outbound;

@@ -1,5 +1,7 @@
 //! From the TUN to the sockets: look up, seal in place, gather trains.
 
+use std::ops::Range;
+
 use crate::allowedips::Handle;
 use crate::coalesce::Part;
 use crate::constants::{HEADER, MAX_STAGED, UNREACHABLE_BURST, UNREACHABLE_RATE};
@@ -30,11 +32,7 @@ impl Engine {
 
     /// Take the `size` bytes that were read into `tun_space`.
     pub fn outbound(&mut self, size: usize, now: f64, shell: &mut impl Shell) {
-        let at = self.tun_at + self.tun_head;
-        let vnet = self.take_vnet(at);
-        let skip = if self.offloads.vnet_header { vnet::LENGTH } else { 0 };
-        let length = size.saturating_sub(skip);
-        let packet = at + HEADER..at + HEADER + length;
+        let (packet, _) = self.read(size);
         let Some(target) = destination(&self.tun[packet.clone()]) else {
             self.counters.count(Counter::NotIp);
             return;
@@ -42,24 +40,77 @@ impl Engine {
         let owner = self.allowed.lookup(target);
         let Some(road) = self.roads.get_mut(&owner) else {
             self.counters.count(Counter::NoPeer);
-            self.answer_unreachable(at, length, now, shell);
+            self.answer_unreachable(packet, now, shell);
             return;
         };
-        let single = now < road.single_until;
-        let Some(link) = road.route.and_then(|route| self.vias.link(owner, route, single)) else {
+        let link = self.vias.link(owner, road, now);
+        if link.is_none() && !road.pinned {
             self.counters.count(Counter::NoEndpoint);
-            self.answer_unreachable(at, length, now, shell);
+            self.answer_unreachable(packet, now, shell);
             return;
-        };
-        // The next packet is likely to be for the same peer.
-        let guessed = std::mem::replace(&mut self.tun_head, link.head());
+        }
+        let moved = road.hold.is_some();
         if road.resting {
             road.resting = false;
             self.raise(owner, pending::ACTIVE);
         }
+        if moved {
+            let length = packet.len();
+            self.keep(owner, packet.end - size..packet.end, length, now, shell);
+        } else if let Some(link) = link {
+            self.send_read(&link, size, now, shell);
+        } else {
+            self.stage_read(owner, size);
+        }
+    }
+
+    /// Keep the `size` bytes that were read into `tun_space` for a peer that is being looked for.
+    pub(crate) fn stage_read(&mut self, peer: Handle, size: usize) {
+        let (packet, vnet) = self.read(size);
         if vnet.gso_type != GSO_NONE {
             match Segments::new(&self.tun[packet.clone()], &vnet, self.offloads.uso) {
-                Ok(segments) => self.send_large(segments, packet, &link, now, shell),
+                Ok(mut segments) => {
+                    while let Some(length) = segments.next_length() {
+                        let mut copy = vec![0; length];
+                        segments.write(&self.tun[packet.clone()], &mut copy);
+                        self.stage(peer, copy);
+                    }
+                }
+                Err(_) => self.counters.count(Counter::BadOffload),
+            }
+            return;
+        }
+        if vnet.flags & NEEDS_CSUM != 0
+            && finish_checksum(&mut self.tun[packet.clone()], &vnet).is_err()
+        {
+            self.counters.count(Counter::BadOffload);
+            return;
+        }
+        let copy = self.tun[packet].to_vec();
+        self.stage(peer, copy);
+    }
+
+    /// Where the packet lies that was read into `tun_space`, and its vnet header.
+    #[inline]
+    fn read(&self, size: usize) -> (Range<usize>, Vnet) {
+        let start = self.tun_at + self.tun_head + HEADER;
+        if !self.offloads.vnet_header {
+            return (start..start + size, Vnet::default());
+        }
+        let mut vnet = [0; vnet::LENGTH];
+        vnet.copy_from_slice(&self.tun[start - vnet::LENGTH..start]);
+        (start..start + size.saturating_sub(vnet::LENGTH), Vnet::read(&vnet))
+    }
+
+    /// Send the `size` bytes that were read into `tun_space` to a peer, or stage them.
+    #[inline]
+    pub(crate) fn send_read(&mut self, link: &Link, size: usize, now: f64, shell: &mut impl Shell) {
+        let (packet, vnet) = self.read(size);
+        // The next packet is likely to be for the same peer.
+        let guessed = std::mem::replace(&mut self.tun_head, link.head());
+        if vnet.gso_type != GSO_NONE {
+            match Segments::new(&self.tun[packet.clone()], &vnet, self.offloads.uso) {
+                Ok(segments) => self.send_large(segments, packet, link, now, shell),
                 Err(_) => self.counters.count(Counter::BadOffload),
             }
             return;
@@ -74,21 +125,13 @@ impl Engine {
             // The last message's tag lies where the header belongs: it goes first.
             self.flush(now, shell);
         }
-        if let Some(end) = self.seal(Arena::Tun, at, length, &link, now) {
+        let at = packet.start - HEADER;
+        if let Some(end) = self.seal(Arena::Tun, at, packet.len(), link, now) {
             self.tun_at = end;
         } else {
             let copy = self.tun[packet].to_vec();
-            self.stage(owner, copy);
+            self.stage(link.peer, copy);
         }
-    }
-
-    #[inline]
-    fn take_vnet(&self, at: usize) -> Vnet {
-        let mut bytes = [0; vnet::LENGTH];
-        if self.offloads.vnet_header {
-            bytes.copy_from_slice(&self.tun[at + HEADER - vnet::LENGTH..at + HEADER]);
-        }
-        Vnet::read(&bytes)
     }
 
     /// Seal the packet of `length` bytes whose message starts at `at`, put it on a train, and note
@@ -134,7 +177,7 @@ impl Engine {
     fn send_large(
         &mut self,
         mut segments: Segments,
-        from: std::ops::Range<usize>,
+        from: Range<usize>,
         link: &Link,
         now: f64,
         shell: &mut impl Shell,
@@ -176,14 +219,12 @@ impl Engine {
         self.raise(peer, pending::HANDSHAKE_NEEDED);
     }
 
-    /// Send what waited, now that there may be a key.
+    /// Send what waited, now that there may be a key; unless it has to wait because the peer moved.
     pub(crate) fn flush_staged(&mut self, peer: Handle, now: f64, shell: &mut impl Shell) {
         loop {
             let Some(road) = self.roads.get_mut(&peer) else { return };
-            let single = now < road.single_until;
-            let link = road.route.and_then(|route| self.vias.link(peer, route, single));
-            let Some(link) = link else { return };
-            if road.staged.is_empty() {
+            let Some(link) = self.vias.link(peer, road, now) else { return };
+            if road.staged.is_empty() || road.hold.is_some() {
                 return;
             }
             if !road.keys.current.as_ref().is_some_and(|session| session.can_seal(now)) {
@@ -206,8 +247,7 @@ impl Engine {
             self.raise(peer, pending::HANDSHAKE_NEEDED);
             return;
         }
-        let single = now < road.single_until;
-        let Some(link) = road.route.and_then(|route| self.vias.link(peer, route, single)) else {
+        let Some(link) = self.vias.link(peer, road, now) else {
             self.counters.count(Counter::NoEndpoint);
             return;
         };
@@ -217,7 +257,7 @@ impl Engine {
         self.out_at = end;
     }
 
-    fn answer_unreachable(&mut self, at: usize, length: usize, now: f64, shell: &mut impl Shell) {
+    fn answer_unreachable(&mut self, packet: Range<usize>, now: f64, shell: &mut impl Shell) {
         let earned = (now - self.unreachable_when) * UNREACHABLE_RATE;
         self.unreachable_tokens = (self.unreachable_tokens + earned).min(UNREACHABLE_BURST);
         self.unreachable_when = now;
@@ -226,8 +266,7 @@ impl Engine {
             return;
         }
         let mut answer = [0; std::mem::size_of::<icmp::Answer>()];
-        let packet = &self.tun[at + HEADER..at + HEADER + length];
-        if let Some(length) = icmp::unreachable(packet, &mut answer) {
+        if let Some(length) = icmp::unreachable(&self.tun[packet], &mut answer) {
             self.unreachable_tokens -= 1.0;
             let error = shell.deliver(&[], &answer, &[Part { start: 0, length }]);
             self.tun_refused(error);

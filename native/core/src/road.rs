@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use crate::gate::Gate;
+use crate::hold::Hold;
 use crate::route::Route;
 use crate::session::Session;
 
@@ -105,6 +106,8 @@ pub struct Road {
     pub activity: Activity,
     /// What waits for a handshake.
     pub staged: VecDeque<Vec<u8>>,
+    /// What waits because the peer moved.
+    pub hold: Option<Box<Hold>>,
     /// Events that wait to be drained.
     pub pending: u8,
     /// The next packet raises Active.

@@ -83,12 +83,24 @@ impl Vias {
         (known && route.channel == 0).then_some(route)
     }
 
-    /// How datagrams go out to a peer that is there.
+    /// How datagrams go out to a peer, unless it is nowhere.
     #[inline]
-    pub fn link(&self, peer: Handle, route: Route, single: bool) -> Option<Link> {
+    pub fn link(&self, peer: Handle, road: &Road, now: f64) -> Option<Link> {
+        self.link_to(peer, road.route?, now < road.single_until)
+    }
+
+    /// How datagrams go out to a place.
+    #[inline]
+    pub fn link_to(&self, peer: Handle, route: Route, single: bool) -> Option<Link> {
         if route.channel == 0 {
             return Some(Link { peer, wire: route, channel: 0, carried: false, single });
         }
+        self.link_by(peer, route, single)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn link_by(&self, peer: Handle, route: Route, single: bool) -> Option<Link> {
         let Relay { server, carried, .. } = *self.relay(route.via)?;
         Some(Link { peer, wire: server, channel: route.channel, carried, single })
     }
@@ -217,14 +229,30 @@ impl Engine {
 
     // --- Peers ---
 
-    /// Where the peer is.
-    pub fn set_endpoint(&mut self, peer: Handle, route: Option<Route>) {
+    /// Where the peer is. With `hold`, in seconds, what the TUN has for it waits.
+    pub fn set_endpoint(
+        &mut self,
+        peer: Handle,
+        route: Option<Route>,
+        hold: f64,
+        now: f64,
+        shell: &mut impl Shell,
+    ) {
         let route = route.and_then(|route| self.vias.resolve(route));
         if let Some(road) = self.roads.get_mut(&peer) {
             self.places.moved(road.route.as_ref(), route.as_ref());
             road.route = route;
             road.single_until = 0.0;
             road.elsewhere = None;
+        }
+        if hold > 0.0 {
+            self.begin_hold(peer, now + hold);
+        } else {
+            // What came while the peer was nowhere; what was kept for a move goes after it.
+            if self.roads.get(&peer).is_some_and(|road| road.hold.is_none()) {
+                self.flush_staged(peer, now, shell);
+            }
+            self.let_go(peer, now, shell);
         }
     }
 

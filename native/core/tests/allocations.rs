@@ -79,7 +79,7 @@ fn engine(own: u32, other: u32, wire: &mut Wire) -> Engine {
     engine.set_allowed_ips(&[Operation::Add(peer, (Address::V4(0), 0))]);
     let address: IpAddr = "192.0.2.1".parse().unwrap();
     let route = Route { address, port: 1, scope: 0, source: None, ifindex: 0, via: 0, channel: 0 };
-    engine.set_endpoint(peer, Some(route));
+    engine.set_endpoint(peer, Some(route), 0.0, 1.0, wire);
     let key = |byte: u32| zeroize::Zeroizing::new(vec![byte as u8; 32]);
     let pair = NewKeyPair {
         send_key: key(own),
@@ -118,13 +118,14 @@ fn none_for_a_packet_through_a_relay() {
 }
 
 /// The peer of an engine is behind a relay from now on; where that sends from.
-fn relay(engine: &mut Engine) -> Route {
+fn relay(engine: &mut Engine, wire: &mut Wire) -> Route {
     let address: IpAddr = "198.51.100.1".parse().unwrap();
     let server =
         Route { address, port: 3478, scope: 0, source: None, ifindex: 0, via: 0, channel: 0 };
     let relay = engine.add_relay(server, false).unwrap();
     engine.set_channel(relay, 0x4000, Some((address, 1))).unwrap();
-    engine.set_endpoint(1, Some(Route { via: relay, channel: 0x4000, ..server }));
+    let place = Route { via: relay, channel: 0x4000, ..server };
+    engine.set_endpoint(1, Some(place), 0.0, 1.0, wire);
     server
 }
 
@@ -145,8 +146,8 @@ fn on_its_way(relayed: bool) {
     let address: IpAddr = "192.0.2.9".parse().unwrap();
     let direct = Route { address, port: 2, scope: 0, source: None, ifindex: 0, via: 0, channel: 0 };
     let from = if relayed {
-        relay(&mut here);
-        relay(&mut there)
+        relay(&mut here, &mut wire);
+        relay(&mut there, &mut wire)
     } else {
         direct
     };
@@ -156,8 +157,8 @@ fn on_its_way(relayed: bool) {
     for round in 0..50 {
         if round == 2 {
             // Events of the first packets, and the tables' first growth, are over.
-            here.drain(0, 1.0);
-            there.drain(0, 1.0);
+            here.drain(0, 1.0, &mut wire);
+            there.drain(0, 1.0, &mut wire);
             before = COUNT.get();
         }
         for (packet, vnet) in [(&packet, vnet), (&small, Vnet::default())] {

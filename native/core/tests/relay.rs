@@ -107,7 +107,7 @@ fn net(wire: &mut Wire) -> (Engine, Vec<Engine>) {
         let peer = here.add_peer();
         let prefix = |last: u8| (Address::V4(u32::from_be_bytes([10, 0, 0, last])), 32);
         here.set_allowed_ips(&[Operation::Add(peer, prefix(10 + number))]);
-        here.set_endpoint(peer, Some(place));
+        here.set_endpoint(peer, Some(place), 0.0, 1.0, wire);
         let indices = (100 + u32::from(number), 200 + u32::from(number));
         give_key(&mut here, peer, indices, wire);
         let mut other = engine();

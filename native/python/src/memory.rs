@@ -98,7 +98,7 @@ impl MemoryPath {
     }
 
     fn take_events(&self, py: Python<'_>, limit: usize) -> PyResult<Vec<Event>> {
-        self.act(py, |engine, _, now| engine.drain(limit, now))
+        self.act(py, |engine, lists, now| engine.drain(limit, now, lists))
     }
 }
 
@@ -231,6 +231,11 @@ control_methods!(MemoryPath {
     /// How many bytes wait for a decision.
     fn held_bytes(&self, py: Python<'_>) -> PyResult<usize> {
         self.act(py, |engine, _, _| engine.held_bytes())
+    }
+
+    /// How many bytes wait for peers that moved.
+    fn kept_bytes(&self, py: Python<'_>) -> PyResult<usize> {
+        self.act(py, |engine, _, _| engine.kept_bytes())
     }
 
     /// Let a key pair be as old as `counter` messages.

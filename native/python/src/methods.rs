@@ -130,15 +130,22 @@ macro_rules! control_methods {
                 Ok(prefixes.into_iter().map(|one| $crate::convert::prefix(py, one)).collect())
             }
 
-            #[pyo3(signature = (peer, endpoint))]
+            #[pyo3(signature = (peer, endpoint, hold))]
             fn set_endpoint(
                 &self,
                 py: pyo3::Python<'_>,
                 peer: u32,
                 endpoint: Option<$crate::convert::Endpoint>,
+                hold: f64,
             ) -> pyo3::PyResult<()> {
                 let route = endpoint.map($crate::convert::route).transpose()?;
-                self.act_on(py, peer, |engine, _, _| engine.set_endpoint(peer, route))
+                self.act_on(py, peer, |engine, shell, now| {
+                    engine.set_endpoint(peer, route, hold, now, shell)
+                })
+            }
+
+            fn let_go(&self, py: pyo3::Python<'_>, peer: u32) -> pyo3::PyResult<()> {
+                self.act_on(py, peer, |engine, shell, now| engine.let_go(peer, now, shell))
             }
 
             #[pyo3(signature = (peer))]

@@ -252,7 +252,7 @@ impl Path {
         self.with(|state| {
             sys::hush(&self.shared.bell);
             state.rung = false;
-            state.engine.drain(limit, sys::boottime())
+            state.engine.drain(limit, sys::boottime(), &mut state.io)
         })
     }
 }

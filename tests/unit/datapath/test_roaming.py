@@ -3,8 +3,8 @@
 import pytest
 
 from tests.support.memory_path import HERE, START, THERE, MemoryPath, join, key_pair
-from tests.support.packets import ip_packet
-from wgpy.datapath.contract import Endpoint, KeyConfirmed, Roamed, Slot
+from tests.support.packets import V4, Segment, ip_packet
+from wgpy.datapath.contract import Endpoint, HandshakeNeeded, KeyConfirmed, Roamed, Slot
 from wgpy.datapath.endpoint import Route, to_endpoint, to_route
 
 HOME = to_route(HERE)
@@ -198,3 +198,29 @@ def test_a_place_that_was_only_told_is_not_where_a_peer_is():
     there.take(keepalive(here, peers.here), AWAY)
     assert there._filter.places.has(HOME)
     assert not there._filter.places.has(AWAY)
+
+
+def test_packets_for_a_peer_that_is_looked_for_wait_until_it_is_found(joined):
+    _here, there, _one, other = joined
+    there.set_endpoint(other, None)
+    for _ in range(3):
+        there.write(ip_packet(17, b"payload", source=V4[1], target=V4[0]))
+    assert there.sent == []
+    assert there.drain(9) == [HandshakeNeeded(other)]
+    there.set_endpoint(other, to_endpoint(AWAY))
+    # A train, or three datagrams.
+    assert {route for _, route in there.sent} == {AWAY}
+    assert there.activity(other).staged == 0
+    assert "no_endpoint" not in there.counters()
+
+
+def test_large_packets_for_it_wait_as_well(joined):
+    here, there, one, other = joined
+    there.set_endpoint(other, None)
+    large = Segment(payload=b"s" * 3000, source=V4[1], target=V4[0])
+    there.write(bytes(large), large.vnet(1200))
+    assert there.activity(other).staged == 3
+    there.set_endpoint(other, HERE)
+    for data, _route in there.sent:
+        here.take(data, HOME)
+    assert here.activity(one).rx_bytes > 3000

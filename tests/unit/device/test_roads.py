@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from tests.support.fake_network import Machine, World, befriend
 from tests.support.fake_ways import FakeWays
 from tests.unit.device.kit import KEYS, PRIVATE, Kit, Stranger
-from wgpy.datapath.contract import Datagram, Endpoint
+from wgpy.datapath.contract import Datagram, DataPathError, Endpoint
 from wgpy.datapath.endpoint import Route
 from wgpy.device.handshaker import MAX_CALLS
 from wgpy.device.paths import NatSettings
@@ -25,6 +25,7 @@ from wgpy.protocol.constants import (
     TYPE_RESPONSE,
     TYPE_TRANSPORT,
 )
+from wgpy.protocol.handshake import HandshakeError
 
 SETTINGS = NatSettings()
 PLACE = Endpoint("192.0.2.1", 1001)
@@ -84,7 +85,8 @@ def test_only_managed_peers_are_moved(kit: Kit, roads: Roads, alice: Stranger) -
         roads.let_go(key)
         assert roads.endpoint(key) is None
         assert roads.activity(key) is None
-        assert roads.shared_secret(key) is None
+        assert roads.remote(key) is None
+        assert not roads.call(key, PLACE)
     assert kit.shown()[KEYS[0]].endpoint is None
     kit.device.apply(DeviceChange(nat=Cleared.CLEARED))
     assert not roads.use(alice.key, PLACE)
@@ -136,13 +138,65 @@ def test_who_is_reached_by_a_socket_that_goes_is_nowhere(
     assert len(kit.sent(TYPE_INITIATION)) == 1
 
 
+def test_peers_behind_relays(kit: Kit, roads: Roads, alice: Stranger) -> None:
+    server = Endpoint("203.0.113.9", 3478)
+    socket = roads.add_socket(9)
+    by_socket = roads.add_relay(replace(server, via=socket))
+    alone, carried = roads.add_relay(server), roads.add_relay(replace(server, port=443), 10)
+    others = [Stranger(kit, number) for number in (2, 3)]
+    for other in others:
+        other.befriend(f"10.0.0.{other.route.address[1] - 1000}", nat=True)
+    for one, relay in zip((alice, *others), (by_socket, alone, carried), strict=True):
+        roads.set_channel(relay, 0x4001, PLACE)
+        assert roads.use(one.key, replace(PLACE, via=relay, channel=0x4001))
+    assert str(kit.shown()[alice.key].endpoint) == "192.0.2.1:1001", "as the relay knows it"
+    roads.remove_via(socket)
+    assert roads.endpoint(alice.key) is None, "nothing leads to the relay any more"
+    roads.remove_via(0)
+    assert [roads.endpoint(other.key) is None for other in others] == [False, False]
+    roads.set_channel(alone, 0x4001, PLACE)
+    assert roads.endpoint(others[0].key) is not None, "it was bound so before"
+    roads.set_channel(alone, 0x4001, ELSEWHERE)
+    assert roads.endpoint(others[0].key) is None
+    roads.set_channel(carried, 0x4001, None)
+    assert roads.endpoint(others[1].key) is None
+    for one in (alice, *others):
+        roads.shake_hands(one.key)
+    assert kit.path.sent == []
+
+
+def test_relays_are_bounded(roads: Roads) -> None:
+    relays = [roads.add_relay(Endpoint("203.0.113.9", port)) for port in range(1, 17)]
+    with pytest.raises(DataPathError):
+        roads.add_relay(Endpoint("203.0.113.9", 99))
+    roads.remove_via(relays[0])
+    assert roads.add_relay(Endpoint("203.0.113.9", 99)) not in relays
+
+
 def test_who_strays_goes_back_to_where_the_operator_said(
     kit: Kit, roads: Roads, alice: Stranger
 ) -> None:
     kit.peer(alice.key, endpoint=Address("192.0.2.77", 7))
-    roads.use(alice.key, replace(PLACE, via=roads.add_socket(9)))
+    via = roads.add_socket(9)
+    roads.use(alice.key, replace(PLACE, via=via))
     kit.peer(alice.key, nat=False)
     assert str(kit.shown()[alice.key].endpoint) == "192.0.2.77:7"
+
+
+def test_packets_wait_while_a_peer_moves() -> None:
+    world, alice, bob = pair()
+    alice.send(bob)
+    world.run(1)
+    key = bob.private.public()
+    place = alice.device.roads.endpoint(key)
+    sent = len(world.log)
+    alice.device.roads.use(key, place, hold=0.05)
+    packets = [alice.send(bob) for _ in range(3)]
+    world.run(0.02)
+    assert len(world.log) == sent
+    alice.device.roads.let_go(key)
+    world.run(0.02)
+    assert bob.datapath.delivered[-3:] == packets
 
 
 def test_datagrams_of_his_own_go_where_he_says(kit: Kit, roads: Roads) -> None:
@@ -245,21 +299,31 @@ def test_calls_end_with_the_peer(kit: Kit, roads: Roads, alice: Stranger) -> Non
 
 
 def test_both_sides_share_a_secret(kit: Kit, roads: Roads, alice: Stranger) -> None:
+    def ours() -> bytes:
+        remote = roads.remote(alice.key)
+        assert remote is not None
+        return remote.static_static()
+
     theirs = alice.peer.remote.static_static()
     assert len(theirs) == 32
-    assert roads.shared_secret(alice.key) == theirs
-    kit.device.apply(DeviceChange(private_key=PrivateKey(b"n" * 32)))
-    assert roads.shared_secret(alice.key) not in (None, theirs)
+    assert (ours(), roads.own_public) == (theirs, PRIVATE.public())
+    other = PrivateKey(b"n" * 32)
+    kit.device.apply(DeviceChange(private_key=other))
+    assert ours() != theirs
+    assert roads.own_public == other.public()
     kit.device.apply(DeviceChange(private_key=PRIVATE))
-    assert roads.shared_secret(alice.key) == theirs
+    assert ours() == theirs
     kit.device.apply(DeviceChange(private_key=PrivateKey(bytes(32))))
-    assert roads.shared_secret(alice.key) is None
+    assert (roads.remote(alice.key), roads.own_public) == (None, None)
 
 
 def test_there_is_no_secret_with_a_key_of_low_order(kit: Kit, roads: Roads) -> None:
     low = type(KEYS[0])(bytes(31) + b"\x80")
     kit.peer(low, nat=True)
-    assert roads.shared_secret(low) is None
+    remote = roads.remote(low)
+    assert remote is not None
+    with pytest.raises(HandshakeError):
+        remote.static_static()
 
 
 # --- What is told ---
@@ -312,6 +376,29 @@ def test_a_handshake_with_a_peer_that_is_nowhere(
     kit.peer(KEYS[0], persistent_keepalive=25)
     kit.settle()
     assert ways.take() == [], "nobody looks for that one"
+
+
+def test_a_peer_that_does_not_answer_where_it_is(
+    kit: Kit, ways: FakeWays, roads: Roads, alice: Stranger
+) -> None:
+    roads.use(alice.key, PLACE)
+    roads.shake_hands(alice.key)
+    assert ways.take() == []
+    ways.on_wanted = lambda key: roads.call(key, ELSEWHERE)
+    kit.sent(TYPE_INITIATION)
+    kit.pass_time(5.4)
+    assert ways.take() == [("wanted", alice.key)]
+    (_, first), (called, second) = kit.sent(TYPE_INITIATION)
+    assert (first.address, second.address) == (("192.0.2.1", 1001), ("198.51.100.1", 2002))
+    alice.send(alice.answer(called)[0])
+    kit.settle()
+    assert ways.take()[-1] == ("began", alice.key)
+
+
+def test_sockets_are_bounded(roads: Roads) -> None:
+    assert len({roads.add_socket(9) for _ in range(64)}) == 64
+    with pytest.raises(DataPathError):
+        roads.add_socket(9)
 
 
 def test_where_a_managed_peer_writes_from_is_told_and_moves_nothing(
@@ -518,7 +605,9 @@ def test_sessions_begin_and_end_on_both_sides() -> None:
     assert lookout(bob).take() == [("slept",)], "there was no session any more"
     world.cut = True
     world.run(600)
-    assert lookout(alice).take() == [("ended", bob.private.public())], "9 minutes later"
+    told = [seen[0] for seen in lookout(alice).take()]
+    assert set(told[:-1]) == {"wanted"}
+    assert told[-1] == "ended", "9 minutes later"
 
 
 def lookout(machine: Machine) -> FakeWays:

@@ -8,6 +8,7 @@ from tests.support.fake_ways import OFFER, STATE, FakeWays
 from tests.unit.device.kit import KEYS, Kit
 from wgpy.datapath.contract import Endpoint
 from wgpy.device.paths import NatSettings, PathKind, PathState
+from wgpy.device.roads import Roads
 from wgpy.device.uapi import Address, Cleared, DeviceChange, PeerChange, UapiError
 from wgpy.device.ways import WayError
 
@@ -17,17 +18,42 @@ KEY = KEYS[0]
 
 @pytest.fixture
 def kit() -> Kit:
-    return Kit(make_ways=FakeWays)
+    """A device that had settings and has none: whoever finds ways was made."""
+    made = Kit(make_ways=FakeWays)
+    made.device.apply(DeviceChange(nat=SETTINGS))
+    made.device.apply(DeviceChange(nat=Cleared.CLEARED))
+    return made
 
 
 @pytest.fixture
 def ways(kit: Kit) -> FakeWays:
     found = kit.device._ways._ways
     assert isinstance(found, FakeWays)
+    found.said.clear()
     return found
 
 
 # --- Settings ---
+
+
+def test_the_first_settings_make_who_finds_ways() -> None:
+    made: list[Roads] = []
+
+    def make(roads: Roads) -> FakeWays:
+        made.append(roads)
+        return FakeWays(roads)
+
+    kit = Kit(make_ways=make)
+    kit.device.apply(DeviceChange(nat=Cleared.CLEARED, peers=[PeerChange(KEY, nat=True)]))
+    with pytest.raises(UapiError, match="is no peer with `nat = true`"):
+        kit.peer(KEY, offer=True)
+    assert kit.shown()[KEY].nat
+    kit.device.close()
+    assert made == []
+    kit = Kit(make_ways=make)
+    for _ in range(2):
+        kit.device.apply(DeviceChange(nat=SETTINGS))
+    assert made == [kit.device.roads]
 
 
 def test_settings_are_put_into_force_and_shown(kit: Kit, ways: FakeWays) -> None:

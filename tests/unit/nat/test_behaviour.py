@@ -105,6 +105,11 @@ def test_a_step_is_near_and_was_seen(seen: list[int]) -> None:
     assert abs(step) <= 16
 
 
+def test_two_that_are_near_are_too_few_of_many() -> None:
+    seen = [20_000, 20_001, 20_002, 61_234, 2_345, 34_567]
+    assert allocation([(1, port) for port in seen]) == (Allocation.RANDOM, 0)
+
+
 def test_whether_ports_are_kept() -> None:
     assert keeps_ports([]) is None
     assert keeps_ports([(1, 1), (2, 2)]) is True

@@ -160,19 +160,30 @@ def test_one_plain_server_tells_little() -> None:
 
 
 def test_the_one_that_can_tell_most_is_asked() -> None:
-    """The plain one answers as soon; it is not asked for more."""
+    """The plain one is nearer; it is not asked for more."""
 
     def serve(world: World) -> None:
         world.serve((THIRD,))
         world.serve(SQUARE)
+        world.further = {A1.host: 0.1, B1.host: 0.1}
 
     targets = (Target("third", THIRD), TARGET)
     report, world = check(Nat(), serve=serve, targets=targets)
     assert report.v4.filtering is Behaviour.ADDRESS_AND_PORT_DEPENDENT
     assert sum(sent.to[:2] == THIRD[:2] for _, sent in world.sent) == 1
     assert [x.name for x in report.servers] == ["third", "stun.example.com"]
-    assert all(x.round_trip == pytest.approx(0.02) for x in report.servers)
-    assert report.preferred is not None
+    assert [x.round_trip for x in report.servers] == [pytest.approx(0.02), pytest.approx(0.12)]
+    assert report.preferred == report.servers[0]
+
+
+def test_of_those_that_can_tell_as_much_the_nearer_is_asked() -> None:
+    def serve(world: World) -> None:
+        world.serve((THIRD, THIRD._replace(port=3479)))
+        world.serve((A1, A2))
+        world.further = {A1.host: 0.1}
+
+    _, world = check(Nat(), serve=serve, targets=(TARGET, Target("third", THIRD)))
+    assert sum(sent.to[:2] == A1[:2] for _, sent in world.sent) == 1
 
 
 def test_a_server_that_is_away_holds_nothing_up() -> None:

@@ -161,6 +161,9 @@ def test_a_router_with_permanent_mappings_only_is_looked_after() -> None:
     assert life.mapping.expires is None
     deeds = [order.deed for _, order in life.orders]
     assert deeds == [Deed.MAP] + [Deed.CHECK] * 5
+    life.run(3_600)
+    assert [order.deed for _, order in life.orders].count(Deed.MAP) == 2, "it is asked for again"
+    assert len(life.changes) == 1
     life.release()
     assert life.router.ours() == []
 

@@ -280,12 +280,15 @@ def test_a_machine_that_slept_finds_its_allocation_gone() -> None:
 def test_pauses_begin_anew_after_a_good_life() -> None:
     world = World()
     world.begin(5)
-    for _ in range(5):
+    for number in range(1, 6):
         world.server.restart()
-        world.run(300)
-    # Each lived long enough, so none had to wait.
-    assert [x.reason for x in world.said(Lost)] == [Reason.GONE] * 5
-    assert len(world.said(Allocated)) == 6
+        world.run(KEEPALIVE + 1)
+        # Each lived long enough, so none has to wait.
+        lost = world.said(Lost)
+        assert [x.reason for x in lost] == [Reason.GONE] * number
+        assert lost[-1].again < world.now
+        assert len(world.said(Allocated)) == number + 1
+        world.run(60)
 
     world = World()
     world.begin(1)

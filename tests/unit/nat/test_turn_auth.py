@@ -88,6 +88,13 @@ def test_the_hash_of_the_name_is_that_of_rfc_8489() -> None:
     assert key.signed(message)
 
 
+def test_a_signature_of_no_length_is_none() -> None:
+    for kind, sha256 in ((b"\x00\x08", False), (b"\x00\x1c", True)):
+        data = pack(Message(Method.REFRESH, Class.RESPONSE, TRANSACTION))[:-8] + kind + b"\0\0"
+        message = parse(data[:2] + (len(data) - 20).to_bytes(2, "big") + data[4:])
+        assert not message.is_authentic(b"k" * 16, sha256=sha256)
+
+
 def test_every_bit_counts() -> None:
     new = Challenge("example.org", NONCE, ALGORITHMS, 2)
     signed, _ = sign(Method.REFRESH, TRANSACTION, {"LIFETIME": 600}, MATRIX, new)

@@ -30,6 +30,7 @@ from wgpy.nat.turn_dialogue import MAX_RETRIES
 from wgpy.nat.turn_events import (
     FIRST_PAUSE,
     MAX_PAUSE,
+    WORDS,
     Allocated,
     Bound,
     CredentialsNeeded,
@@ -150,6 +151,21 @@ def test_wrong_credentials_are_tried_once_and_again_after_a_pause() -> None:
     world.server.users["alice"] = "not it"
     world.run(400)
     assert allocated(world)
+
+
+def test_the_owner_is_asked_once_however_many_requests_find_it_out() -> None:
+    world = World(renew=10)
+    for number in range(5):
+        world.client.bind(Place(PEER.host, 1 + number), world.now)
+    world.begin()
+    world.server.users["alice"] = "changed"
+    world.run(100)
+    assert world.client.counters["unauthorized"] == 6
+    assert world.said(CredentialsNeeded) == [CredentialsNeeded(Need.REFUSED)]
+    assert lost(world) == [(Reason.UNAUTHORIZED, 401)]
+    world.client.set_credentials(Credentials("alice", "changed"), world.now)
+    world.run(10)
+    assert len(world.said(Bound)) == 10
 
 
 def test_new_credentials_end_the_pause() -> None:
@@ -512,6 +528,22 @@ def test_an_attribute_that_must_be_known_makes_an_answer_useless() -> None:
 # --- Refreshes and peers that are refused ---
 
 
+def test_437_for_ever_is_given_up() -> None:
+    """The deletion is granted each time, and changes nothing."""
+    world = World()
+    world.server.script = lambda m: (
+        world.server.error(m, 437)
+        if m.method is Method.ALLOCATE and signed(m)
+        else world.server.success(m, {"LIFETIME": 0})
+        if m.method is Method.REFRESH
+        else HONEST
+    )
+    world.begin(10)
+    assert lost(world) == [(Reason.MISMATCH, 437)]
+    assert world.server.count(Method.REFRESH) == 1
+    assert world.said(Lost)[0].again > world.now + 100
+
+
 def test_a_refresh_that_is_refused_is_repeated_while_the_allocation_lasts() -> None:
     world = World()
     world.begin()
@@ -694,5 +726,10 @@ def test_which_addresses_can_be_reached(address: Any) -> None:
         number = int(address)
         expected = expected and number >> 24 != 0 and number < 224 << 24
     else:
-        expected = expected and int(address) >> 48 != 0
+        expected = expected and int(address) >> 32 not in (0, 0xFFFF)
     assert is_reachable(str(address)) == expected
+
+
+def test_every_reason_has_words_of_its_own() -> None:
+    assert set(WORDS) == set(Reason)
+    assert len(set(WORDS.values())) == len(WORDS)

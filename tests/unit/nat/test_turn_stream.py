@@ -5,6 +5,7 @@ import contextlib
 import errno
 import hashlib
 import os
+import re
 import socket
 from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
@@ -200,6 +201,7 @@ def test_a_server_that_closes_is_connected_to_again() -> None:
             assert [x.reason for x in end.said(Lost)] == [Reason.DISCONNECTED]
             assert listener.connections == 2
             assert end.stream.counters["broken"] == 1
+            assert end.stream.trouble == "it closed the connection"
             end.carrier.send(pack_channel_data(FIRST_CHANNEL, b"again"))
             await until(end.got, "an echo")
 
@@ -230,6 +232,7 @@ def test_a_port_where_nobody_listens_is_tried_ever_more_rarely() -> None:
             first, second, third = (x.again for x in end.said(Lost))
             assert third - second > second - first > 0.5
             assert end.stream.counters["connect_failed"] == 3
+            assert end.stream.trouble == "Connection refused"
             # It comes up.
             async with listener.listening():
                 end.stream.network_changed()
@@ -371,6 +374,9 @@ def test_a_server_that_is_not_the_trusted_one_is_told_nothing(tmp_path: Path) ->
                 async with end.running():
                     await until(lambda end=end: end.said(Lost), "a loss")
                 assert end.stream.counters["connect_failed"] >= 1
+                assert re.match(
+                    "(its certificate is not trusted: |the server's key)", end.stream.trouble
+                )
                 assert listener.server.heard == []
 
     run(case)
