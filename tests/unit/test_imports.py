@@ -127,9 +127,12 @@ OUTSIDERS: dict[str, tuple[str, ...]] = {
     # whether it is there.
     "miniupnpc": ("wgpy.nat.upnp_worker", "wgpy.nat.upnp_run"),
     "tomli": ("wgpy.config.toml",),
-    # The ledgers; of the mesh's store, what its library has no word for: copies, and a look whether
-    # somebody has written.
-    "sqlite3": ("wgpy.identity", "wgpy.mesh.store_notify", "wgpy.mesh.store_restore"),
+    # The ledgers; of the mesh's store, what its library has no word for: copies, a look whether
+    # somebody has written, the number of an error.
+    "sqlite3": (
+        *("wgpy.identity", "wgpy.mesh.store_engine", "wgpy.mesh.store_notify"),
+        "wgpy.mesh.store_restore",
+    ),
     "sqlalchemy": MESH_STORE,
     "psycopg": ("wgpy.mesh.store_engine", "wgpy.mesh.store_notify"),
     "jwt": ("wgpy.identity.token", "wgpy.identity.signer"),

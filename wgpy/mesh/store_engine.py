@@ -5,6 +5,7 @@ the next call tries afresh.
 """
 
 import os
+import sqlite3
 import stat
 import threading
 import time
@@ -15,8 +16,16 @@ from typing import Any, Final, TypeVar
 import psycopg
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DBAPIError,
+    IntegrityError,
+    OperationalError,
+    SQLAlchemyError,
+)
 from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from wgpy.mesh.store_turns import Turns
 
 # A statement takes milliseconds; one that waits this long for a lock, or for a disk, has found
 # something that is broken. Shorter than an agent's patience with one request.
@@ -31,6 +40,11 @@ CONNECT_SECONDS: Final = 4
 IDLE_SECONDS: Final = 15.0
 # Writers follow one another, readers are quick: more connections would only wait for the disk.
 CONNECTIONS: Final = 4
+# SQLite lets processes look for each other's end, and looks ten times a second after a while: one
+# that writes all the time would leave another no chance. So who has written leaves a gap, and who
+# waits looks more often than that.
+GAP_SECONDS: Final = 0.003
+LOOK_SECONDS: Final = 0.001
 # Two writers may meet in a way that the database resolves by refusing one. Each time one of them
 # gets through, so a handful is plenty.
 ATTEMPTS: Final = 5
@@ -39,8 +53,9 @@ ATTEMPTS: Final = 5
 # so that it can be copied beside its CA. Here a thousand agents read while others join: in this
 # mode nobody waits for a reader, and a commit is one sync and not four. FULL syncs the log at each
 # commit, so what was committed stays so when the power fails. Copies are made by `backup`.
+_BUSY: Final = f"PRAGMA busy_timeout = {int(STATEMENT_SECONDS * 1000)}"
 _PRAGMAS: Final = (
-    f"PRAGMA busy_timeout = {int(STATEMENT_SECONDS * 1000)}",
+    _BUSY,
     "PRAGMA journal_mode = WAL",
     "PRAGMA synchronous = FULL",
     "PRAGMA foreign_keys = ON",
@@ -143,8 +158,9 @@ class Database:
         if self.is_sqlite:
             self.place = str(url.database)
         self.counters = Counters()
-        # SQLite's own waiting is neither in turn nor woken; within a process this is.
-        self._writing = threading.Lock()
+        # One writer holds the network, in both databases: the others need no connection to wait.
+        self._writing = Turns()
+        self._gap_ends = 0.0
         self._counting = threading.Lock()
         self._file: tuple[int, int] | None = None
         if self.is_sqlite:
@@ -165,15 +181,16 @@ class Database:
         `action` may run several times, each from the beginning with nothing done; whatever it
         raises undoes all. Raises StoreUnavailable.
         """
-        if not self.is_sqlite:
-            return self._run(action, write=True)
-        if not self._writing.acquire(timeout=STATEMENT_SECONDS):
+        if not self._writing.take(STATEMENT_SECONDS):
             self._count("unavailable")
             raise StoreUnavailable(f"{self.place}: other writers have not ended in time")
         try:
+            if self.is_sqlite:
+                time.sleep(max(0.0, self._gap_ends - time.monotonic()))
             return self._run(action, write=True)
         finally:
-            self._writing.release()
+            self._gap_ends = time.monotonic() + GAP_SECONDS
+            self._writing.give()
 
     # --- One transaction ---
 
@@ -279,9 +296,22 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:
 
 
 def _begin_sqlite(connection: Connection) -> None:
+    if not connection.get_execution_options().get("writes", False):
+        connection.exec_driver_sql("BEGIN")
+        return
     # The lock at the beginning: what the transaction reads stays true until it has written.
-    writes = connection.get_execution_options().get("writes", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+    ends = time.monotonic() + STATEMENT_SECONDS
+    connection.exec_driver_sql("PRAGMA busy_timeout = 0")
+    while True:
+        try:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            break
+        except OperationalError as error:
+            code = getattr(error.orig, "sqlite_errorcode", 0) & 0xFF
+            if code != sqlite3.SQLITE_BUSY or time.monotonic() > ends:
+                raise
+        time.sleep(LOOK_SECONDS)
+    connection.exec_driver_sql(_BUSY)
 
 
 def _can_be_repeated(error: Exception, attempt: int, committing: bool) -> bool:
