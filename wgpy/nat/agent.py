@@ -28,9 +28,10 @@ from wgpy.nat.gather import Gatherer
 from wgpy.nat.mtu_follower import MtuFollower
 from wgpy.nat.orders import Observed, Opened, WantSockets
 from wgpy.nat.place import Place, Send
-from wgpy.nat.relay import Closed, Reached, Stray
+from wgpy.nat.relay import Closed, Reached, Released, Stray
 from wgpy.nat.relays import Relays
 from wgpy.nat.sockets import Sockets
+from wgpy.nat.stun import is_binding
 from wgpy.nat.witness import Witnesses
 from wgpy.protocol.constants import TYPE_PROBE, TYPE_PROBE_REPLY
 from wgpy.protocol.messages import ParseError, message_type
@@ -267,6 +268,7 @@ class Agent:
         charge, now = self._charges.get(key), self._office.now()
         if charge is not None and charge.finder is not None and not charge.is_talking:
             self._charges.let_down(charge, now)
+            self._relays.forget(key)
             self._roads.use(key, None)
             self._settle(now)
 
@@ -371,6 +373,7 @@ class Agent:
         self._gatherer.forget(now)
         self._relays.network_changed(now)
         self._witnesses.forget()
+        self._gatherer.set_witnessed(())
         self._charges.network_changed(now)
         self._settle(now)
 
@@ -383,7 +386,8 @@ class Agent:
             return
         if kind in (TYPE_PROBE, TYPE_PROBE_REPLY):
             self._charges.probe(data, place, now)
-        elif not self._relays.receive(data, place, now):
+        elif is_binding(data) or not self._relays.receive(data, place, now):
+            # A server may be both: what answers a Binding request is never a relay's.
             self._gatherer.receive(data, place, now)
 
     def _by_socket(self, owner: PublicKey, data: bytes, place: Place) -> None:
@@ -419,7 +423,10 @@ class Agent:
         for wanted in (Kind.RELAYED, Kind.REFLEXIVE):
             places = [Place(x.host, x.port) for x in candidates if x.kind is wanted]
             if places:
-                self._relays.want(key, places, now)
+                charge = self._charges.get(key)
+                place = None if charge is None else charge.place
+                used = Place(place.host, place.port) if place is not None else None
+                self._relays.want(key, places, used, now)
                 return
 
     def _observed(self, key: PublicKey, order: Observed) -> None:
@@ -444,6 +451,8 @@ class Agent:
                 if charge is not None and charge.finder is not None:
                     charge.finder.relay(item.place, now)
                     self._charges.run(charge, now)
+            elif isinstance(item, Released):
+                self._charges.released(item.place, now)
             elif isinstance(item, Closed):
                 self._charges.gone(item.via, now)
             elif isinstance(item, Stray):

@@ -125,6 +125,11 @@ class Charge:
         self._seen = (0.0, 0.0)
         self._busy_until = 0.0
 
+    @property
+    def place(self) -> Place | None:
+        """Where packets to the peer go, as the pathfinder calls it."""
+        return self._place
+
     # --- Driving the pathfinder ---
 
     def run(self, now: float) -> None:
@@ -211,7 +216,9 @@ class Charge:
 
     def heard(self, place: Place, now: float) -> None:
         """Authentic packets came from there."""
-        self._plain.heard(place, now)
+        # A peer that answers probes is not asked by handshakes. Further sockets are for those only.
+        if self._place is None and place.via >= 0:
+            self._plain.heard(place, now)
         if self.finder is not None:
             self.finder.heard(place, now)
 

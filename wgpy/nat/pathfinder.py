@@ -141,7 +141,7 @@ class Pathfinder:
         if heard is None:
             return
         if isinstance(heard, Question):
-            if heard.ids is self._meeting.answered_with:
+            if heard.ids in self._meeting.answered_with:
                 self._meeting.implied(now)
                 self._settle(now)
             self._ways.question(heard, now)
@@ -168,6 +168,11 @@ class Pathfinder:
     def relay(self, place: Place, now: float) -> None:
         """This channel of a relay of ours leads to the peer."""
         self._ways.relay(place, now)
+        self._settle(now)
+
+    def released(self, place: Place, now: float) -> None:
+        """This channel leads nowhere any more."""
+        self._ways.released(place, now)
         self._settle(now)
 
     def gone(self, via: int, now: float) -> None:
@@ -261,6 +266,8 @@ class Pathfinder:
         self._ways.paths.told_relayed(frozenset(relayed))
         self._ways.forget_unproved()
         self._ways.ask_relays(now)
+        # Who meets anew has mostly moved.
+        self._ways.doubt(now)
         if self._options.relay_only:
             told = ()
         self._round = Round(

@@ -150,6 +150,11 @@ def is_stun(data: bytes) -> bool:
     )
 
 
+def is_binding(data: bytes) -> bool:
+    """Whether a STUN message answers a Binding request, by its first two bytes."""
+    return data[:2] in (b"\x01\x01", b"\x01\x11")
+
+
 def parse(data: bytes, *, classic: bool = False) -> Message:
     """Read a message; with `classic` also one without the cookie (RFC 3489). Raises ParseError."""
     if len(data) < HEADER_LENGTH or data[0] >= 4:
