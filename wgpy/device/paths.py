@@ -4,10 +4,25 @@ The device itself finds no ways. Whoever does (wgpy/nat/agent.py) is told these 
 endpoints of peers, and fills the states; a device without one refuses the settings.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
+from typing import TYPE_CHECKING, Final
 
-from wgpy.device.uapi import Address
+if TYPE_CHECKING:
+    # It has these types in its own.
+    from wgpy.device.uapi import Address
+
+
+# Two servers tell how a NAT behaves, and a third and a fourth that they are right; these are all
+# asked at once. Each may have several addresses: the data path follows 64.
+MAX_STUN_SERVERS: Final = 8
+# The data path has room for 16 relays: each way to each server may become one.
+MAX_TURN_SERVERS: Final = 4
+MAX_TURN_URIS: Final = 4
+# RFC 8489 section 14.3: less than 509 bytes.
+MAX_USERNAME_LENGTH: Final = 508
+# An offer is a datagram in base64, and some characters before it.
+MAX_OFFER_LENGTH: Final = 2048
 
 
 class Transport(Enum):
@@ -20,19 +35,23 @@ class Transport(Enum):
 
 @dataclass(frozen=True, slots=True)
 class TurnUri:
-    """One way to a TURN server, as a URI says it (RFC 7065). `host` is a name or an address."""
+    """One way to a TURN server, as a URI says it (RFC 7065; servers.py reads and writes it).
+
+    `host` is a name or an address, without brackets.
+    """
 
     host: str
     port: int
-    transport: Transport
+    transport: Transport = Transport.UDP
 
 
 @dataclass(frozen=True, slots=True)
 class TurnSettings:
-    """One TURN server: the ways to it, and the credential for it.
+    """One TURN server: the ways to it, in the order in which they are tried, and the credential.
 
-    With `secret_file`, credentials are made from a secret shared with the server and hold for a
-    limited time; with `password_file` they are `username` and the password in the file.
+    With `secret_file`, credentials are made from a secret shared with the server, hold for a
+    limited time, and carry `username`, which may be empty; with `password_file` they are `username`
+    and the password in the file. It has one of the two. Files are named by absolute paths.
     """
 
     uris: tuple[TurnUri, ...]
@@ -52,7 +71,8 @@ class NatSettings:
     turn: tuple[TurnSettings, ...] = ()
     # Ask the router for a port, by PCP, NAT-PMP or UPnP.
     portmap: bool = True
-    # A directory that the peers share, through which they tell each other where they are.
+    # A directory that the peers share, through which they tell each other where they are; its
+    # absolute path.
     signal: str | None = None
     # The birthday method: hundreds of probes to one peer behind a NAT with random ports.
     birthday: bool = False
@@ -61,9 +81,11 @@ class NatSettings:
 
 
 class PathKind(Enum):
-    """What carries a peer's packets now."""
+    """What carries a peer's packets now: nothing, which nobody minds or somebody works on, a relay,
+    or the network alone."""
 
     NONE = "none"
+    SEARCHING = "searching"
     RELAY = "relay"
     DIRECT = "direct"
 
@@ -73,10 +95,10 @@ class PathState:
     """The way to one peer. Times are in seconds."""
 
     kind: PathKind
-    # Where the peer is; through a relay, the relay's address for it.
-    place: Address | None = None
-    # The TURN server that carries it.
-    relay: Address | None = None
+    # Where the peer is; through a relay, the peer's address as the relay knows it.
+    place: "Address | None" = None
+    # The way to the TURN server that carries it.
+    relay: TurnUri | None = None
     round_trip: float | None = None
     # Of the last probes, the share that was not answered.
     loss: float = 0.0
@@ -91,9 +113,8 @@ class NatState:
     """What is known of the way out of this machine."""
 
     # Where others may find us, and how each was learned: `host`, `mapped`, `reflexive`, `relayed`.
-    candidates: tuple[tuple[str, Address], ...] = ()
+    candidates: tuple[tuple[str, "Address"], ...] = ()
     # The mapping behaviour in the words of RFC 4787, empty if it is not known.
     mapping: str = ""
     # The service that forwards a port to us, empty for none.
     portmap: str = ""
-    counters: dict[str, int] = field(default_factory=dict)

@@ -26,7 +26,7 @@ from wgpy.nat.facts import UNKNOWN, Role, birthday_role
 from wgpy.nat.orders import Ask, Opened, Options, Order, WantSockets
 from wgpy.nat.path_ids import IdSet, OurIds
 from wgpy.nat.predict import guesses
-from wgpy.nat.rendezvous import Answered, Offered, Punched, Rendezvous
+from wgpy.nat.rendezvous import MAX_OPEN_ANSWERS, Answered, Offered, Punched, Rendezvous
 from wgpy.nat.sealed import PathKeys
 from wgpy.nat.signal_message import MAX_LIFE, Method, SignalKind, SignalMessage
 
@@ -117,8 +117,8 @@ class Meeting:
         self.is_direct = False
         self.stage = Stage.REST
         self.failures = 0
-        # What our last answer gave out: whoever uses it has the answer.
-        self.answered_with: IdSet | None = None
+        # What our answers gave out: whoever uses it has one of them.
+        self.answered_with: tuple[IdSet, ...] = ()
         self._keys = keys
         self._rendezvous = rendezvous
         self._ids = ids
@@ -175,7 +175,8 @@ class Meeting:
         if self.stage is Stage.REST:
             self._deadline = soonest
         elif self.stage is Stage.OFFERED:
-            # What was offered is no longer true.
+            # What was offered is no longer true, and nor is what would be answered to it.
+            self._rendezvous.withdraw()
             self._offers, self._deadline = 0, soonest
         elif self._to_answer is not None and self._awaits_local and self.local:
             self._gather(self._choose(self._to_answer.offer.method, now), now)
@@ -406,8 +407,9 @@ class Meeting:
     def _answer(self, asked: _ToAnswer, now: float) -> None:
         self._to_answer = None
         # Ids that nobody was ever told before: whoever uses one has this answer.
-        self.answered_with = self._ids.to_tell(new=True)
-        content = self._content(self.answered_with)
+        told = self._ids.to_tell(new=True)
+        self.answered_with = (*self.answered_with, told)[-MAX_OPEN_ANSWERS:]
+        content = self._content(told)
         data = self._rendezvous.answer(asked.offer, content, now - asked.came, now)
         self._orders.append(Ask(data))
         if self._options.patient:
@@ -431,7 +433,7 @@ class Meeting:
         self.stage = Stage.ROUND
         self._deadline = None
         self._their_facts = message.facts
-        self.answered_with = None
+        self.answered_with = ()
         both = self._method is Method.BIRTHDAY and message.method is Method.BIRTHDAY
         role = self._role() if both else None
         self._orders.append(Begin(start, message, self._opened, role, early))
@@ -441,7 +443,7 @@ class Meeting:
 
     def _end(self) -> None:
         self.stage = Stage.REST
-        self.answered_with = None
+        self.answered_with = ()
         self._to_answer = None
         self._opened = ()
         self._awaits_local = False

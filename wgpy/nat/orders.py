@@ -74,9 +74,11 @@ class Mtu(NamedTuple):
 
 
 class Carrier(Enum):
-    """What carries the peer's packets."""
+    """What carries the peer's packets: nothing, and nothing is done about it; nothing yet; or one
+    of two."""
 
     NONE = "none"
+    SEARCHING = "searching"
     RELAY = "relay"
     DIRECT = "direct"
 

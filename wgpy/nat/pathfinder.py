@@ -141,7 +141,7 @@ class Pathfinder:
         if heard is None:
             return
         if isinstance(heard, Question):
-            if heard.ids is self._meeting.answered_with:
+            if heard.ids in self._meeting.answered_with:
                 direct = self._ways.paths.rank(source) is not Rank.RELAY
                 called = self._meeting.implied(now, direct=direct)
                 if called:
@@ -173,11 +173,15 @@ class Pathfinder:
         self._ways.relay(place, now)
         self._settle(now)
 
-    def gone(self, via: int, now: float, *, channel: int | None = None) -> None:
-        """A relay or a socket of ours is closed, for another reason than `DropSockets`; with
-        `channel`, only that channel of a relay is unbound. Orders that were taken before may still
-        name it."""
-        self._ways.gone(via, channel, now)
+    def released(self, place: Place, now: float) -> None:
+        """This channel leads nowhere any more."""
+        self._ways.released(place, now)
+        self._settle(now)
+
+    def gone(self, via: int, now: float) -> None:
+        """A relay or a socket of ours is closed, for another reason than `DropSockets`. Orders that
+        were taken before may still name it."""
+        self._ways.gone(via, now)
         self._settle(now)
 
     def network_changed(self, now: float) -> None:
@@ -224,7 +228,7 @@ class Pathfinder:
 
     def status(self) -> Status:
         """How things are, for people."""
-        carrier, why = self._report or Report(Carrier.NONE, "nothing is known yet")
+        carrier, why = self._report or Report(Carrier.SEARCHING, "looking for a way")
         used = self._ways.used
         if used is None:
             return Status(carrier, None, None, 0.0, 0, why)
@@ -265,6 +269,8 @@ class Pathfinder:
         self._ways.paths.told_relayed(frozenset(relayed))
         self._ways.forget_unproved()
         self._ways.ask_relays(now)
+        # Who meets anew has mostly moved.
+        self._ways.doubt(now)
         if self._options.relay_only:
             told = ()
         self._round = Round(
@@ -318,10 +324,13 @@ class Pathfinder:
 
     def _tell(self, now: float) -> None:
         """What people are told, when it has changed."""
-        used, busy = self._ways.used, self._meeting.is_busy(now)
-        if used is None:
-            why = "looking for a way" if busy else "no way was found, and none is looked for now"
-            report = Report(Carrier.NONE, why)
+        used = self._ways.used
+        # Without candidates nobody looks, but `local` is about to bring some.
+        busy = self._meeting.is_busy(now) or not self._meeting.local
+        if used is None and busy:
+            report = Report(Carrier.SEARCHING, "looking for a way")
+        elif used is None:
+            report = Report(Carrier.NONE, "no way was found; the next attempt is later")
         elif used.rank is not Rank.RELAY:
             report = Report(Carrier.DIRECT, _DIRECT[used.rank])
         elif self._options.relay_only:

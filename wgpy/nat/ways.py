@@ -60,6 +60,8 @@ class Ways:
         self._relays: set[Place] = set()
         self._suspect_until: float | None = None
         self._seen_as: dict[int, tuple[str, int]] = {}
+        # When there was a reason to think that the other side has left its network.
+        self._doubted_at: float | None = None
         # Places that sent us a probe, and are to be asked as soon as the bounds allow.
         self._owed: dict[Place, None] = {}
 
@@ -124,11 +126,17 @@ class Ways:
         self._prober.ours.confirm(heard.ids)
         if self._prober.theirs.follow(heard.index):
             # The other side is on another network: where it was it may not be any more.
-            self._doubt(now)
+            self.doubt(now)
 
-    def _doubt(self, now: float) -> None:
+    def doubt(self, now: float) -> None:
+        """The other side may be on another network: the path in use answers now, or makes room for
+        one that does."""
+        self._doubted_at = now
+        if self.used is not None and self.used.proved and not self.used.waiting:
+            self.ask(self.used, now)
+
+    def _look_after(self, used: Path | None, now: float) -> None:
         """There is a reason to ask the path in use now, and not at its time."""
-        used = self.used
         if used is None or not used.proved or used.waiting:
             return
         if _is_older(used.last_answer, used.spacing, now):
@@ -147,7 +155,7 @@ class Ways:
             self.ask_unproved(path, now)
         if path is not self.used:
             # The other side uses another path: ours may be dead.
-            self._doubt(now)
+            self._look_after(self.used, now)
 
     # --- What goes out ---
 
@@ -191,20 +199,15 @@ class Ways:
             if path is not None and not path.proved:
                 self.checks.soon(place, now)
 
-    def gone(self, via: int, channel: int | None, now: float) -> None:
-        """A relay or a socket of ours is closed, or of a relay only this channel."""
-
-        def is_gone(place: Place) -> bool:
-            return place.via == via and channel in (None, place.channel)
-
-        if channel is None:
-            self.dropped(frozenset({via}))
-        self._relays = {place for place in self._relays if not is_gone(place)}
-        for path in [path for path in self.paths if is_gone(path.place)]:
-            self.checks.end(path.place)
-            self.paths.remove(path)
-            path.forget()
-        if self.used is not None and is_gone(self.used.place):
+    def gone(self, via: int, now: float) -> None:
+        """A relay or a socket of ours is closed."""
+        self.dropped(frozenset({via}))
+        for place in [place for place in self._relays if place.via == via]:
+            self._relays.discard(place)
+            self.checks.end(place)
+        used = self.used
+        if used is not None and used.place.via == via:
+            used.forget()
             self._replace(now)
 
     def dropped(self, vias: frozenset[int]) -> None:
@@ -215,6 +218,18 @@ class Ways:
             self.paths.remove(path)
         for via in vias:
             self._seen_as.pop(via, None)
+
+    def released(self, place: Place, now: float) -> None:
+        """A channel leads nowhere any more."""
+        self._relays.discard(place)
+        self.checks.end(place)
+        path = self.paths.get(place)
+        if path is None:
+            return
+        self.paths.remove(path)
+        if path is self.used:
+            path.forget()
+            self._replace(now)
 
     def network_changed(self, now: float) -> None:
         """What was measured is void; what is in use may still do, for a moment."""
@@ -243,15 +258,23 @@ class Ways:
             self._use(path, 0.0, now)
         elif path is used:
             return
-        elif used.falters and path.cost[0] <= used.cost[0]:
-            # One that answers, of the same sort. To a relay it goes when the path is dead.
+        elif self._gives_way(used, path):
             self._use(path, 0.0, now)
         elif candidates.clearly_better(path.cost, used.cost):
             wait = candidates.hold(path.round_trip, used.round_trip, used.variation)
             self._use(path, wait, now)
 
+    def _gives_way(self, used: Path, path: Path) -> bool:
+        """Whether the path in use is silent so long that one that answers is preferred: one of the
+        same sort soon, and a relay when it is dead, or when the other side has moved as well."""
+        answer = used.last_answer
+        is_left = self._doubted_at is not None and (answer is None or answer < self._doubted_at)
+        if path.cost[0] <= used.cost[0]:
+            return used.falters or is_left
+        return used.falters and is_left
+
     def _use(self, path: Path, hold: float, now: float) -> None:
-        self._suspect_until = None
+        self._suspect_until = self._doubted_at = None
         if path is self.used:
             return
         self.used = path

@@ -41,6 +41,30 @@ def test_one_side_is_enough_to_begin():
     assert alice.carrier is bob.carrier is Carrier.DIRECT
 
 
+def test_people_are_told_that_a_way_is_looked_for_and_not_that_there_is_none():
+    world = World()
+    alice, bob = two_in_the_open(world)
+    assert alice.finder.status()[:2] == (Carrier.SEARCHING, None)
+    alice.finder.network_changed(world.now)
+    alice.start()
+    bob.start()
+    world.run(2)
+    words = [report.why for _, report in alice.reports]
+    assert words == ["looking for a way", "direct, by IPv4"]
+
+
+def test_people_are_told_when_nobody_answers_for_minutes():
+    world = World()
+    alice, bob = two_in_the_open(world)
+    bob.pause(True)
+    alice.start()
+    world.run(60)
+    assert alice.carrier is Carrier.SEARCHING
+    world.run(400)
+    words = [report.why for _, report in alice.reports]
+    assert words[:2] == ["looking for a way", "no way was found; the next attempt is later"]
+
+
 # --- What the shell may do at any time ---
 
 
@@ -74,13 +98,10 @@ def test_when_the_relay_in_use_is_closed_there_is_no_way():
     pair.world.run(2)
     assert pair.alice.carrier is Carrier.RELAY
     place = pair.alice.used
-    orders = orders_of(pair.alice, lambda f: f.gone(RELAY_VIA, pair.world.now, channel=1))
-    assert Unuse() not in orders
-    orders = orders_of(
-        pair.alice, lambda f: f.gone(RELAY_VIA, pair.world.now, channel=place.channel)
-    )
-    assert Unuse() in orders
-    assert pair.alice.carrier is Carrier.NONE
+    other = place._replace(channel=1)
+    assert Unuse() not in orders_of(pair.alice, lambda f: f.released(other, pair.world.now))
+    assert Unuse() in orders_of(pair.alice, lambda f: f.released(place, pair.world.now))
+    assert pair.alice.carrier is Carrier.SEARCHING
     # And what still comes by it is not looked at.
     assert not pair.alice.finder._ways.accepts(place)
 
