@@ -3,23 +3,21 @@
 Real daemons, a real coturn, and no assertion on how long anything takes: bench/ says that.
 """
 
-import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support.coturn import Coturn, Secret
+from tests.support.coturn import Coturn
 from tests.support.managed import (
     NATIVE,
     PATIENCE,
     PORTABLE,
     Managed,
     managed,
-    restarted,
 )
-from tests.support.natlab import Block, Host, Lab, Nat, Router
+from tests.support.natlab import Host, Lab, Nat, Router
 from tests.support.netns import wait_until
 from tests.support.programs import Implementation
 from wgpy.device.paths import PathKind
@@ -95,7 +93,7 @@ def test_a_laptop_goes_from_wifi_to_lte_and_back(
         pair.until(PathKind.DIRECT)
         lab.hosts["alice"].move("lte")
         pair.wake()
-        # Bob's router lets nobody in whom he does not call, and alice's takes another port for each.
+        # Bob's router lets in only whom he calls, and alice's takes another port for each.
         pair.until(PathKind.RELAY)
         lab.hosts["alice"].move("home")
         pair.wake()
@@ -122,7 +120,8 @@ def test_a_router_reboots(lab: Lab, direct: Managed) -> None:
     direct.wake()
     direct.until(PathKind.DIRECT)
     place = direct.path(direct.bob).place
-    assert place is not None and place.host == lab.routers["home"].wan_ip
+    assert place is not None
+    assert place.host == lab.routers["home"].wan_ip
 
 
 def test_a_laptop_sleeps_longer_than_its_mapping_lives(lab: Lab, direct: Managed) -> None:
