@@ -22,6 +22,7 @@ from wgpy.device.uapi import (
     PeerState,
     UapiError,
 )
+from wgpy.firewall.rules import Settings
 from wgpy.firewall.wall import Wall
 from wgpy.identity.claims import Kind
 from wgpy.identity.derived import quarantine_address, quarantine_range
@@ -64,6 +65,22 @@ class Desk:
     def trust(self, **changes: object) -> None:
         settings = replace(self.settings, **changes)  # type: ignore[arg-type]
         self.gate.device.apply(DeviceChange(authority=settings))
+
+    def move(self, network: bytes) -> None:
+        """The gate goes to another network: with a token, and an issuer, of that."""
+        own = tokens.peer_payload() | {"sub": "gate.mesh", "aud": network.hex()}
+        own |= {"iat": int(START), "exp": int(START) + 3600, "cnf": tokens.cnf(self.key)}
+        own["wgpy"] = {"use": "peer", "addr": ["10.7.0.1"], "gen": 1}
+        path = self.office.directory / "gate.token"
+        path.write_bytes(compact(HEADER, own))
+        settings = replace(self.settings, network=network, anchors=(), revocations=())
+        self.gate.device.apply(
+            DeviceChange(authority=settings, identity=IdentitySettings(token=str(path)))
+        )
+
+    @property
+    def key(self) -> PublicKey:
+        return self.gate.private.public()
 
     def deny(self, key: PublicKey) -> None:
         (self.office.directory / "deny" / "one.deny").write_text(f"key {key}\n")
@@ -180,6 +197,47 @@ def test_the_wall_stands_as_long_as_anybody_may_enrol(desk: Desk) -> None:
     assert desk.guard.wall == Wall(RANGE, 7200), "requests about other things change nothing"
     desk.trust(enrol=False)
     assert desk.guard.wall is None
+
+
+def test_the_wall_outlasts_who_is_behind_it(desk: Desk) -> None:
+    """It is taken down, or put around others, when nobody is left in there."""
+    caller = desk.caller()
+    caller.call(token(), wanted=None)
+    caller.confirm()
+    seen: list[tuple[Wall | None, int]] = []
+    start = desk.guard.start
+
+    def watch(settings: Settings, wall: Wall | None = None) -> None:
+        seen.append((wall, len(desk.quarantined())))
+        start(settings, wall)
+
+    desk.guard.start = watch  # type: ignore[method-assign]
+    desk.trust(enrol=False)
+    assert seen == [(None, 0)]
+    assert desk.guard.wall is None
+
+
+def test_a_wall_that_moves_is_around_both(desk: Desk) -> None:
+    caller = desk.caller()
+    caller.call(token(), wanted=None)
+    caller.confirm()
+    assert len(desk.quarantined()) == 1
+    del desk.guard.walls[:]
+    other = bytes(range(1, 17))
+    moved = quarantine_range(other)
+    desk.move(other)
+    assert desk.guard.walls == [Wall(moved, 7100, former=RANGE), Wall(moved, 7100)]
+    assert desk.quarantined() == {}
+    assert counter(desk.gate, "credential_quarantine_ended_wrong-network") == 1
+
+
+def test_a_wall_that_cannot_be_taken_down_stays(desk: Desk) -> None:
+    desk.guard.recorder.fails = True
+    desk.trust(enrol=False)
+    authority = desk.gate.device.state().authority
+    assert authority is not None
+    assert not authority.enrol
+    assert desk.guard.wall == Wall(RANGE, 7100)
 
 
 def test_without_a_wall_nobody_enrols(desk: Desk) -> None:

@@ -4,9 +4,11 @@ Everything here is a plain call that returns at once. `service.py` runs it in an
 run it on a fake clock over a fake network. Times are seconds on the clock it was given.
 """
 
+import contextlib
 import errno
 import os
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Protocol
 
 from wgpy.datapath.contract import AllowedIpOperation, DataPath, Endpoint, Event
@@ -264,6 +266,7 @@ class Device:
         if change.private_key is not None:
             self._set_private_key(change.private_key)
         put_into_force()
+        self._settle_wall()
         put_ways_into_force()
         if change.replace_peers:
             # Who was admitted stays, unless it is configured now: then the configuration counts.
@@ -293,10 +296,21 @@ class Device:
             return None
         former = guard.settings, guard.wall
         wanted = guard.settings if change.firewall is None else change.firewall
+        if guard.wall is not None:
+            # Who is in quarantine stays walled in until it is out of it.
+            wall = _both(guard.wall, wall)
         if (wanted, wall) == former:
             return None
         guard.start(wanted, wall)
         return former
+
+    def _settle_wall(self) -> None:
+        """Nobody is left whom the former wall was around. One that cannot be taken down stays, and
+        is in nobody's way."""
+        wall = _wall(self._credentials.authority)
+        if self._guard is not None and self._guard.wall != wall:
+            with contextlib.suppress(UapiError):
+                self._guard.start(self._guard.settings, wall)
 
     def _prepare_credentials(self, change: DeviceChange) -> Callable[[], None]:
         private, local = change.private_key, self._handshaker.local
@@ -459,6 +473,15 @@ class Device:
         firewall = FirewallSettings() if self._guard is None else self._guard.settings
         parts = (self._handshaker, self._datapath, self._peers, self._credentials, self._ways)
         return device_state(*parts, port=self._port, mark=self._mark, firewall=firewall)
+
+
+def _both(former: Wall, following: Wall | None) -> Wall:
+    """One wall around those who are in quarantine, and those who will be."""
+    if following is None:
+        return former
+    if following.range == former.range:
+        return following
+    return replace(following, former=former.range)
 
 
 def _wall(authority: AuthoritySettings | None) -> Wall | None:

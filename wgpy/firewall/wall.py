@@ -23,10 +23,14 @@ OUT: Final = "to-quarantine"
 
 @dataclass(frozen=True, slots=True)
 class Wall:
-    """Where those live who enrol, an IPv6 prefix, and the TCP port that they reach."""
+    """Where those live who enrol, an IPv6 prefix, and the TCP port that they reach.
+
+    `former` is where they lived until now, as long as somebody may still be there: nothing passes.
+    """
 
     range: Prefix
     port: int
+    former: Prefix | None = None
 
 
 def wall_chains() -> tuple[str, ...]:
@@ -36,10 +40,14 @@ def wall_chains() -> tuple[str, ...]:
 
 def wall_rules(wall: Wall, link: str) -> Iterator[tuple[str, list[dict[str, Any]]]]:
     """Its rules, each with its chain. In the chains of the hooks they come before every other."""
-    prefix = {"prefix": {"addr": address_text(wall.range.address), "len": wall.range.length}}
-    enters = [link_is("iif", link), address_is(6, "saddr", prefix)]
-    leaves = [link_is("oif", link), address_is(6, "daddr", prefix)]
+    enters, leaves = _ends(wall.range, link)
     drop: list[dict[str, Any]] = [{"counter": None}, {"drop": None}]
+    if wall.former is not None:
+        came, went = _ends(wall.former, link)
+        yield "input", [*came, *drop]
+        yield "output", [*went, *drop]
+        yield "forward", [*came, *drop]
+        yield "forward", [*went, *drop]
     yield "input", [*enters, {"goto": {"target": IN}}]
     yield "output", [*leaves, {"goto": {"target": OUT}}]
     yield "forward", [*enters, *drop]
@@ -79,6 +87,15 @@ def _inside(wall: Wall, end: End) -> bool:
     if end.member is not None:
         found += [prefix.address for prefix in end.member.addresses]
     return any(len(x) == 16 and mask(x, wall.range.length) == wall.range.address for x in found)
+
+
+def _ends(around: Prefix, link: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """What comes from a range by the link, and what goes there."""
+    prefix = {"prefix": {"addr": address_text(around.address), "len": around.length}}
+    return (
+        [link_is("iif", link), address_is(6, "saddr", prefix)],
+        [link_is("oif", link), address_is(6, "daddr", prefix)],
+    )
 
 
 def _port(field: str, wall: Wall) -> dict[str, Any]:

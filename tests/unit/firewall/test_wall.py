@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -101,6 +102,14 @@ def test_a_wall_that_cannot_stand_is_none(nft: CountingNft) -> None:
     with pytest.raises(FirewallError):
         firewall.start(Settings(), wall=WALL)
     assert (firewall.active, firewall.wall) == (False, None)
+
+
+def test_nothing_passes_where_they_lived_before(nft: CountingNft) -> None:
+    former = parse_prefix("fd99:3456:789a::/48")
+    Firewall("wg0").start(Settings(), wall=replace(WALL, former=former))
+    about = [(chain, expr) for chain, expr in nft.rules() if "fd99:" in str(expr)]
+    assert [chain for chain, _ in about] == ["input", "output", "forward", "forward"]
+    assert all(expr[-1] == {"drop": None} for _, expr in about)
 
 
 def test_each_way_ends_in_a_drop(nft: CountingNft) -> None:
