@@ -82,6 +82,7 @@ class Agent:
             drop_sockets=self._sockets.drop,
             path_ids=lambda key, ids: self._charges.set_path_ids(key, ids),
             remote=self._remote,
+            doubt_relay=lambda via: self._relays.doubt(via, self._office.now()),
             observed=self._observed,
             mtu=lambda key, mtu: self._mtu.path(key, mtu),
             log=self._office.log,

@@ -23,6 +23,7 @@ from wgpy.nat.facts import UNKNOWN, NatFacts
 from wgpy.nat.orders import (
     Ask,
     Carrier,
+    DoubtRelay,
     DropSockets,
     Mtu,
     Observed,
@@ -96,6 +97,7 @@ class Hands:
     drop_sockets: Callable[[tuple[int, ...]], None]
     path_ids: Callable[[PublicKey, tuple[bytes, ...]], None]
     remote: Callable[[PublicKey, tuple[Candidate, ...], float], None]
+    doubt_relay: Callable[[int], None]
     observed: Callable[[PublicKey, Observed], None]
     # The largest packet inside that fits the way in use, 0 if it is not known.
     mtu: Callable[[PublicKey, int], None]
@@ -304,6 +306,8 @@ class Charge:
             hands.path_ids(self.key, order.ids)
         elif isinstance(order, Remote):
             hands.remote(self.key, order.candidates, now)
+        elif isinstance(order, DoubtRelay):
+            hands.doubt_relay(order.via)
         elif isinstance(order, Observed):
             hands.observed(self.key, order)
         elif isinstance(order, Mtu):

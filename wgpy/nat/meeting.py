@@ -164,12 +164,16 @@ class Meeting:
             self._lost_since = now
         self.has_way, self.is_direct = has_way, is_direct
 
-    def want(self, now: float, *, burnt: bool = False) -> None:
+    def want(self, now: float, *, burnt: bool = False, found: bool = False) -> None:
         """There is a reason to meet, and a new one: earlier failures do not count. `burnt`: a path
-        died, so the mappings of the tunnel's own port may be others than we know."""
+        died, so the mappings of the tunnel's own port may be others than we know. `found`: there
+        are other candidates of ours."""
         self.failures = 0
         if burnt:
             self._burnt_at = now
+        if self.stage is Stage.ROUND and found and not self.has_way:
+            # It lacks what is known now, and nothing passes meanwhile.
+            self._end()
         # A shell that has news all the time is listened to once in a while.
         soonest = now if self._last_began is None else max(now, self._last_began + MIN_GAP)
         if self.stage is Stage.REST:

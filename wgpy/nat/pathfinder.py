@@ -111,7 +111,7 @@ class Pathfinder:
         self._meeting.refused = self._ways.refused = refused
         self._ways.lengths.link_mtu = link_mtu
         if self._meeting.local and _signature(self._meeting.local, facts) != before:
-            self._meeting.want(now)
+            self._meeting.want(now, found=True)
         self._settle(now)
 
     def sockets(self, opened: Sequence[Opened], now: float) -> None:
@@ -241,7 +241,7 @@ class Pathfinder:
         """What one part did is told to the others."""
         self._now = now
         ways, meeting = self._ways, self._meeting
-        meeting.see(now, has_way=ways.used is not None, is_direct=ways.is_direct)
+        meeting.see(now, has_way=ways.has_way, is_direct=ways.is_direct)
         if self._round is not None:
             for rank in ways.news:
                 self._round.proved(rank, now)

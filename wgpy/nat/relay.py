@@ -158,6 +158,12 @@ class Relay:
             way.client.network_changed(now)
             self._drain(way, now)
 
+    def check(self, now: float) -> None:
+        """Ask whether the server still relays for us."""
+        if self._used is not None:
+            self._used.client.check(now)
+            self._drain(self._used, now)
+
     # --- What is there ---
 
     @property

@@ -91,6 +91,13 @@ class Relays:
         for relay in self._relays:
             relay.network_changed(now)
 
+    def doubt(self, via: int, now: float) -> None:
+        """A path through this relay is silent."""
+        for relay in self._relays:
+            if relay.via == via:
+                relay.check(now)
+                self._collect(relay)
+
     # --- Peers ---
 
     def want(

@@ -11,7 +11,7 @@ from wgpy.nat import candidates
 from wgpy.nat.budget import Budget
 from wgpy.nat.candidates import NOTHING, Rank, Refused, place_fault
 from wgpy.nat.mtu import Lengths
-from wgpy.nat.orders import Observed, Options, Order, Unuse, Use
+from wgpy.nat.orders import DoubtRelay, Observed, Options, Order, Unuse, Use
 from wgpy.nat.path import Health, Path
 from wgpy.nat.paths import Paths
 from wgpy.nat.place import Place
@@ -64,6 +64,11 @@ class Ways:
         self._doubted_at: float | None = None
         # Places that sent us a probe, and are to be asked as soon as the bounds allow.
         self._owed: dict[Place, None] = {}
+
+    @property
+    def has_way(self) -> bool:
+        """Whether packets reach the peer, as far as is known."""
+        return self.used is not None and self.used.proved
 
     @property
     def is_direct(self) -> bool:
@@ -198,6 +203,13 @@ class Ways:
             path = self.paths.get(place)
             if path is not None and not path.proved:
                 self.checks.soon(place, now)
+                if self.used is None:
+                    self._doubt_relay(place)
+
+    def _doubt_relay(self, place: Place) -> None:
+        order = DoubtRelay(place.via)
+        if order not in self._orders:
+            self._orders.append(order)
 
     def gone(self, via: int, now: float) -> None:
         """A relay or a socket of ours is closed."""
@@ -350,6 +362,7 @@ class Ways:
             path.forget()
             if path.place in self._relays:
                 self.checks.soon(path.place, now)
+                self._doubt_relay(path.place)
             elif path is self.used:
                 self.checks.revive(path.place, now)
             else:
