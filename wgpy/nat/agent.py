@@ -478,7 +478,10 @@ class Agent:
     def _follow(self, now: float) -> None:
         """Tell the pathfinders what is new of us."""
         was_settled = self._charges.is_settled
-        is_settled = self._gatherer.is_settled and self._relays.is_settled
+        # Servers that are silent are not waited for where there is a relay to begin with.
+        is_settled = self._relays.is_settled and (
+            self._gatherer.is_settled or bool(self._relays.relayed)
+        )
         self._charges.is_settled = is_settled
         settings = self._settings
         standing = Standing(

@@ -164,14 +164,17 @@ class Meeting:
             self._lost_since = now
         self.has_way, self.is_direct = has_way, is_direct
 
-    def want(self, now: float, *, burnt: bool = False, found: bool = False) -> None:
+    def want(
+        self, now: float, *, burnt: bool = False, found: bool = False, relay: bool = False
+    ) -> None:
         """There is a reason to meet, and a new one: earlier failures do not count. `burnt`: a path
         died, so the mappings of the tunnel's own port may be others than we know. `found`: there
-        are other candidates of ours."""
+        are other candidates of ours; `relay`: a relay is among them, and there was none."""
         self.failures = 0
         if burnt:
             self._burnt_at = now
-        if self.stage is Stage.ROUND and found and not self.has_way:
+        lacks = (Stage.ANSWERED, Stage.ROUND) if relay else (Stage.ROUND,)
+        if (found or relay) and not self.has_way and self.stage in lacks:
             # It lacks what is known now, and nothing passes meanwhile.
             self._end()
         # A shell that has news all the time is listened to once in a while.
@@ -388,7 +391,10 @@ class Meeting:
         ours_stands = self.stage is Stage.OFFERED and not (self._yields or self._options.patient)
         if ours_stands and self._offers == 1 and now - self._offered_at < CROSSING_SECONDS:
             return  # they cross, and the other side answers ours
-        if self.stage is Stage.ROUND:
+        if self.stage is Stage.ROUND and offer.method is Method.PLAIN and not self.has_way:
+            # It has a relay now, and has not waited for the end (`want`).
+            self._end()
+        elif self.stage is Stage.ROUND:
             # The other side has seen it fail before us.
             self.finished(now, success=self.is_direct)
         if not self._budget.begin_round(self._keys.theirs, now, asked=True):
