@@ -85,6 +85,24 @@ def test_cells_that_end_on_the_relay(first, second):
         assert "while" not in pair.alice.finder.status().why
 
 
+@pytest.mark.parametrize("late", [0.3, 0.5, 1.0])
+def test_a_relay_that_is_late_is_used_at_once(late):
+    """As where UDP is blocked: a round is under way that leads nowhere, and TCP takes its time."""
+    for seed in range(4):
+        pair = houses("blocked", "blocked", seed)
+        lent = [node.relayed for node in pair.nodes]
+        for node in pair.nodes:
+            node.relayed = None
+        pair.start()
+        pair.world.run(late)
+        for node, address in zip(pair.nodes, lent, strict=True):
+            node.relayed = address
+            node.tell()
+        # Where it comes while signals cross, one of them is repeated, after a second.
+        pair.world.run(1.5, until=lambda pair=pair: pair.both(Carrier.RELAY))
+        assert pair.both(Carrier.RELAY)
+
+
 def test_without_a_relay_it_is_the_same():
     assert len(times("port", "port", relay=False)) == SEEDS
 

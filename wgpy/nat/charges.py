@@ -1,7 +1,8 @@
 """The managed peers of the agent: who is looked for, when, and whose a datagram is.
 
-A peer is *begun* when somebody wants it. It then waits for what is to be told of us, at most for
-`PATIENCE`, has a pathfinder, and is run whenever that is due. `let_down` ends it again.
+A peer is *begun* when somebody wants it. It then waits for what is to be told of us, at most until
+`PATIENCE` after the network came, has a pathfinder, and is run whenever that is due. `let_down`
+ends it again.
 """
 
 import heapq
@@ -22,8 +23,9 @@ from wgpy.protocol.constants import PATH_ID_LENGTH, PATH_ID_OFFSET
 from wgpy.protocol.handshake import HandshakeError
 
 # What is told to others before servers and relays have answered is half the truth, and an offer
-# with the other half follows it. Two round trips to a server take less than this, mostly.
-PATIENCE: Final = 0.4
+# with the other half follows it. Two round trips to a server take less than this, mostly, and where
+# UDP is blocked, so do three by TCP after the quarter of a second of turn_ladder.py.
+PATIENCE: Final = 0.6
 
 
 class Charges:
@@ -48,9 +50,9 @@ class Charges:
         self._agenda: list[tuple[float, int, PublicKey]] = []
         self._noted: dict[PublicKey, float] = {}
         self._entries = 0
-        # Those who wait until it is known where we may be found, and until when they do.
+        # Those who wait until it is known where we may be found; nobody does so after this moment.
         self._waiting: dict[PublicKey, None] = {}
-        self._patience_ends: float | None = None
+        self._patience_ends = float("-inf")
 
     def __iter__(self) -> Iterator[Charge]:
         return iter(self._all.values())
@@ -93,12 +95,10 @@ class Charges:
         sequence = int(self._office.wall() * 1000)
         charge.finder = Pathfinder(keys, self._random, self.budget, sequence, options)
         self.counters["begun"] += 1
-        if self.is_settled:
+        if self.is_settled or now >= self._patience_ends:
             self._tell(charge, now)
         else:
             self._waiting[charge.key] = None
-            if self._patience_ends is None:
-                self._patience_ends = now + PATIENCE
 
     def let_down(self, charge: Charge, now: float) -> None:
         """Nobody wants it any more. Where the peer is stays as it is."""
@@ -117,7 +117,7 @@ class Charges:
                 self._tell(charge, now)
 
     def _stop_waiting(self, now: float) -> None:
-        waiting, self._waiting, self._patience_ends = list(self._waiting), {}, None
+        waiting, self._waiting = list(self._waiting), {}
         for key in waiting:
             charge = self._all.get(key)
             if charge is not None:
@@ -128,14 +128,13 @@ class Charges:
         self.run(charge, now)
 
     def network_changed(self, now: float) -> None:
-        """Addresses or routes are others, or the machine slept; `tell` follows."""
+        """Addresses, routes or our port are others, or the machine slept; `tell` follows."""
         for charge in list(self._all.values()):
             if charge.finder is not None:
                 charge.finder.network_changed(now)
                 self.run(charge, now)
                 self._waiting[charge.key] = None
-        if self._waiting:
-            self._patience_ends = now + PATIENCE
+        self._patience_ends = now + PATIENCE
 
     def gone(self, via: int, now: float) -> None:
         """A relay is no longer there."""
@@ -193,7 +192,7 @@ class Charges:
 
     def work(self, now: float) -> None:
         """Do what is due."""
-        if self._patience_ends is not None and now >= self._patience_ends:
+        if self._waiting and now >= self._patience_ends:
             self._stop_waiting(now)
         due: list[PublicKey] = []
         while (when := self._top()) is not None and when <= now:
@@ -207,7 +206,7 @@ class Charges:
 
     def next_at(self) -> float | None:
         """When `work` has something to do."""
-        moments = (self._patience_ends, self._top())
+        moments = (self._patience_ends if self._waiting else None, self._top())
         return min((each for each in moments if each is not None), default=None)
 
     def _top(self) -> float | None:

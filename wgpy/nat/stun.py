@@ -151,8 +151,8 @@ def is_stun(data: bytes) -> bool:
 
 
 def is_binding(data: bytes) -> bool:
-    """Whether a STUN message answers a Binding request, by its first two bytes."""
-    return data[:2] in (b"\x01\x01", b"\x01\x11")
+    """Whether a datagram is of the method Binding, if it is a STUN message at all."""
+    return len(data) >= HEADER_LENGTH and _HEADER.unpack_from(data)[0] & 0x3EEF == Method.BINDING
 
 
 def parse(data: bytes, *, classic: bool = False) -> Message:

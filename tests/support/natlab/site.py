@@ -150,16 +150,13 @@ class Site:
         }
         return list(ways.values()) if turn == "any" else [ways[turn]]
 
-    def introduce(self, *stations: Station, turn: str | None = "udp", extra: str = "") -> None:
+    def introduce(
+        self, *stations: Station, turn: str | None = "udp", extra: str = "", up: bool = True
+    ) -> None:
         """Tell each of every other one's key, and nothing of where it is."""
         for station in stations:
-            others = [x for x in stations if x is not station]
-            self.configure(station, *others, tables=self.settings(turn=turn, extra=extra))
-
-    def configure(self, station: Station, *others: Station, tables: str | None = None) -> None:
-        """Tell one of others; `tables` are its settings, if they are not the usual ones."""
-        known = [station.knows(other, extra=NAT_PEER) for other in others]
-        station.configure(*known, tables=self.settings() if tables is None else tables)
+            known = [station.knows(x, extra=NAT_PEER) for x in stations if x is not station]
+            station.configure(*known, tables=self.settings(turn=turn, extra=extra), up=up)
 
     # --- What came of it ---
 

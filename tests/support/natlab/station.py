@@ -107,8 +107,10 @@ class Station:
             lines.append(f"persistent_keepalive = {keepalive}")
         return "\n".join([*lines, extra]) + "\n"
 
-    def configure(self, *peers: str, interface: str = "", tables: str = "") -> None:
-        """Replace the whole configuration; the first time, bring it up as well.
+    def configure(
+        self, *peers: str, interface: str = "", tables: str = "", up: bool = True
+    ) -> None:
+        """Replace the whole configuration; the first time, bring it `up` as well.
 
         `peers` are of `knows`; `interface` are more lines of the interface, and `tables` more
         tables of a TOML file.
@@ -122,7 +124,7 @@ class Station:
         else:
             head = interface_section(self.keys.private, self.port) + interface
             self.interface.setconf("\n".join([head, *peers]))
-        if not self._is_up:
+        if up and not self._is_up:
             self._is_up = True
             self.interface.up(f"{self.inner}/24", f"{self.inner6}/64")
 

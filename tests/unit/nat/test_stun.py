@@ -13,6 +13,7 @@ from wgpy.nat.stun import (
     Message,
     Method,
     ParseError,
+    is_binding,
     is_stun,
     mapped_address,
     pack,
@@ -303,3 +304,15 @@ def test_a_changed_vector_is_refused(data: bytes, changes: list[tuple[int, int]]
         return
     # The type of FINGERPRINT itself was changed, or its check fits by chance, one time in 2^32.
     assert not found.has_fingerprint
+
+
+@pytest.mark.parametrize("kind", list(Class))
+def test_bindings_are_told_from_the_messages_of_turn(kind):
+    for method in Method:
+        data = pack(Message(method, kind, TRANSACTION, {}))
+        assert is_binding(data) is (method is Method.BINDING)
+
+
+@pytest.mark.parametrize("length", range(20))
+def test_what_is_too_short_is_no_binding(length):
+    assert not is_binding(pack(Message(Method.BINDING, Class.REQUEST, TRANSACTION, {}))[:length])
