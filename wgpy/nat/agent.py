@@ -54,7 +54,7 @@ class Agent:
         self._roads = roads
         self._office = office
         self._settings: NatSettings | None = None
-        self._machine = Machine((), (), (), 1500, 0)
+        self._machine = Machine((), (), (), 1500, 0, tunnel_v6=True)
         self._look_at: float | None = None
         self._gatherer = Gatherer(random)
         self._relays = Relays(roads, office, random)
@@ -315,7 +315,7 @@ class Agent:
             self._look_at = None
             former = self._machine
             self._look_at_machine()
-            if self._machine[:2] != former[:2]:
+            if self._machine.moved_since(former):
                 self._renew(now)
             self._settle(now)
         self._charges.work(now)
@@ -367,7 +367,7 @@ class Agent:
         self._machine = machine = self._office.machine()
         refused = Refused(machine.tunnels, frozenset(machine.hosts))
         self._gatherer.set_hosts(machine.hosts, refused)
-        self._mtu.link(machine.tunnel_mtu)
+        self._mtu.link(machine.tunnel_mtu, v6=machine.tunnel_v6)
 
     def _renew(self, now: float) -> None:
         """The network is another one, or was away: nothing that was learned is certain."""
@@ -388,7 +388,7 @@ class Agent:
         if kind in (TYPE_PROBE, TYPE_PROBE_REPLY):
             self._charges.probe(data, place, now)
         elif is_binding(data) or not self._relays.receive(data, place, now):
-            # A server may be both: what answers a Binding request is never a relay's.
+            # One server is often both, and TURN clients never ask for a binding.
             self._gatherer.receive(data, place, now)
 
     def _by_socket(self, owner: PublicKey, data: bytes, place: Place) -> None:

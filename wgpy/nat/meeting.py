@@ -8,6 +8,7 @@ pathfinder says how it went.
        └─── their offer ─► GATHER ──► ANSWERED ─ punch ──► ROUND
 """
 
+from collections import deque
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final, NamedTuple
@@ -40,8 +41,10 @@ PUNCH_SECONDS: Final = 10.0
 CROSSING_SECONDS: Final = 1.0
 # Too many rounds of other peers: look again.
 PUT_OFF: Final = 0.5
-# Between two offers of ours, whatever reason there is: the other side answers one a second.
+# Offers of ours, whatever reason there is: the other side answers one a second, and four at once.
+# On a new network what servers say and what relays lend comes one after the other, and soon.
 MIN_GAP: Final = 1.0
+OFFERS_IN_A_ROW: Final = 3
 
 # Rounds that follow each other at once; the first one is from the tunnel's own port.
 QUICK_ROUNDS: Final = 3
@@ -135,7 +138,8 @@ class Meeting:
         self._offered_at = 0.0
         self._burnt_at: float | None = None
         self._lost_since: float | None = None
-        self._last_began: float | None = None
+        # When the last offers were made.
+        self._offered: deque[float] = deque(maxlen=OFFERS_IN_A_ROW)
         self._moved = False
         # An offer came before we knew anything of ourselves.
         self._awaits_local = False
@@ -164,26 +168,26 @@ class Meeting:
             self._lost_since = now
         self.has_way, self.is_direct = has_way, is_direct
 
-    def want(
-        self, now: float, *, burnt: bool = False, found: bool = False, relay: bool = False
-    ) -> None:
+    def want(self, now: float, *, burnt: bool = False, found: bool = False) -> None:
         """There is a reason to meet, and a new one: earlier failures do not count. `burnt`: a path
         died, so the mappings of the tunnel's own port may be others than we know. `found`: there
-        are other candidates of ours; `relay`: a relay is among them, and there was none."""
+        are other candidates of ours."""
         self.failures = 0
         if burnt:
             self._burnt_at = now
-        lacks = (Stage.ANSWERED, Stage.ROUND) if relay else (Stage.ROUND,)
-        if (found or relay) and not self.has_way and self.stage in lacks:
-            # It lacks what is known now, and nothing passes meanwhile.
+        if found and not self.has_way and self.stage in (Stage.ANSWERED, Stage.ROUND):
+            # What goes on lacks what is known now, and may lead nowhere.
             self._end()
         # A shell that has news all the time is listened to once in a while.
-        soonest = now if self._last_began is None else max(now, self._last_began + MIN_GAP)
+        soonest = now
+        if len(self._offered) == OFFERS_IN_A_ROW:
+            soonest = max(now, self._offered[0] + OFFERS_IN_A_ROW * MIN_GAP)
         if self.stage is Stage.REST:
             self._deadline = soonest
         elif self.stage is Stage.OFFERED:
             # What was offered is no longer true, and nor is what would be answered to it.
-            self._rendezvous.withdraw()
+            if soonest <= now:
+                self._rendezvous.withdraw()
             self._offers, self._deadline = 0, soonest
         elif self._to_answer is not None and self._awaits_local and self.local:
             self._gather(self._choose(self._to_answer.offer.method, now), now)
@@ -194,7 +198,7 @@ class Meeting:
         self._end()
         self._rendezvous.withdraw()
         self._deadline = None
-        self._burnt_at = self._lost_since = self._last_began = None
+        self._burnt_at = self._lost_since = None
         self._moved = True
         self.failures = 0
 
@@ -332,7 +336,8 @@ class Meeting:
 
     def _offer(self, now: float) -> None:
         self.stage = Stage.OFFERED
-        self._offered_at = self._last_began = now
+        self._offered_at = now
+        self._offered.append(now)
         told = self._ids.to_tell(new=self._moved)
         self._orders.append(Ask(self._rendezvous.offer(self._content(told), now)))
         if self._options.patient:

@@ -107,13 +107,11 @@ class Pathfinder:
         `link_mtu` is that of the link by which packets leave.
         """
         before = _signature(self._meeting.local, self._meeting.facts)
-        had_relay = _has_relay(self._meeting.local)
         self._meeting.local, self._meeting.facts = tuple(found), facts
         self._meeting.refused = self._ways.refused = refused
         self._ways.lengths.link_mtu = link_mtu
         if self._meeting.local and _signature(self._meeting.local, facts) != before:
-            relay = _has_relay(self._meeting.local) and not had_relay
-            self._meeting.want(now, found=True, relay=relay)
+            self._meeting.want(now, found=True)
         self._settle(now)
 
     def sockets(self, opened: Sequence[Opened], now: float) -> None:
@@ -345,10 +343,6 @@ class Pathfinder:
         if report != self._report:
             self._report = report
             self._orders.append(report)
-
-
-def _has_relay(found: Iterable[Candidate]) -> bool:
-    return any(each.kind is Kind.RELAYED for each in found)
 
 
 def _signature(found: Iterable[Candidate], facts: NatFacts) -> object:

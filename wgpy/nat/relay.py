@@ -192,6 +192,13 @@ class Relay:
         """Whether there is an allocation, or none is to be expected soon."""
         return not self._is_on or self.relayed is not None or self._failures > 0
 
+    def counted(self) -> Counter[str]:
+        """What its clients counted, those of now and those of before."""
+        found = Counter(self.counters)
+        for way in self._ways.values():
+            found.update(way.client.counters)
+        return found
+
     # --- Channels ---
 
     def bind(self, wanted: Iterable[Place], now: float) -> None:

@@ -163,7 +163,7 @@ class Relays:
         """What the clients counted, under `turn_`."""
         found: Counter[str] = Counter()
         for relay in self._relays:
-            found.update({f"turn_{name}": n for name, n in relay.counters.items()})
+            found.update({f"turn_{name}": n for name, n in relay.counted().items()})
         return found
 
     def uri_of(self, via: int) -> TurnUri | None:
