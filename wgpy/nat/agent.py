@@ -224,6 +224,7 @@ class Agent:
         parts = (self._charges, self._charges.budget, self._gatherer, self._sockets, self._relays)
         for part in parts:
             found.update(part.counters)
+        found.update(self._office.counters())
         for charge in self._charges:
             if charge.finder is not None:
                 found.update(charge.finder.counters)
