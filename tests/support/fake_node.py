@@ -137,6 +137,8 @@ class Node:
         self.mtus: list[Mtu] = []
         self.sent: list[tuple[float, Send]] = []
         self.books = Books([], [])
+        # Places from where a reply came, be it genuine or not.
+        self.answered_from: set[Place] = set()
         self.received: list[int] = []
         self.arrivals: list[float] = []
         self.used: Place | None = None
@@ -150,6 +152,7 @@ class Node:
         self._seen: dict[int, Address] = {}
         self._wake_at: float | None = None
         self._paused = False
+        self.fails_to_open = False
         host.bind(PORT, lambda packet: self._on_packet(0, packet))
         if host6 is not None:
             host6.bind(PORT, lambda packet: self._on_packet(0, packet))
@@ -243,6 +246,7 @@ class Node:
         elif data[4:12] in self.path_ids:
             if data[0] == REPLY:
                 self._answered.add((place.host, place.port))
+                self.answered_from.add(place)
             self.finder.receive(data, place, self.world.now)
         self.settle()
 
@@ -259,8 +263,9 @@ class Node:
                 self._do(order)
             orders = self.finder.take()
         due = self.finder.due()
+        assert due is None or due > self.world.now, "a shell would turn in circles"
         if due is not None and (self._wake_at is None or due < self._wake_at):
-            self._wake_at = max(due, self.world.now)
+            self._wake_at = due
             self.world.at(due, lambda when=self._wake_at: self._wake(when))
 
     def _wake(self, when: float) -> None:
@@ -283,6 +288,7 @@ class Node:
         elif isinstance(order, Ask):
             self.signal.send(self.peer.key, order.data)
         elif isinstance(order, Use):
+            assert order.place in self.answered_from, "packets to a place that did not answer"
             self.uses.append((now, order))
             self._use(order)
         elif isinstance(order, Unuse):
@@ -322,8 +328,8 @@ class Node:
             books.append((self.world.now, to))
 
     def _open(self, order: WantSockets) -> None:
-        made = []
-        for _ in range(order.number):
+        made: list[int] = []
+        for _ in range(0 if self.fails_to_open else order.number):
             self._vias += 1
             via = self._vias
             self.opened[via] = self.host.bind(
@@ -337,7 +343,9 @@ class Node:
         self.world.after(wait, lambda: self._tell_opened(made))
 
     def _tell_opened(self, made: list[int]) -> None:
-        opened = [Opened(via, self.opened[via], self._seen.get(via)) for via in made]
+        opened = [
+            Opened(via, self.opened[via], self._seen.get(via)) for via in made if via in self.opened
+        ]
         self.finder.sockets(opened, self.world.now)
         self.settle()
 

@@ -28,6 +28,7 @@ DEBIAN = {
     "miniupnpd": "miniupnpd-nftables",
     "nft": "nftables",
     "openssl": "openssl",
+    "pg_ctl": "postgresql",
     "ping": "iputils-ping",
     "qemu-system-x86_64": "qemu-system-x86",
     "setpriv": "util-linux",
@@ -64,9 +65,18 @@ def find(name: str) -> Path | None:
         return cargo.binary(CRATES[name]) if _crate_problem(name) is None else None
     if name not in DEBIAN:
         raise ValueError(f"tool {name!r}: not in the tables of {Path(__file__).name}; add it")
-    # Programs of /usr/sbin are not on the PATH of every user.
-    found = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+    # Programs of /usr/sbin are not on the PATH of every user, and those of PostgreSQL's server on
+    # nobody's: there may be several versions of it.
+    servers = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=_version, reverse=True)
+    places = [os.environ.get("PATH", ""), "/usr/sbin", "/sbin", *map(str, servers)]
+    found = shutil.which(name, path=":".join(places))
     return Path(found) if found else None
+
+
+def _version(place: Path) -> int:
+    """Of /usr/lib/postgresql/15/bin, 15."""
+    number = place.parent.name
+    return int(number) if number.isdigit() else 0
 
 
 @functools.cache

@@ -59,6 +59,10 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "wgpy.device.uapi",
         "wgpy.firewall.compile",
         "wgpy.firewall.table",
+        # The address of who is to enrol, and the route to where those are.
+        "wgpy.identity.claims",
+        "wgpy.identity.derived",
+        "wgpy.identity.own",
     ),
     "demo": ("wgpy.ip", "wgpy.keys", "wgpy.device.client", "wgpy.device.uapi"),
     "doctor": ("wgpy.linux", "wgpy.datapath.portable", "wgpy._native"),
@@ -72,6 +76,8 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "wgpy.device",
         "wgpy.linux",
     ),
+    # Servers that help through NATs are written in one way everywhere.
+    "mesh": ("wgpy.ip", "wgpy.keys", "wgpy.identity", "wgpy.device.servers"),
     # Who may come in is decided without knowing how packets move.
     "identity": ("wgpy.ip", "wgpy.keys"),
 }
@@ -79,6 +85,14 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
 # What is pure: no clock, no randomness, no input and no output.
 PURE = {"collections", "dataclasses", "enum", "functools", "math", "struct", "typing", "abc"}
 HASHES = {"hashlib", "hmac"}
+
+# All of a mesh that knows of a database.
+MESH_STORE = (
+    *("wgpy.mesh.store", "wgpy.mesh.store_changes", "wgpy.mesh.store_engine"),
+    *("wgpy.mesh.store_migrations", "wgpy.mesh.store_nodes", "wgpy.mesh.store_restore"),
+    *("wgpy.mesh.store_revoke", "wgpy.mesh.store_rows", "wgpy.mesh.store_schema"),
+    "wgpy.mesh.store_work",
+)
 
 # Packages of others -> the only modules, or rooms, that import them.
 OUTSIDERS: dict[str, tuple[str, ...]] = {
@@ -113,9 +127,18 @@ OUTSIDERS: dict[str, tuple[str, ...]] = {
     # whether it is there.
     "miniupnpc": ("wgpy.nat.upnp_worker", "wgpy.nat.upnp_run"),
     "tomli": ("wgpy.config.toml",),
-    "sqlite3": ("wgpy.identity",),
+    # The ledgers; of the mesh's store, what its library has no word for: copies, a look whether
+    # somebody has written, the number of an error.
+    "sqlite3": (
+        *("wgpy.identity", "wgpy.mesh.store_engine", "wgpy.mesh.store_notify"),
+        "wgpy.mesh.store_restore",
+    ),
+    "sqlalchemy": MESH_STORE,
+    "psycopg": ("wgpy.mesh.store_engine", "wgpy.mesh.store_notify"),
     "jwt": ("wgpy.identity.token", "wgpy.identity.signer"),
     "aioice": ("wgpy.nat",),
+    # It draws QR codes, for who invites.
+    "segno": ("wgpy.mesh.line",),
 }
 
 # What in nat/ has sockets, a clock or an event loop; the rest is told what came, and when.
@@ -344,6 +367,21 @@ def test_the_protocols_of_nat_are_pure() -> None:
     assert wrong == []
 
 
+def test_what_a_mesh_is_made_of_is_pure() -> None:
+    """Records and addresses: no clock, no randomness, no database."""
+    texts = {"base64", "binascii", "json"}
+    pure = [f"wgpy.mesh.{x}" for x in ("addresses", "fields", "records", "settings")]
+    wrong = [
+        str(x)
+        for x in IMPORTS
+        if x.importer in pure and outside(x.imported) not in PURE | HASHES | texts | {"wgpy"}
+    ]
+    assert wrong == []
+    loaded = reachable(pure, lazy=True)
+    slow = ("sqlalchemy", "psycopg", "sqlite3", "asyncio")
+    assert [str(x) for x in loaded.values() if within(x.imported, slow)] == []
+
+
 @pytest.mark.parametrize("library", OUTSIDERS)
 def test_libraries_stay_in_their_places(library: str) -> None:
     users = [x for x in IMPORTS if outside(x.imported) == library]
@@ -371,7 +409,10 @@ def test_only_linux_speaks_ioctl_and_netlink() -> None:
 
 def test_commands_start_without_what_is_slow() -> None:
     """A command's module may be imported for `--help` alone; the slow part comes with `run`."""
-    slow = ("asyncio", "pyroute2", "noise", "cryptography", "jwt", "sqlite3", "rich", "aioice")
+    slow = (
+        *("asyncio", "pyroute2", "noise", "cryptography", "jwt", "sqlite3", "rich", "aioice"),
+        *("sqlalchemy", "psycopg"),
+    )
     commands = [name for name in FILES if room(name) == "cli"]
     loaded = reachable(commands, lazy=False)
     assert [str(x) for x in loaded.values() if within(x.imported, slow)] == []

@@ -134,6 +134,7 @@ class Draft:
         expectations = {key: self._expectation(peer) for key, peer in peers.items()}
         allowed = self._share_out(peers)
         self._check_nat(peers)
+        self._check_enrol()
         return Config(
             InterfaceConfig(
                 private_key=self.private_key,
@@ -181,6 +182,17 @@ class Draft:
                     "there is no [nat] to find the way to this peer by",
                     "write one, or leave nat out",
                 )
+
+    def _check_enrol(self) -> None:
+        """Who enrols names nobody: that has a meaning only where others name us."""
+        enrols = self.authority is not None and self.authority.enrol
+        if enrols and self.identity is None and self.mode == "quick":
+            raise self.error(
+                self.authority.enrol_line if self.authority is not None else None,
+                "enrol",
+                "lets others enrol where we have no credential ourselves",
+                "write [identity] with ours, or leave enrol out",
+            )
 
     def _expectation(self, peer: PeerDraft) -> Expectation | None:
         """What a peer with `credential = true` must prove."""

@@ -25,6 +25,7 @@ from wgpy.keys import PresharedKey
 
 # The keys of what an issuer may sign for.
 LIMITS: Final = ("names", "networks", "groups")
+MAX_PORT: Final = 65_535
 
 
 def _networks(item: Value) -> tuple[Prefix, ...]:
@@ -180,6 +181,20 @@ def _fingerprint(item: Value) -> str:
     return text
 
 
+def _enrol(item: Value) -> None:
+    authority = _authority(item)
+    authority.enrol, authority.enrol_line = item.flag(), item.line
+
+
+def _enrol_port(item: Value) -> None:
+    authority = _authority(item)
+    number = item.number()
+    if number is None or not 0 < number <= MAX_PORT:
+        reason = f"{shown(str(item.value))} is no port"
+        raise BadValueError(reason, "write a number from 1 to 65535")
+    authority.enrol_port, authority.enrol_port_line = number, item.line
+
+
 AUTHORITY: Final[dict[str, Callable[[Value], None]]] = {
     "network": _network,
     "accept": _accept,
@@ -191,6 +206,8 @@ AUTHORITY: Final[dict[str, Callable[[Value], None]]] = {
     "strict": _strict,
     "preshared_key_file": _preshared_key_file,
     "rotation": _rotations,
+    "enrol": _enrol,
+    "enrol_port": _enrol_port,
 }
 
 

@@ -392,7 +392,7 @@ class DataPath(Protocol):
         all peers, which is counted (`hold_full`). What waits for a key meanwhile is sent before it.
         Handshakes, keepalives and `send` do not wait. What is kept is lost, and counted
         (`hold_dropped`), by `remove_peer`, with the link, and when the peer is nowhere as it is let
-        go. Raises DataPathError.
+        go, and not looked for (`set_roaming`). Raises DataPathError.
         """
 
     def let_go(self, peer: Handle) -> None:

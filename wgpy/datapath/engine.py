@@ -107,7 +107,7 @@ class Engine(ControlSide):
     def _send_kept(self, road: Road, kept: list[bytes], now: float) -> None:
         if not kept:
             return
-        if road.route is None:
+        if road.route is None and not road.pinned:
             self._count("hold_dropped", len(kept))
             return
         buffer = memoryview(bytearray(BUFFER_LENGTH))
@@ -165,7 +165,8 @@ class Engine(ControlSide):
         """Send so many datagrams of `segment` bytes each, the last may be shorter."""
         route = road.route
         assert route is not None
-        error = self._transmit(data, segment, self._vias.wire(route))
+        wire = self._vias.wire(route) if route.channel else route
+        error = self._transmit(data, segment, wire)
         if error is None:
             header = CHANNEL_HEADER_LENGTH if route.channel else 0
             road.activity.tx_bytes += len(data) - count * header

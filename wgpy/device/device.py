@@ -4,9 +4,11 @@ Everything here is a plain call that returns at once. `service.py` runs it in an
 run it on a fake clock over a fake network. Times are seconds on the clock it was given.
 """
 
+import contextlib
 import errno
 import os
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Protocol
 
 from wgpy.datapath.contract import AllowedIpOperation, DataPath, Endpoint, Event
@@ -18,6 +20,7 @@ from wgpy.device.handshaker import Handshaker
 from wgpy.device.keylog import KeyLog
 from wgpy.device.peer import PeerEntry, PeerTable
 from wgpy.device.pulse import Pulse
+from wgpy.device.quarantine import LIFE
 from wgpy.device.refusals import check_change
 from wgpy.device.roads import Roads
 from wgpy.device.shown import device_state
@@ -32,7 +35,9 @@ from wgpy.device.uapi import (
 )
 from wgpy.device.ways import Ways, WaySettings
 from wgpy.firewall.rules import Settings as FirewallSettings
-from wgpy.identity.settings import Expectation
+from wgpy.firewall.wall import Wall
+from wgpy.identity.derived import quarantine_range
+from wgpy.identity.settings import AuthoritySettings, Expectation
 from wgpy.ip import Prefix
 from wgpy.keys import PresharedKey, PrivateKey, PublicKey
 from wgpy.protocol.constants import MAX_JITTER
@@ -58,7 +63,8 @@ class Device:
     `ask_name(key, name, port)` asks for the addresses of an endpoint that does not answer;
     `resolved` takes the answer. With `trust`, peers can be admitted by their credentials, and
     `follow(paths)` is told whose change to report by `files_changed`. `guard` is the firewall.
-    `ways(roads)` makes who finds ways through NATs.
+    `ways(roads)` makes who finds ways through NATs. `quarantine_life` is how many seconds a peer
+    has to enrol.
     """
 
     def __init__(
@@ -76,6 +82,7 @@ class Device:
         trust: Trust | None = None,
         follow: Callable[[list[str]], None] = lambda paths: None,
         ways: Callable[[Roads], Ways] | None = None,
+        quarantine_life: float = LIFE,
     ) -> None:
         self._guard = guard
         self._datapath = datapath
@@ -87,16 +94,16 @@ class Device:
         self.roads = Roads(datapath, self._peers, *calls)
         self._admissions: Credentials | None = None
         if trust is not None:
-            hooks = Hooks(self._add, self._remove, self._drop_keys, self._trust_changed, follow)
             self._admissions = Credentials(
                 datapath,
                 self._peers,
                 trust,
-                hooks,
+                Hooks(self._add, self._remove, self._drop_keys, self._trust_changed, follow),
                 clock=clock,
                 stamp_ns=stamp_ns or wall_ns,
                 random=random,
                 gate=None if guard is None else guard.firewall,
+                quarantine_life=quarantine_life,
             )
         self._handshaker = Handshaker(
             datapath,
@@ -111,7 +118,7 @@ class Device:
         )
         self._credentials = CredentialSettings(self._admissions)
         self._ways = WaySettings(ways, self._peers, self.roads)
-        # Peers can be configured before there is a key: until then they belong to a random one.
+        # Before there is a key, peers belong to a random one.
         self._no_key = Local(PrivateKey(random(32)))
         self._sockets: Sockets | None = None
         self._port = 0
@@ -254,11 +261,12 @@ class Device:
             self._set_sockets(change)
         except UapiError:
             if former is not None and self._guard is not None:
-                self._guard.start(former)
+                self._guard.start(*former)
             raise
         if change.private_key is not None:
             self._set_private_key(change.private_key)
         put_into_force()
+        self._settle_wall()
         put_ways_into_force()
         if change.replace_peers:
             # Who was admitted stays, unless it is configured now: then the configuration counts.
@@ -277,15 +285,32 @@ class Device:
                 if not entry.admitted
             )
 
-    def _set_rules(self, change: DeviceChange) -> FirewallSettings | None:
-        """Put the rules in force before any peer comes; returns those of before."""
-        if change.firewall is None or (self._guard is None and not change.firewall.rules):
+    def _set_rules(self, change: DeviceChange) -> tuple[FirewallSettings, Wall | None] | None:
+        """Put the rules, and the wall around those who enrol, in force before any peer comes;
+        returns those of before."""
+        wall = _wall(self._credentials.following(change))
+        guard = self._guard
+        if guard is None:
+            if wall is not None or (change.firewall is not None and change.firewall.rules):
+                raise UapiError(errno.EOPNOTSUPP, "this device has no firewall")
             return None
-        if self._guard is None:
-            raise UapiError(errno.EOPNOTSUPP, "this device has no firewall")
-        former = self._guard.settings
-        self._guard.start(change.firewall)
+        former = guard.settings, guard.wall
+        wanted = guard.settings if change.firewall is None else change.firewall
+        if guard.wall is not None:
+            # Who is in quarantine stays walled in until it is out of it.
+            wall = _both(guard.wall, wall)
+        if (wanted, wall) == former:
+            return None
+        guard.start(wanted, wall)
         return former
+
+    def _settle_wall(self) -> None:
+        """Nobody is left whom the former wall was around. One that cannot be taken down stays, and
+        is in nobody's way."""
+        wall = _wall(self._credentials.authority)
+        if self._guard is not None and self._guard.wall != wall:
+            with contextlib.suppress(UapiError):
+                self._guard.start(self._guard.settings, wall)
 
     def _prepare_credentials(self, change: DeviceChange) -> Callable[[], None]:
         private, local = change.private_key, self._handshaker.local
@@ -448,3 +473,19 @@ class Device:
         firewall = FirewallSettings() if self._guard is None else self._guard.settings
         parts = (self._handshaker, self._datapath, self._peers, self._credentials, self._ways)
         return device_state(*parts, port=self._port, mark=self._mark, firewall=firewall)
+
+
+def _both(former: Wall, following: Wall | None) -> Wall:
+    """One wall around those who are in quarantine, and those who will be."""
+    if following is None:
+        return former
+    if following.range == former.range:
+        return following
+    return replace(following, former=former.range)
+
+
+def _wall(authority: AuthoritySettings | None) -> Wall | None:
+    """What stands around those who enrol; None where nobody may."""
+    if authority is None or not authority.enrol:
+        return None
+    return Wall(quarantine_range(authority.network), authority.enrol_port)

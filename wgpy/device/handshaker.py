@@ -162,7 +162,8 @@ class Handshaker:
         those to other places go on: up to MAX_CALLS, until 5 s after the last; then the oldest is
         given up for the next. With a credential one is under way, wherever it goes.
         """
-        if self.local is None or entry.denied:
+        # Who is in quarantine comes to us, or does not: its session is shorter than a rekey away.
+        if self.local is None or entry.denied or entry.enrolment is not None:
             return False
         if entry.endpoint is None and to is None:
             self._roads.wanted(entry)

@@ -1,12 +1,16 @@
 """What the device keeps of one peer, and the tables to find it by."""
 
 import math
+from typing import TYPE_CHECKING
 
 from wgpy.datapath.contract import Endpoint, Handle
 from wgpy.identity.claims import Claims
 from wgpy.identity.settings import Expectation
 from wgpy.keys import PresharedKey, PublicKey
 from wgpy.protocol.peer import Peer
+
+if TYPE_CHECKING:
+    from wgpy.identity.token import Enrolment
 
 
 class PeerEntry:
@@ -19,6 +23,7 @@ class PeerEntry:
         "endpoint",
         "endpoint_name",
         "ends_at",
+        "enrolment",
         "expectation",
         "given",
         "handle",
@@ -42,8 +47,10 @@ class PeerEntry:
         self.admitted = False
         # What a configured peer must prove by a credential; None for an ordinary peer.
         self.expectation: Expectation | None = None
-        # What its live session rests on, and when that ends on the device's clock.
+        # What its live session rests on, and when that ends on the device's clock: claims, or for a
+        # peer in quarantine what it may become.
         self.claims: Claims | None = None
+        self.enrolment: Enrolment | None = None
         self.ends_at = math.inf
         # Our index of a handshake whose claims take effect once it is confirmed.
         self.waiting: int | None = None
@@ -82,7 +89,7 @@ class PeerEntry:
     @property
     def is_shown(self) -> bool:
         """Whether it is a peer to anybody: one that was admitted, and not only answered."""
-        return not self.admitted or self.claims is not None
+        return not self.admitted or self.claims is not None or self.enrolment is not None
 
 
 class PeerTable:

@@ -17,6 +17,7 @@ from wgpy.datapath.contract import DataPathError, Event, Failed, Offload, Socket
 from wgpy.device.device import Device
 from wgpy.device.guard import Guard
 from wgpy.device.keylog import KeyLog
+from wgpy.device.quarantine import LIFE
 from wgpy.device.roads import Roads
 from wgpy.device.server import UapiServer
 from wgpy.device.trust import Trust
@@ -69,6 +70,7 @@ class Service:
         stamp_ns: Callable[[], int] = time.time_ns,
         keylog: KeyLog | None = None,
         open_ways: OpenWays | None = None,
+        quarantine_life: float = LIFE,
     ) -> None:
         """`open_ways` makes who finds ways through NATs, when settings ask for it."""
         self._tun = tun
@@ -96,6 +98,7 @@ class Service:
             trust=Trust(lambda: _open_ledger(name), stamp_ns),
             follow=self._follow_files,
             ways=None if open_ways is None else lambda roads: self._open_ways(open_ways, roads),
+            quarantine_life=quarantine_life,
         )
         # What is to be waited for at the end, once ways were looked for.
         self._leave: Callable[[], Awaitable[None]] | None = None

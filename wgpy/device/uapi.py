@@ -7,7 +7,7 @@ asks.
 import errno
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Final, NamedTuple, Self
+from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
 from wgpy.device.paths import NatSettings, NatState, PathState
 from wgpy.firewall.rules import Settings as FirewallSettings
@@ -18,6 +18,9 @@ from wgpy.keys import PresharedKey, PrivateKey, PublicKey
 
 # Where every implementation has its sockets, as IF.sock, and every client looks for them.
 SOCKET_DIRECTORY: Final = "/var/run/wireguard"
+
+if TYPE_CHECKING:
+    from wgpy.identity.token import Enrolment
 
 
 class UapiError(Exception):
@@ -54,7 +57,11 @@ class Cleared(Enum):
 
 @dataclass(frozen=True, slots=True)
 class ClaimsSummary:
-    """What is shown of a verified credential. `expiry` is in seconds since the epoch."""
+    """What is shown of a verified credential. `expiry` is in seconds since the epoch.
+
+    Of a token to enrol, that of a peer in quarantine, `name` is the one that it asks for, "" where
+    the coordinator chooses, and `groups` are those that it permits.
+    """
 
     kind: Kind
     name: str
@@ -75,6 +82,18 @@ class ClaimsSummary:
             claims.serial,
             claims.issuer,
             int(claims.not_after),
+        )
+
+    @classmethod
+    def of_enrolment(cls, enrolment: "Enrolment") -> Self:
+        """The summary of a verified token to enrol."""
+        return cls(
+            Kind.ENROLMENT,
+            enrolment.name or "",
+            tuple(sorted(enrolment.groups)),
+            enrolment.jti,
+            enrolment.issuer,
+            int(enrolment.not_after),
         )
 
 

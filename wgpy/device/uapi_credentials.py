@@ -24,6 +24,7 @@ from wgpy.device.uapi_json import (
 from wgpy.device.uapi_values import parse_prefix, shown
 from wgpy.identity.claims import Kind
 from wgpy.identity.settings import (
+    ENROL_PORT,
     Anchor,
     AuthoritySettings,
     Expectation,
@@ -61,6 +62,8 @@ def format_authority(settings: AuthoritySettings) -> str:
         "strict": settings.strict,
         "preshared_key_file": settings.preshared_key_file,
         "rotations": settings.rotations,
+        # Said only where it is so: who does not know it must not pass over it.
+        **({"enrol": True, "enrol_port": settings.enrol_port} if settings.enrol else {}),
     }
     return dump_json(value, "the authority names too many files")
 
@@ -79,6 +82,8 @@ def parse_authority(text: str, *, exact: bool = True) -> AuthoritySettings:
         strict=fields.flag("strict"),
         preshared_key_file=fields.optional("preshared_key_file", as_path),
         rotations=fields.each("rotations", _rotation),
+        enrol=fields.flag("enrol"),
+        enrol_port=fields.optional("enrol_port", _port) or ENROL_PORT,
     )
     fields.finish()
     check_length(format_authority, settings)
@@ -170,6 +175,12 @@ def parse_claims(text: str) -> ClaimsSummary:
 
 def _prefix(value: object) -> Prefix:
     return parse_prefix(as_text(value))
+
+
+def _port(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 < value < 1 << 16:
+        raise ValueError("it is no port")
+    return value
 
 
 def _group(value: object) -> str:

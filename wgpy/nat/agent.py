@@ -28,7 +28,7 @@ from wgpy.nat.gather import Gatherer
 from wgpy.nat.mtu_follower import MtuFollower
 from wgpy.nat.orders import Observed, Opened, WantSockets
 from wgpy.nat.place import Place, Send
-from wgpy.nat.relay import Closed, Reached, Stray
+from wgpy.nat.relay import Closed, Reached, Released, Stray
 from wgpy.nat.relays import Relays
 from wgpy.nat.sockets import Sockets
 from wgpy.nat.stun import is_binding
@@ -54,7 +54,7 @@ class Agent:
         self._roads = roads
         self._office = office
         self._settings: NatSettings | None = None
-        self._machine = Machine((), (), (), 1500, 0)
+        self._machine = Machine((), (), (), 1500, 0, tunnel_v6=True)
         self._look_at: float | None = None
         self._gatherer = Gatherer(random)
         self._relays = Relays(roads, office, random)
@@ -82,6 +82,7 @@ class Agent:
             drop_sockets=self._sockets.drop,
             path_ids=lambda key, ids: self._charges.set_path_ids(key, ids),
             remote=self._remote,
+            doubt_relay=lambda via: self._relays.doubt(via, self._office.now()),
             observed=self._observed,
             mtu=lambda key, mtu: self._mtu.path(key, mtu),
             log=self._office.log,
@@ -269,6 +270,7 @@ class Agent:
         charge, now = self._charges.get(key), self._office.now()
         if charge is not None and charge.finder is not None and not charge.is_talking:
             self._charges.let_down(charge, now)
+            self._relays.forget(key)
             self._roads.use(key, None)
             self._settle(now)
 
@@ -314,7 +316,7 @@ class Agent:
             self._look_at = None
             former = self._machine
             self._look_at_machine()
-            if self._machine[:2] != former[:2]:
+            if self._machine.moved_since(former):
                 self._renew(now)
             self._settle(now)
         self._charges.work(now)
@@ -366,13 +368,14 @@ class Agent:
         self._machine = machine = self._office.machine()
         refused = Refused(machine.tunnels, frozenset(machine.hosts))
         self._gatherer.set_hosts(machine.hosts, refused)
-        self._mtu.link(machine.tunnel_mtu)
+        self._mtu.link(machine.tunnel_mtu, v6=machine.tunnel_v6)
 
     def _renew(self, now: float) -> None:
         """The network is another one, or was away: nothing that was learned is certain."""
         self._gatherer.forget(now)
         self._relays.network_changed(now)
         self._witnesses.forget()
+        self._gatherer.set_witnessed(())
         self._charges.network_changed(now)
         self._settle(now)
 
@@ -422,7 +425,10 @@ class Agent:
         for wanted in (Kind.RELAYED, Kind.REFLEXIVE):
             places = [Place(x.host, x.port) for x in candidates if x.kind is wanted]
             if places:
-                self._relays.want(key, places, now)
+                charge = self._charges.get(key)
+                place = None if charge is None else charge.place
+                used = Place(place.host, place.port) if place is not None else None
+                self._relays.want(key, places, used, now)
                 return
 
     def _observed(self, key: PublicKey, order: Observed) -> None:
@@ -447,6 +453,8 @@ class Agent:
                 if charge is not None and charge.finder is not None:
                     charge.finder.relay(item.place, now)
                     self._charges.run(charge, now)
+            elif isinstance(item, Released):
+                self._charges.released(item.place, now)
             elif isinstance(item, Closed):
                 self._charges.gone(item.via, now)
             elif isinstance(item, Stray):

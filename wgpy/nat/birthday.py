@@ -9,7 +9,6 @@ is for this pair of NATs only, and the bounds are in budget.py: 200 a second, tw
 one try in ten minutes.
 """
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -77,15 +76,14 @@ def many(vias: Sequence[int], host: str, port: int, start: float) -> Barrage:
 def spray(host: str, start: float, random: Callable[[int], bytes]) -> Barrage:
     """From our one port to so many different ports of the other side's address.
 
-    Theirs are random, so ours need only be scattered: steps of one length through all of them, from
-    a random one on.
+    Theirs are random, so any ours are as good as others: a comb over all of them, so that none of
+    the blocks that some NATs allocate from is left out, moved and shuffled at random.
     """
     drawn = int.from_bytes(random(8), "little")
-    first, step = drawn % PORTS, drawn // PORTS % PORTS | 1
-    while math.gcd(step, PORTS) > 1:
-        step += 2
+    first, turn = drawn % PORTS, drawn // PORTS | 1
+    tooth = PORTS // BIRTHDAY_PROBES
     places = [
-        Place(host, LOWEST_PORT + (first + number * step) % PORTS)
+        Place(host, LOWEST_PORT + (first + tooth * (number * turn % BIRTHDAY_PROBES)) % PORTS)
         for number in range(BIRTHDAY_PROBES)
     ]
     begin = start + OPENING_SECONDS

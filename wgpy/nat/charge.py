@@ -23,6 +23,7 @@ from wgpy.nat.facts import UNKNOWN, NatFacts
 from wgpy.nat.orders import (
     Ask,
     Carrier,
+    DoubtRelay,
     DropSockets,
     Mtu,
     Observed,
@@ -96,6 +97,7 @@ class Hands:
     drop_sockets: Callable[[tuple[int, ...]], None]
     path_ids: Callable[[PublicKey, tuple[bytes, ...]], None]
     remote: Callable[[PublicKey, tuple[Candidate, ...], float], None]
+    doubt_relay: Callable[[int], None]
     observed: Callable[[PublicKey, Observed], None]
     # The largest packet inside that fits the way in use, 0 if it is not known.
     mtu: Callable[[PublicKey, int], None]
@@ -124,6 +126,11 @@ class Charge:
         self._look_at = 0.0
         self._seen = (0.0, 0.0)
         self._busy_until = 0.0
+
+    @property
+    def place(self) -> Place | None:
+        """Where packets to the peer go, as the pathfinder calls it."""
+        return self._place
 
     # --- Driving the pathfinder ---
 
@@ -211,7 +218,9 @@ class Charge:
 
     def heard(self, place: Place, now: float) -> None:
         """Authentic packets came from there."""
-        self._plain.heard(place, now)
+        # A peer that answers probes is not asked by handshakes. Further sockets are for those only.
+        if self._place is None and place.via >= 0:
+            self._plain.heard(place, now)
         if self.finder is not None:
             self.finder.heard(place, now)
 
@@ -297,6 +306,8 @@ class Charge:
             hands.path_ids(self.key, order.ids)
         elif isinstance(order, Remote):
             hands.remote(self.key, order.candidates, now)
+        elif isinstance(order, DoubtRelay):
+            hands.doubt_relay(order.via)
         elif isinstance(order, Observed):
             hands.observed(self.key, order)
         elif isinstance(order, Mtu):

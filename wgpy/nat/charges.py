@@ -143,6 +143,13 @@ class Charges:
                 charge.finder.gone(via, now)
                 self.run(charge, now)
 
+    def released(self, place: Place, now: float) -> None:
+        """A channel of a relay leads nowhere any more."""
+        for charge in list(self._all.values()):
+            if charge.finder is not None:
+                charge.finder.released(place, now)
+                self.run(charge, now)
+
     # --- What comes for them ---
 
     def set_path_ids(self, key: PublicKey, ids: tuple[bytes, ...]) -> None:

@@ -16,15 +16,23 @@ from wgpy.nat.turn_events import Event
 
 
 class Machine(NamedTuple):
-    """What the machine has now: addresses that others may reach, the routers that lead outside,
-    networks of links that are tunnels, the MTU of the links that packets leave by, and that of our
-    own tunnel."""
+    """What the machine has now: addresses that others may reach; the ways outside, each a router
+    with our address towards it; networks of links that are tunnels; the MTU of the links that
+    packets leave by, and that of our own tunnel; and whether that one carries IPv6."""
 
     hosts: tuple[str, ...]
-    routers: tuple[str, ...]
+    ways_out: tuple[str, ...]
     tunnels: tuple[Prefix, ...]
     link_mtu: int
     tunnel_mtu: int
+    tunnel_v6: bool
+
+    def moved_since(self, former: "Machine") -> bool:
+        """Whether what was learned outside is no longer certain: the ways there are others, or
+        where there is none, an address is gone. Whatever else comes and goes is another candidate,
+        or one less."""
+        is_gone = not set(former.hosts) <= set(self.hosts)
+        return self.ways_out != former.ways_out or (not self.ways_out and is_gone)
 
 
 class Socket(Protocol):

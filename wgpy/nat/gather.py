@@ -114,6 +114,9 @@ class Gatherer:
         """The network is another one, or our port: what servers saw is no longer true."""
         self._reflexive, self._behaviour, self._step = {}, Behaviour.UNKNOWN, 0
         self._others, self._failures = (), 0
+        # What is under way left by the former network, or never left.
+        self._stun.cancel()
+        self._asked, self._answers, self._began = {}, {}, float("-inf")
         self._build()
         self.again(now)
 

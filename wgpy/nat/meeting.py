@@ -8,6 +8,7 @@ pathfinder says how it went.
        └─── their offer ─► GATHER ──► ANSWERED ─ punch ──► ROUND
 """
 
+from collections import deque
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final, NamedTuple
@@ -26,7 +27,7 @@ from wgpy.nat.facts import UNKNOWN, Role, birthday_role
 from wgpy.nat.orders import Ask, Opened, Options, Order, WantSockets
 from wgpy.nat.path_ids import IdSet, OurIds
 from wgpy.nat.predict import guesses
-from wgpy.nat.rendezvous import Answered, Offered, Punched, Rendezvous
+from wgpy.nat.rendezvous import MAX_OPEN_ANSWERS, Answered, Offered, Punched, Rendezvous
 from wgpy.nat.sealed import PathKeys
 from wgpy.nat.signal_message import MAX_LIFE, Method, SignalKind, SignalMessage
 
@@ -40,6 +41,10 @@ PUNCH_SECONDS: Final = 10.0
 CROSSING_SECONDS: Final = 1.0
 # Too many rounds of other peers: look again.
 PUT_OFF: Final = 0.5
+# Offers of ours, whatever reason there is: the other side answers one a second, and four at once.
+# On a new network what servers say and what relays lend comes one after the other, and soon.
+MIN_GAP: Final = 1.0
+OFFERS_IN_A_ROW: Final = 3
 
 # Rounds that follow each other at once; the first one is from the tunnel's own port.
 QUICK_ROUNDS: Final = 3
@@ -115,8 +120,8 @@ class Meeting:
         self.is_direct = False
         self.stage = Stage.REST
         self.failures = 0
-        # What our last answer gave out: whoever uses it has the answer.
-        self.answered_with: IdSet | None = None
+        # What our answers gave out: whoever uses it has one of them.
+        self.answered_with: tuple[IdSet, ...] = ()
         self._keys = keys
         self._rendezvous = rendezvous
         self._ids = ids
@@ -133,6 +138,8 @@ class Meeting:
         self._offered_at = 0.0
         self._burnt_at: float | None = None
         self._lost_since: float | None = None
+        # When the last offers were made.
+        self._offered: deque[float] = deque(maxlen=OFFERS_IN_A_ROW)
         self._moved = False
         # An offer came before we knew anything of ourselves.
         self._awaits_local = False
@@ -161,21 +168,27 @@ class Meeting:
             self._lost_since = now
         self.has_way, self.is_direct = has_way, is_direct
 
-    def want(self, now: float, *, burnt: bool = False, relay: bool = False) -> None:
+    def want(self, now: float, *, burnt: bool = False, found: bool = False) -> None:
         """There is a reason to meet, and a new one: earlier failures do not count. `burnt`: a path
-        died, so the mappings of the tunnel's own port may be others than we know. `relay`: there is
-        one now, and there was none."""
+        died, so the mappings of the tunnel's own port may be others than we know. `found`: there
+        are other candidates of ours."""
         self.failures = 0
         if burnt:
             self._burnt_at = now
-        if relay and not self.has_way and self.stage in (Stage.ANSWERED, Stage.ROUND):
-            # What goes on may lead nowhere, and with this the first packets get through.
+        if found and not self.has_way and self.stage in (Stage.ANSWERED, Stage.ROUND):
+            # What goes on lacks what is known now, and may lead nowhere.
             self._end()
+        # A shell that has news all the time is listened to once in a while.
+        soonest = now
+        if len(self._offered) == OFFERS_IN_A_ROW:
+            soonest = max(now, self._offered[0] + OFFERS_IN_A_ROW * MIN_GAP)
         if self.stage is Stage.REST:
-            self._deadline = now
+            self._deadline = soonest
         elif self.stage is Stage.OFFERED:
-            # What was offered is no longer true.
-            self._offers, self._deadline = 0, now
+            # What was offered is no longer true, and nor is what would be answered to it.
+            if soonest <= now:
+                self._rendezvous.withdraw()
+            self._offers, self._deadline = 0, soonest
         elif self._to_answer is not None and self._awaits_local and self.local:
             self._gather(self._choose(self._to_answer.offer.method, now), now)
 
@@ -211,11 +224,19 @@ class Meeting:
         else:
             self._begin(heard.message, now + heard.delay)
 
-    def implied(self, now: float) -> None:
-        """The peer used path ids that stand in our answer and nowhere else."""
+    def implied(self, now: float, *, direct: bool) -> tuple[bytes, ...]:
+        """The peer used path ids that stand in our answer and nowhere else, so it has the answer;
+        returns how it wants to be called. If it came by a direct path, the round has begun: by a
+        relay it asks as soon as it can, and the punch that says when is still under way."""
+        offer = self._rendezvous.answered_offer(now)
+        if offer is None:
+            return ()
+        if not direct:
+            return offer.path_ids
         punched = self._rendezvous.implied(now)
         if punched is not None:
             self._begin(punched.message, now)
+        return offer.path_ids
 
     @property
     def vias(self) -> frozenset[int]:
@@ -236,7 +257,10 @@ class Meeting:
 
     def tick(self, now: float) -> None:
         """Called when `due` says so."""
-        if self._deadline is None or now < self._deadline:
+        if self._is_due(now) and self.stage is Stage.ANSWERED:
+            # The punch never came. The next try may be at once.
+            self.finished(now, success=self.is_direct)
+        if not self._is_due(now):
             return
         if self.stage is Stage.REST:
             self._start(now)
@@ -244,10 +268,9 @@ class Meeting:
             self._gathered(now)
         elif self.stage is Stage.OFFERED:
             self._repeat(now)
-        elif self.stage is Stage.ANSWERED:
-            self.finished(now, success=False)
-        else:
-            self._deadline = None
+
+    def _is_due(self, now: float) -> bool:
+        return self._deadline is not None and now >= self._deadline
 
     # --- Offering ---
 
@@ -314,6 +337,7 @@ class Meeting:
     def _offer(self, now: float) -> None:
         self.stage = Stage.OFFERED
         self._offered_at = now
+        self._offered.append(now)
         told = self._ids.to_tell(new=self._moved)
         self._orders.append(Ask(self._rendezvous.offer(self._content(told), now)))
         if self._options.patient:
@@ -388,6 +412,7 @@ class Meeting:
         elif not self.local:
             # We have just begun, or come to another network: in a moment there are some.
             self._rendezvous.withdraw()
+            self._method = Method.PLAIN
             self._await(now)
             self._awaits_local = True
         elif self.stage is not Stage.GATHER:
@@ -397,8 +422,9 @@ class Meeting:
     def _answer(self, asked: _ToAnswer, now: float) -> None:
         self._to_answer = None
         # Ids that nobody was ever told before: whoever uses one has this answer.
-        self.answered_with = self._ids.to_tell(new=True)
-        content = self._content(self.answered_with)
+        told = self._ids.to_tell(new=True)
+        self.answered_with = (*self.answered_with, told)[-MAX_OPEN_ANSWERS:]
+        content = self._content(told)
         data = self._rendezvous.answer(asked.offer, content, now - asked.came, now)
         self._orders.append(Ask(data))
         if self._options.patient:
@@ -422,7 +448,7 @@ class Meeting:
         self.stage = Stage.ROUND
         self._deadline = None
         self._their_facts = message.facts
-        self.answered_with = None
+        self.answered_with = ()
         both = self._method is Method.BIRTHDAY and message.method is Method.BIRTHDAY
         role = self._role() if both else None
         self._orders.append(Begin(start, message, self._opened, role, early))
@@ -432,7 +458,7 @@ class Meeting:
 
     def _end(self) -> None:
         self.stage = Stage.REST
-        self.answered_with = None
+        self.answered_with = ()
         self._to_answer = None
         self._opened = ()
         self._awaits_local = False

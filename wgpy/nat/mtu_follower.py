@@ -8,8 +8,11 @@ most, and comes back when the paths allow it.
 from collections.abc import Callable, Hashable
 from typing import Final
 
-# The least MTU that IPv6 works with (RFC 8200, section 5). A path with less carries fragments.
+# The least MTU that IPv6 works with (RFC 8200, section 5): with less the kernel takes it from the
+# link, addresses and all, and does not give them back. On a path with less, long packets are lost.
 LEAST: Final = 1280
+# What every host takes (RFC 791), less what we add: the shortest datagram that is tried.
+LEAST_V4: Final = 516
 
 
 class MtuFollower:
@@ -21,9 +24,14 @@ class MtuFollower:
         # What the operator wants, 0 until it is known; and what we made of it, 0 for nothing.
         self._wanted = 0
         self._set = 0
+        self._v6 = True
 
-    def link(self, mtu: int) -> None:
-        """The link has this MTU: the operator's word, unless it is what we set."""
+    def link(self, mtu: int, *, v6: bool) -> None:
+        """The link has this MTU: the operator's word, unless it is what we set. `v6`: it carries
+        IPv6, which it would lose with less than that needs."""
+        if v6 is not self._v6:
+            self._v6 = v6
+            self._follow()
         if mtu and mtu != self._set:
             self._wanted, self._set = mtu, 0
             self._follow()
@@ -46,7 +54,7 @@ class MtuFollower:
             return
         fits = min(self._paths.values(), default=self._wanted)
         # An operator who wants less than IPv6 needs has less.
-        least = min(LEAST, self._wanted)
+        least = min(LEAST if self._v6 else LEAST_V4, self._wanted)
         chosen = max(min(fits, self._wanted), least)
         if chosen != (self._set or self._wanted):
             self._set = chosen

@@ -22,6 +22,7 @@ from wgpy.device.ways import WayError
 from wgpy.ip import address_text
 from wgpy.keys import PublicKey, read_key_text
 from wgpy.linux import tun, udp
+from wgpy.linux.addresses import link_addresses
 from wgpy.linux.gateway import gateway
 from wgpy.linux.hosts import Hosts, hosts
 from wgpy.linux.timerfd import boottime
@@ -47,6 +48,8 @@ MAX_LOOKUPS: Final = 32
 # Datagrams that one socket gives before the others have their turn.
 _READS: Final = 16
 _READ_SIZE: Final = 65_535
+# fe80::/64, as machines make them (RFC 4291, 2.5.6).
+_LINK_LOCAL: Final = b"\xfe\x80"
 
 
 class UdpSocket:
@@ -140,23 +143,38 @@ class DaemonOffice:
             self._mapper.network_changed()
         found = self._hosts
         return Machine(
-            found.addresses, self._routers(), found.tunnels, found.mtu, self._tunnel_mtu()
+            found.addresses,
+            self._ways_out(),
+            found.tunnels,
+            found.mtu,
+            self._tunnel_mtu(),
+            self._tunnel_v6(),
         )
 
-    def _routers(self) -> tuple[str, ...]:
-        routers = []
+    def _ways_out(self) -> tuple[str, ...]:
+        ways = []
         for family in (socket.AF_INET, socket.AF_INET6):
             with contextlib.suppress(OSError):  # None that can be known is none.
                 found = gateway(family, self._roads.mark)
                 if found is not None:
-                    routers.append(address_text(found.address))
-        return tuple(routers)
+                    source = address_text(found.source)
+                    ways.append(f"{address_text(found.address)} from {source} by {found.link}")
+        return tuple(ways)
 
     def _tunnel_mtu(self) -> int:
         try:
             return tun.mtu(self._link())
         except OSError:
             return 0  # It is gone, or in another namespace.
+
+    def _tunnel_v6(self) -> bool:
+        """Whether the tunnel's link has an address of IPv6 beside the one that it makes itself."""
+        try:
+            index = socket.if_nametoindex(self._link())
+            addresses = [x.address for x in link_addresses() if x.link == index]
+        except OSError:
+            return False  # It is gone, or in another namespace.
+        return any(len(x) == 16 and x[:2] != _LINK_LOCAL for x in addresses)
 
     def set_mtu(self, mtu: int) -> None:
         """See Office."""

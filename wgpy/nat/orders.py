@@ -56,6 +56,13 @@ class Remote(NamedTuple):
     candidates: tuple[Candidate, ...]
 
 
+class DoubtRelay(NamedTuple):
+    """A path through this relay of ours is silent: its server is to be asked whether it still
+    relays for us."""
+
+    via: int
+
+
 class Observed(NamedTuple):
     """The peer sees us at this address and port, when we send from socket `via`. One peer's word
     (see witness.py)."""
@@ -99,6 +106,7 @@ Order = (
     | DropSockets
     | PathIds
     | Remote
+    | DoubtRelay
     | Observed
     | Mtu
     | Report

@@ -129,7 +129,8 @@ class Path:
             following = self.waiting[-1] + min(self.spacing, interval)
             if len(self.waiting) < DEAD_AFTER:
                 return following
-            return min(following, max(self.waiting[0] + DEAD_AFTER_HEARD, self.waiting[-1]))
+            last_word = self.waiting[DEAD_AFTER - 1] + self.spacing
+            return min(following, max(self.waiting[0] + DEAD_AFTER_HEARD, last_word))
         return max(last, self.last_answer or last) + interval
 
     def look(self, interval: float, now: float) -> Health:

@@ -87,7 +87,6 @@ class Pathfinder:
         self._meeting = Meeting(keys, self._rendezvous, self._prober.ours, budget, options)
         self._ways = Ways(self._prober, budget, options, self._orders, self.counters)
         self._round: Round | None = None
-        self._sockets: set[int] = set()
         self._told_ids: tuple[bytes, ...] = ()
         self._their_facts: NatFacts = UNKNOWN
         self._report: Report | None = None
@@ -108,17 +107,16 @@ class Pathfinder:
         `link_mtu` is that of the link by which packets leave.
         """
         before = _signature(self._meeting.local, self._meeting.facts)
-        had_relay = _has_relay(self._meeting.local)
         self._meeting.local, self._meeting.facts = tuple(found), facts
         self._meeting.refused = self._ways.refused = refused
         self._ways.lengths.link_mtu = link_mtu
         if self._meeting.local and _signature(self._meeting.local, facts) != before:
-            self._meeting.want(now, relay=_has_relay(self._meeting.local) and not had_relay)
+            self._meeting.want(now, found=True)
         self._settle(now)
 
     def sockets(self, opened: Sequence[Opened], now: float) -> None:
         """The sockets that `WantSockets` asked for, as many as there are."""
-        self._sockets.update(each.via for each in opened)
+        self._ways.sockets.update(each.via for each in opened)
         self._meeting.sockets(tuple(opened), now)
         self._settle(now)
 
@@ -143,8 +141,11 @@ class Pathfinder:
         if heard is None:
             return
         if isinstance(heard, Question):
-            if heard.ids is self._meeting.answered_with:
-                self._meeting.implied(now)
+            if heard.ids in self._meeting.answered_with:
+                direct = self._ways.paths.rank(source) is not Rank.RELAY
+                called = self._meeting.implied(now, direct=direct)
+                if called:
+                    self._prober.theirs.told(called)
                 self._settle(now)
             self._ways.question(heard, now)
         else:
@@ -172,9 +173,14 @@ class Pathfinder:
         self._ways.relay(place, now)
         self._settle(now)
 
+    def released(self, place: Place, now: float) -> None:
+        """This channel leads nowhere any more."""
+        self._ways.released(place, now)
+        self._settle(now)
+
     def gone(self, via: int, now: float) -> None:
-        """A relay or a socket of ours is closed, for another reason than `DropSockets`."""
-        self._sockets.discard(via)
+        """A relay or a socket of ours is closed, for another reason than `DropSockets`. Orders that
+        were taken before may still name it."""
         self._ways.gone(via, now)
         self._settle(now)
 
@@ -192,16 +198,17 @@ class Pathfinder:
         """The peer is removed. What `take` gives then is the last."""
         self._meeting.stop()
         self._round = None
-        if self._sockets:
-            self._orders.append(DropSockets(tuple(sorted(self._sockets))))
+        if self._ways.sockets:
+            self._orders.append(DropSockets(tuple(sorted(self._ways.sockets))))
         self._orders.append(PathIds(()))
 
     def tick(self, now: float) -> None:
         """Do what is due."""
-        self._meeting.tick(now)
-        self._settle(now)
         self._step_round(now)
         self._ways.tick(now)
+        self._settle(now)
+        # Last: a round that ended, or a path that died, may be followed by a meeting at once.
+        self._meeting.tick(now)
         self._settle(now)
 
     # --- What the shell asks ---
@@ -234,7 +241,7 @@ class Pathfinder:
         """What one part did is told to the others."""
         self._now = now
         ways, meeting = self._ways, self._meeting
-        meeting.see(now, has_way=ways.used is not None, is_direct=ways.is_direct)
+        meeting.see(now, has_way=ways.has_way, is_direct=ways.is_direct)
         if self._round is not None:
             for rank in ways.news:
                 self._round.proved(rank, now)
@@ -262,6 +269,8 @@ class Pathfinder:
         self._ways.paths.told_relayed(frozenset(relayed))
         self._ways.forget_unproved()
         self._ways.ask_relays(now)
+        # Who meets anew has mostly moved.
+        self._ways.doubt(now)
         if self._options.relay_only:
             told = ()
         self._round = Round(
@@ -301,18 +310,16 @@ class Pathfinder:
 
     def _drop_sockets(self) -> None:
         """Sockets that no path, round or meeting needs any more are closed."""
-        if not self._sockets:
+        if not self._ways.sockets:
             return
         needed = set(self._meeting.vias)
         if self._round is not None:
             needed |= self._round.vias
         used = self._ways.used
         needed |= {x.place.via for x in self._ways.paths if x.proved or x is used}
-        unneeded = self._sockets - needed
+        unneeded = self._ways.sockets - needed
         if unneeded:
-            self._sockets -= unneeded
-            for path in [x for x in self._ways.paths if x.place.via in unneeded]:
-                self._ways.paths.remove(path)
+            self._ways.dropped(frozenset(unneeded))
             self._orders.append(DropSockets(tuple(sorted(unneeded))))
 
     def _tell(self, now: float) -> None:
@@ -336,10 +343,6 @@ class Pathfinder:
         if report != self._report:
             self._report = report
             self._orders.append(report)
-
-
-def _has_relay(found: Iterable[Candidate]) -> bool:
-    return any(each.kind is Kind.RELAYED for each in found)
 
 
 def _signature(found: Iterable[Candidate], facts: NatFacts) -> object:

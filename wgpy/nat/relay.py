@@ -36,6 +36,12 @@ class Reached(NamedTuple):
     owner: PublicKey | None = None
 
 
+class Released(NamedTuple):
+    """A channel that was Reached leads nowhere any more: nobody wanted it."""
+
+    place: Place
+
+
 class Closed(NamedTuple):
     """What the data path called this relay leads nowhere any more."""
 
@@ -99,8 +105,9 @@ class Relay:
         self._wanted: set[Place] = set()
         self._failures = 0
         self._again: float | None = None
+        self._tried = float("-inf")
         self._is_on = False
-        self._out: list[Send | Reached | Closed | Stray] = []
+        self._out: list[Send | Reached | Released | Closed | Stray] = []
 
     # --- Coming and going ---
 
@@ -129,6 +136,7 @@ class Relay:
     def _begin(self, now: float) -> None:
         """Try the ways whose addresses are known."""
         self._again = None
+        self._tried = now
         if self._places:
             self._ladder = Ladder(tuple(self._places), now, self._last)
         else:
@@ -149,6 +157,12 @@ class Relay:
         for way in self._ways.values():
             way.client.network_changed(now)
             self._drain(way, now)
+
+    def check(self, now: float) -> None:
+        """Ask whether the server still relays for us."""
+        if self._used is not None:
+            self._used.client.check(now)
+            self._drain(self._used, now)
 
     # --- What is there ---
 
@@ -178,6 +192,13 @@ class Relay:
         """Whether there is an allocation, or none is to be expected soon."""
         return not self._is_on or self.relayed is not None or self._failures > 0
 
+    def counted(self) -> Counter[str]:
+        """What its clients counted, those of now and those of before."""
+        found = Counter(self.counters)
+        for way in self._ways.values():
+            found.update(way.client.counters)
+        return found
+
     # --- Channels ---
 
     def bind(self, wanted: Iterable[Place], now: float) -> None:
@@ -191,6 +212,7 @@ class Relay:
             reached = self.bound.pop(place, None)
             if reached is not None:
                 self._roads.set_channel(way.via, reached.channel, None)
+                self._out.append(Released(reached))
         for place in self._wanted - former:
             way.client.bind(place, now)
         self._drain(way, now)
@@ -229,7 +251,7 @@ class Relay:
         moments += [client.due() for client in self._closing]
         return min((each for each in moments if each is not None), default=None)
 
-    def take(self) -> list[Send | Reached | Closed | Stray]:
+    def take(self) -> list[Send | Reached | Released | Closed | Stray]:
         """What is to be sent, and what happened."""
         taken, self._out = self._out, []
         return taken
@@ -250,7 +272,8 @@ class Relay:
             self._ladder = None
             wait = min(AGAIN * 2.0 ** min(self._failures, 10), MAX_AGAIN)
             self._failures += 1
-            self._again = now + wait
+            # From when it was tried last: one that lasted for a while is missed at once.
+            self._again = max(now, self._tried + wait)
 
     def _open(self, transport: Transport, now: float) -> None:
         place, uri = self._places[transport], self._uris[transport]

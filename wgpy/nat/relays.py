@@ -1,7 +1,7 @@
 """Our relays: one allocation at each TURN server that the operator names, and channels to peers.
 
     want, add       a peer is to be reached through our relays at these places
-    tick, due, receive, take     Sends, and what happened: Reached, Closed, Stray
+    tick, due, receive, take     Sends, and what happened: Reached, Released, ...
 
 Each server is reached by the best of its ways that works (turn_ladder.py): UDP by the tunnel's own
 socket, TCP and TLS by a stream whose datagrams the data path gets by a carrier.
@@ -17,7 +17,7 @@ from wgpy.device.ways import WayError
 from wgpy.keys import PublicKey
 from wgpy.nat.errands import Office
 from wgpy.nat.place import Place, Send
-from wgpy.nat.relay import Closed, Reached, Relay, Stray
+from wgpy.nat.relay import Closed, Reached, Relay, Released, Stray
 from wgpy.nat.turn_credentials import (
     Credentials,
     CredentialsError,
@@ -31,7 +31,7 @@ MAX_RELAYS: Final = 2
 # Places of one peer that channels are bound to: its own relays, or the addresses it is seen at.
 MAX_PLACES: Final = 4
 
-Event = Send | Reached | Closed | Stray
+Event = Send | Reached | Released | Closed | Stray
 Prepared = list[tuple[TurnSettings, Source]]
 
 
@@ -91,11 +91,26 @@ class Relays:
         for relay in self._relays:
             relay.network_changed(now)
 
+    def doubt(self, via: int, now: float) -> None:
+        """A path through this relay is silent."""
+        for relay in self._relays:
+            if relay.via == via:
+                relay.check(now)
+                self._collect(relay)
+
     # --- Peers ---
 
-    def want(self, owner: PublicKey, places: Sequence[Place], now: float) -> None:
-        """A peer is to be reached at these places, and no others."""
-        self._wanted[owner] = dict.fromkeys(places[:MAX_PLACES])
+    def want(
+        self, owner: PublicKey, places: Sequence[Place], used: Place | None, now: float
+    ) -> None:
+        """A peer is to be reached at these places from now on. Of earlier ones the latest stay
+        while there is room, and `used` in any case: packets go there."""
+        wanted = dict.fromkeys(places[:MAX_PLACES])
+        former = [each for each in self._wanted.get(owner, {}) if each not in wanted]
+        former.sort(key=lambda each: each == used)
+        kept = former[-max(MAX_PLACES - len(wanted), int(used in former)) :]
+        # The first is the first to go.
+        self._wanted[owner] = dict.fromkeys([*kept, *wanted])
         self._follow(now)
 
     def add(self, owner: PublicKey, place: Place, now: float) -> None:
@@ -148,7 +163,7 @@ class Relays:
         """What the clients counted, under `turn_`."""
         found: Counter[str] = Counter()
         for relay in self._relays:
-            found.update({f"turn_{name}": n for name, n in relay.counters.items()})
+            found.update({f"turn_{name}": n for name, n in relay.counted().items()})
         return found
 
     def uri_of(self, via: int) -> TurnUri | None:

@@ -31,6 +31,8 @@ from wgpy.protocol.messages import ParseError
 
 # Offers that were sent and not answered, each of which may still be.
 MAX_OPEN_OFFERS: Final = 8
+# Answers that were given and not acted on: to offers that were repeated while one was on its way.
+MAX_OPEN_ANSWERS: Final = 4
 # Offers are answered as often as honest peers repeat them; each costs the seal of an answer.
 OFFERS_AT_ONCE: Final = 4
 OFFERS_PER_SECOND: Final = 1.0
@@ -60,10 +62,9 @@ class Punched(NamedTuple):
 
 
 class _Pending(NamedTuple):
-    """What we answered, and with which transaction."""
+    """What we answered, and when."""
 
     offer: SignalMessage
-    transaction: bytes
     when: float
 
 
@@ -102,7 +103,8 @@ class Rendezvous:
         self._mark = -1
         self._marked = 0.0
         self._offers: dict[bytes, float] = {}
-        self._pending: _Pending | None = None
+        # By the transactions of our answers, the oldest first.
+        self._pending: dict[bytes, _Pending] = {}
         self._tokens = float(OFFERS_AT_ONCE)
         self._tokens_at: float | None = None
 
@@ -121,7 +123,9 @@ class Rendezvous:
     ) -> bytes:
         """Our answer to an offer that came `waited` seconds ago."""
         transaction = self._random(TRANSACTION_LENGTH)
-        self._pending = _Pending(offer, transaction, now)
+        while len(self._pending) >= MAX_OPEN_ANSWERS:
+            del self._pending[next(iter(self._pending))]
+        self._pending[transaction] = _Pending(offer, now)
         return self._seal(
             replace(
                 content,
@@ -169,13 +173,21 @@ class Rendezvous:
             return None
 
     def implied(self, now: float) -> Punched | None:
-        """Called when the peer used path ids that stand in our answer: it has the answer, which is
-        all that a punch says."""
-        pending, self._pending = self._pending, None
-        if pending is None or now - pending.when > self._life:
+        """Called when the peer used path ids that stand in our answers alone: it has one of them,
+        which is all that a punch says. What it offered last is what counts."""
+        offer = self.answered_offer(now)
+        self._pending.clear()
+        if offer is None:
             return None
         self.counters["punches_implied"] += 1
-        return Punched(pending.offer, 0.0)
+        return Punched(offer, 0.0)
+
+    def answered_offer(self, now: float) -> SignalMessage | None:
+        """The last offer that we have answered and whose punch may still come."""
+        pending = next(reversed(self._pending.values()), None)
+        if pending is None or now - pending.when > self._life:
+            return None
+        return pending.offer
 
     def _check_sequence(self, message: SignalMessage, now: float) -> None:
         if message.sequence <= self._mark and now - self._marked < MARK_SECONDS:
@@ -203,10 +215,10 @@ class Rendezvous:
         return Answered(message, max(0.0, round_trip))
 
     def _punched(self, message: SignalMessage, now: float) -> Punched:
-        pending = self._pending
-        if pending is None or pending.transaction != message.echo:
+        pending = self._pending.get(message.echo)
+        if pending is None:
             raise ParseError("a punch for no answer of ours", "unasked")
-        self._pending = None
+        self._pending.clear()
         if now - pending.when > self._life:
             raise ParseError("a punch that comes too late", "stale")
         return Punched(pending.offer, message.delay_ms / 1000)

@@ -150,6 +150,13 @@ class StunClient:
         self._send(self._transactions[transaction], now)
         return transaction
 
+    def cancel(self) -> None:
+        """End every transaction; nothing is told of them."""
+        for transaction in self._transactions:
+            self._note_ended(transaction)
+        self._transactions.clear()
+        self._out.clear()
+
     def receive(self, data: bytes, source: Place, now: float) -> bool:
         """Take a datagram; whether it answered one of our transactions. Whatever it is, nothing is
         raised."""
@@ -207,11 +214,14 @@ class StunClient:
 
     def _end(self, transaction: bytes, result: Answer | Failure) -> None:
         del self._transactions[transaction]
+        self._note_ended(transaction)
+        self._out.append(result)
+        self.counters["answered" if isinstance(result, Answer) else result.reason.name.lower()] += 1
+
+    def _note_ended(self, transaction: bytes) -> None:
         self._ended[transaction] = None
         if len(self._ended) > MAX_ENDED:
             del self._ended[next(iter(self._ended))]
-        self._out.append(result)
-        self.counters["answered" if isinstance(result, Answer) else result.reason.name.lower()] += 1
 
 
 def _request(transaction: bytes, server: Place, attributes: dict[str, Any]) -> bytes:

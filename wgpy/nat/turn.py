@@ -201,6 +201,8 @@ class TurnClient:
         """Ask at once whether the allocation is still there: a path through it fell silent."""
         if self.state is State.ALLOCATED and now >= self._checked_at + CHECK_PAUSE:
             self._checked_at = now
+            if not self._stream:
+                self._dialogue.flight.hasten(Method.REFRESH, now)
             self._refresh(LIFETIME, now)
 
     def network_changed(self, now: float) -> None:

@@ -16,6 +16,8 @@ BUSY_SECONDS: Final = 5.0
 # question comes soon, the later ones less often, and within ten in five seconds.
 FIRST_GAP: Final = 0.2
 LAST_GAP: Final = 5.0
+# If it never does, the next meeting asks it again.
+SOON_SECONDS: Final = 30.0
 # A path that died is asked for a while, for a cable that was pulled out comes back in.
 REVIVE_GAP: Final = 1.0
 REVIVE_SECONDS: Final = 10.0
@@ -54,11 +56,11 @@ class Watch:
 class _Check:
     __slots__ = ("gap", "grows", "next", "until")
 
-    def __init__(self, now: float, gap: float, until: float | None) -> None:
+    def __init__(self, now: float, gap: float, until: float, *, grows: bool) -> None:
         self.next = now
         self.gap = gap
         self.until = until
-        self.grows = until is None
+        self.grows = grows
 
 
 class Checks:
@@ -70,12 +72,12 @@ class Checks:
         self._checks: dict[Place, _Check] = {}
 
     def soon(self, place: Place, now: float) -> None:
-        """A relay: from now on, at longer and longer intervals, until it answers."""
-        self._checks[place] = _Check(now, FIRST_GAP, None)
+        """A relay: for half a minute, at longer and longer intervals, until it answers."""
+        self._checks[place] = _Check(now, FIRST_GAP, now + SOON_SECONDS, grows=True)
 
     def revive(self, place: Place, now: float) -> None:
         """A path that was in use: every second for ten seconds."""
-        self._checks[place] = _Check(now, REVIVE_GAP, now + REVIVE_SECONDS)
+        self._checks[place] = _Check(now, REVIVE_GAP, now + REVIVE_SECONDS, grows=False)
 
     def end(self, place: Place) -> None:
         """It answers, or it is gone."""
@@ -83,7 +85,7 @@ class Checks:
 
     def end_revivals(self) -> None:
         """There is another path: what died may stay so."""
-        self._checks = {x: each for x, each in self._checks.items() if each.until is None}
+        self._checks = {x: each for x, each in self._checks.items() if each.grows}
 
     def places(self) -> frozenset[Place]:
         """All that are asked."""
@@ -97,7 +99,7 @@ class Checks:
         """Whom to ask now."""
         asked = []
         for place, check in list(self._checks.items()):
-            if check.until is not None and now > check.until:
+            if now > check.until:
                 del self._checks[place]
             elif check.next <= now:
                 asked.append(place)

@@ -11,7 +11,7 @@ from wgpy.nat import candidates
 from wgpy.nat.budget import Budget
 from wgpy.nat.candidates import NOTHING, Rank, Refused, place_fault
 from wgpy.nat.mtu import Lengths
-from wgpy.nat.orders import Observed, Options, Order, Unuse, Use
+from wgpy.nat.orders import DoubtRelay, Observed, Options, Order, Unuse, Use
 from wgpy.nat.path import Health, Path
 from wgpy.nat.paths import Paths
 from wgpy.nat.place import Place
@@ -20,6 +20,8 @@ from wgpy.nat.watch import Checks, Watch
 
 # A probe of theirs is a reason to ask there at once, unless that was done just now.
 TRIGGER_GAP: Final = 0.05
+# Packets of the tunnel come in thousands; so often they are a reason to ask where they come from.
+HEARD_GAP: Final = 0.5
 # After the network changed, the path in use has this long to answer from the new one: it does where
 # only our side's address is another one.
 SUSPECT_SECONDS: Final = 1.5
@@ -43,6 +45,8 @@ class Ways:
         self.lengths = Lengths(orders)
         self.used: Path | None = None
         self.refused: Refused = NOTHING
+        # Those that were opened for us and not dropped, beside the tunnel's own.
+        self.sockets: set[int] = set()
         # There is a reason for a meeting, until the pathfinder has taken note of it; and the NATs'
         # mappings that the path in use rested on may be gone.
         self.wants_meeting = False
@@ -56,8 +60,15 @@ class Ways:
         self._relays: set[Place] = set()
         self._suspect_until: float | None = None
         self._seen_as: dict[int, tuple[str, int]] = {}
+        # When there was a reason to think that the other side has left its network.
+        self._doubted_at: float | None = None
         # Places that sent us a probe, and are to be asked as soon as the bounds allow.
         self._owed: dict[Place, None] = {}
+
+    @property
+    def has_way(self) -> bool:
+        """Whether packets reach the peer, as far as is known."""
+        return self.used is not None and self.used.proved
 
     @property
     def is_direct(self) -> bool:
@@ -67,10 +78,18 @@ class Ways:
     # --- What comes in ---
 
     def accepts(self, source: Place) -> bool:
-        """Whether a datagram from there may be looked at."""
+        """Whether a datagram from there may be looked at: from an address that may be a peer's, by
+        a socket or a relay that is still ours."""
         if self._relay_only and not source.channel:
             return False
-        return place_fault(source.host, source.port, self.refused) is None
+        fault = place_fault(source.host, source.port, self.refused)
+        return self._is_ours(source) and fault is None
+
+    def _is_ours(self, place: Place) -> bool:
+        """Whether the socket or relay of a place is one that we have now."""
+        if place.channel:
+            return place in self._relays
+        return place.via == 0 or place.via in self.sockets
 
     def question(self, question: Question, now: float) -> None:
         """A probe came: it is answered, and the place is asked in turn."""
@@ -83,7 +102,7 @@ class Ways:
             reply = self._prober.answer(question)
             if reply is not None:
                 self._orders.append(reply)
-        if not path.proved and (path.last_asked is None or now - path.last_asked >= TRIGGER_GAP):
+        if not path.proved and _is_older(path.last_asked, TRIGGER_GAP, now):
             self.ask_unproved(path, now)
 
     def answer(self, answer: Answer, now: float) -> None:
@@ -94,6 +113,9 @@ class Ways:
             return
         if not path.proved:
             self.news.append(path.rank)
+            if path is self.used:
+                # After a change of the network it may carry less.
+                self.lengths.begin(path, now)
         path.answered(answer.asked_at, now)
         self.checks.end(path.place)
         self._owed.pop(path.place, None)
@@ -109,14 +131,20 @@ class Ways:
         self._prober.ours.confirm(heard.ids)
         if self._prober.theirs.follow(heard.index):
             # The other side is on another network: where it was it may not be any more.
-            self._doubt(now)
+            self.doubt(now)
 
-    def _doubt(self, now: float) -> None:
+    def doubt(self, now: float) -> None:
+        """The other side may be on another network: the path in use answers now, or makes room for
+        one that does."""
+        self._doubted_at = now
+        if self.used is not None and self.used.proved and not self.used.waiting:
+            self.ask(self.used, now)
+
+    def _look_after(self, used: Path | None, now: float) -> None:
         """There is a reason to ask the path in use now, and not at its time."""
-        used = self.used
         if used is None or not used.proved or used.waiting:
             return
-        if used.last_answer is None or now - used.last_answer > used.spacing:
+        if _is_older(used.last_answer, used.spacing, now):
             self.ask(used, now)
 
     def heard(self, place: Place, now: float) -> None:
@@ -128,11 +156,11 @@ class Ways:
         if path is None:
             return
         path.last_heard = now
-        if not path.proved:
+        if not path.proved and _is_older(path.last_asked, HEARD_GAP, now):
             self.ask_unproved(path, now)
         if path is not self.used:
             # The other side uses another path: ours may be dead.
-            self._doubt(now)
+            self._look_after(self.used, now)
 
     # --- What goes out ---
 
@@ -153,6 +181,8 @@ class Ways:
 
     def send(self, place: Place, now: float, purpose: Purpose, *, ttl: int = 0) -> None:
         """A probe that nothing holds back."""
+        if not self._is_ours(place):
+            return
         sent = self._prober.ask(place, now, purpose, ttl=ttl)
         if sent is not None:
             self._orders.append(sent)
@@ -173,16 +203,45 @@ class Ways:
             path = self.paths.get(place)
             if path is not None and not path.proved:
                 self.checks.soon(place, now)
+                if self.used is None:
+                    self._doubt_relay(place)
+
+    def _doubt_relay(self, place: Place) -> None:
+        order = DoubtRelay(place.via)
+        if order not in self._orders:
+            self._orders.append(order)
 
     def gone(self, via: int, now: float) -> None:
         """A relay or a socket of ours is closed."""
-        self._relays = {place for place in self._relays if place.via != via}
-        for path in [path for path in self.paths if path.place.via == via]:
+        self.dropped(frozenset({via}))
+        for place in [place for place in self._relays if place.via == via]:
+            self._relays.discard(place)
+            self.checks.end(place)
+        used = self.used
+        if used is not None and used.place.via == via:
+            used.forget()
+            self._replace(now)
+
+    def dropped(self, vias: frozenset[int]) -> None:
+        """These sockets are not ours any more."""
+        self.sockets -= vias
+        for path in [path for path in self.paths if path.place.via in vias]:
             self.checks.end(path.place)
             self.paths.remove(path)
-            if path is self.used:
-                path.forget()
-                self._replace(now)
+        for via in vias:
+            self._seen_as.pop(via, None)
+
+    def released(self, place: Place, now: float) -> None:
+        """A channel leads nowhere any more."""
+        self._relays.discard(place)
+        self.checks.end(place)
+        path = self.paths.get(place)
+        if path is None:
+            return
+        self.paths.remove(path)
+        if path is self.used:
+            path.forget()
+            self._replace(now)
 
     def network_changed(self, now: float) -> None:
         """What was measured is void; what is in use may still do, for a moment."""
@@ -211,15 +270,23 @@ class Ways:
             self._use(path, 0.0, now)
         elif path is used:
             return
-        elif used.falters and path.cost[0] <= used.cost[0]:
-            # One that answers, of the same sort. To a relay it goes when the path is dead.
+        elif self._gives_way(used, path):
             self._use(path, 0.0, now)
         elif candidates.clearly_better(path.cost, used.cost):
             wait = candidates.hold(path.round_trip, used.round_trip, used.variation)
             self._use(path, wait, now)
 
+    def _gives_way(self, used: Path, path: Path) -> bool:
+        """Whether the path in use is silent so long that one that answers is preferred: one of the
+        same sort soon, and a relay when it is dead, or when the other side has moved as well."""
+        answer = used.last_answer
+        is_left = self._doubted_at is not None and (answer is None or answer < self._doubted_at)
+        if path.cost[0] <= used.cost[0]:
+            return used.falters or is_left
+        return used.falters and is_left
+
     def _use(self, path: Path, hold: float, now: float) -> None:
-        self._suspect_until = None
+        self._suspect_until = self._doubted_at = None
         if path is self.used:
             return
         self.used = path
@@ -254,7 +321,9 @@ class Ways:
 
     def due(self, now: float) -> float | None:
         """When `tick` has something to do."""
-        moments = [self.checks.due(), self._suspect_until, self.lengths.due()]
+        moments = [self.checks.due(), self._suspect_until]
+        if self.used is not None and self.used.proved:
+            moments.append(self.lengths.due())
         moments += [
             self.watch.due(path, used=path is self.used, now=now)
             for path in self.paths
@@ -293,6 +362,7 @@ class Ways:
             path.forget()
             if path.place in self._relays:
                 self.checks.soon(path.place, now)
+                self._doubt_relay(path.place)
             elif path is self.used:
                 self.checks.revive(path.place, now)
             else:
@@ -309,3 +379,8 @@ class Ways:
             sent = self._prober.ask(used.place, now, Purpose.LENGTH, length=length, whole=True)
             if sent is not None:
                 self._orders.append(sent)
+
+
+def _is_older(when: float | None, seconds: float, now: float) -> bool:
+    """Whether something was never done, or is this long ago."""
+    return when is None or now - when >= seconds

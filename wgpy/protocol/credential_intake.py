@@ -35,7 +35,7 @@ from wgpy.protocol.credential_bounds import (
     Stamps,
 )
 from wgpy.protocol.credential_handshake import CredentialResponder, read
-from wgpy.protocol.credential_payload import InitiationPayload, Offer
+from wgpy.protocol.credential_payload import InitiationPayload, Offer, OfferKind
 from wgpy.protocol.handshake import HandshakeError, Local, Remote
 from wgpy.protocol.load import LoadMeter
 from wgpy.protocol.messages import ParseError
@@ -58,12 +58,16 @@ _PRIME: Final = 2**255 - 19
 
 @dataclass(frozen=True, slots=True)
 class Ours:
-    """Who we are to an initiator. `name` is that of our own credential; None without one."""
+    """Who we are to an initiator. `name` is that of our own credential; None without one.
+
+    `enrols`: who has no name yet, and shows a token, may name nobody.
+    """
 
     local: Local
     checker: CookieChecker
     network: bytes
     name: str | None
+    enrols: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,17 +76,21 @@ class Standing:
 
     `remote` holds its pre-shared key: its own if the key is in the configuration, else the
     interface's for strangers. `floor` is the mark of a key in the configuration. Where
-    `key_suffices`, it need not offer a credential.
+    `key_suffices`, it need not offer a credential. `may_enrol` is true of no configured key.
     """
 
     remote: Remote
     floor: bytes | None = None
     key_suffices: bool = False
+    may_enrol: bool = False
 
 
 @dataclass(slots=True, eq=False)
 class Presented(Generic[Origin]):
-    """A 0x10 that is worth the authority's attention. `offer` in its payload is unverified."""
+    """A 0x10 that is worth the authority's attention. `offer` in its payload is unverified.
+
+    `enrols`: it names nobody, and its offer has to be a token to enrol.
+    """
 
     static: PublicKey
     stamp: bytes
@@ -91,6 +99,7 @@ class Presented(Generic[Origin]):
     remote: Remote
     origin: Origin
     address: bytes
+    enrols: bool
 
 
 class _DropError(Exception):
@@ -250,7 +259,7 @@ class Intake(Generic[Origin, Waiting]):
             raise _DropError(fault)
         try:
             payload = responder.payload()
-            _check_asked(ours, standing, payload)
+            enrols = _check_asked(ours, standing, payload)
         except (ParseError, _DropError) as error:
             self.refused_lately.add(static, address, now)
             reason = error.reason if isinstance(error, ParseError) else str(error)
@@ -262,7 +271,9 @@ class Intake(Generic[Origin, Waiting]):
         known = offer is None or self._verdict_known(static, offer)
         if not known and not self.signatures.take(now):
             raise _DropError("signature_budget")
-        return Presented(static, stamp, payload, responder, standing.remote, origin, address)
+        return Presented(
+            static, stamp, payload, responder, standing.remote, origin, address, enrols
+        )
 
     # --- What the authority said ---
 
@@ -270,6 +281,10 @@ class Intake(Generic[Origin, Waiting]):
         """The credential was not accepted: the key is not listened to for a minute."""
         self.counters[reason] += 1
         self.refused_lately.add(presented.static, presented.address, now)
+
+    def put_off(self, reason: str) -> None:
+        """There is no room for it now: it is not answered, and may ask again at once."""
+        self.counters[reason] += 1
 
     def accept(self, presented: Presented[Origin], item: Waiting, now: float) -> Waiting | None:
         """The credential was accepted: its stamp counts, and `item` waits for confirmation.
@@ -296,13 +311,20 @@ class Intake(Generic[Origin, Waiting]):
         }
 
 
-def _check_asked(ours: Ours, standing: Standing, payload: InitiationPayload) -> None:
+def _check_asked(ours: Ours, standing: Standing, payload: InitiationPayload) -> bool:
+    """Whether it wants to enrol: it names nobody, though we have a name, and shows a token."""
     if payload.network != ours.network:
         raise _DropError("wrong_network")
+    nameless = payload.wanted is None and ours.name is not None
+    if nameless and payload.offer is not None and payload.offer.kind is OfferKind.TOKEN:
+        if not ours.enrols or not standing.may_enrol:
+            raise _DropError("no_enrolment")
+        return True
     if payload.wanted != ours.name:
         raise _DropError("wrong_name")
     if payload.offer is None and not standing.key_suffices:
         raise _DropError("no_credential")
+    return False
 
 
 def _is_canonical(key: PublicKey) -> bool:

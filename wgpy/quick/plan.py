@@ -124,6 +124,7 @@ NO_RESOLVER = (
     "or take DNS out of the configuration"
 )
 NO_NFT_FOR_RULES = "[[allow]] and [[deny]] need nft(8): install nftables"
+NO_NFT_TO_ENROL = "`enrol = true` needs nft(8), to wall in who enrols: install nftables"
 NO_NFT = "a default route needs nft(8): install nftables, or say `Table = off` and route by PostUp"
 
 

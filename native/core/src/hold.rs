@@ -70,13 +70,17 @@ impl Engine {
         let Some(kept) = self.end_hold(peer) else { return };
         self.flush_staged(peer, now, shell);
         let Some(road) = self.roads.get(&peer) else { return };
-        let Some(link) = self.vias.link(peer, road, now) else {
+        let link = self.vias.link(peer, road, now);
+        if link.is_none() && !road.pinned {
             self.counters.add(Counter::HoldDropped, kept.len() as u64);
             return;
-        };
+        }
         for read in kept {
             self.tun_space(now, shell)[..read.len()].copy_from_slice(&read);
-            self.send_read(&link, read.len(), now, shell);
+            match &link {
+                Some(link) => self.send_read(link, read.len(), now, shell),
+                None => self.stage_read(peer, read.len()),
+            }
         }
     }
 

@@ -65,7 +65,7 @@ impl Engine {
     }
 
     /// Keep the `size` bytes that were read into `tun_space` for a peer that is being looked for.
-    fn stage_read(&mut self, peer: Handle, size: usize) {
+    pub(crate) fn stage_read(&mut self, peer: Handle, size: usize) {
         let (packet, vnet) = self.read(size);
         if vnet.gso_type != GSO_NONE {
             match Segments::new(&self.tun[packet.clone()], &vnet, self.offloads.uso) {

@@ -74,7 +74,7 @@ class Station:
 
     @property
     def is_wgpy(self) -> bool:
-        return self.interface.implementation is WGPY
+        return self.interface.implementation.tool == WGPY.tool
 
     def place(self, family: int = 4) -> str:
         """Where it is on its own host: an address and port."""

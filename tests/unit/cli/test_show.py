@@ -157,6 +157,7 @@ def test_json_has_everything_and_hides_secrets() -> None:
         "nat": False,
         "path": None,
         "offer": None,
+        "quarantine": False,
         "name": None,
         "groups": None,
         "credential": None,
@@ -221,6 +222,29 @@ def test_our_own_credential_and_one_that_is_over() -> None:
     text = pretty(replace(MESH, claims=token, peers=[]))
     assert text.endswith("  name: laptop.mesh\n  groups: (none)\n  token: expired\n")
     assert "/etc/wgpy/me.pem" not in text
+
+
+def test_who_enrols_is_in_quarantine() -> None:
+    found = replace(CLAIMS, kind=Kind.ENROLMENT, serial="once")
+    key = GUEST.public_key
+    state = replace(MESH, claims=None, identity=None, peers=[replace(GUEST, claims=found)])
+    state.authority = replace(state.authority, enrol=True, enrol_port=7200)
+    text = pretty(state)
+    assert "  enrols: by token, at port 7200/tcp\n" in text
+    assert text.endswith(
+        f"\npeer: {key.base64()}\n  quarantine: as laptop.mesh, by the token once\n"
+        "  allowed ips: 10.7.0.2/32\n"
+    )
+    state.peers = [replace(GUEST, claims=replace(found, name=""))]
+    assert "  quarantine: as any name, by the token once\n" in pretty(state)
+    whole = show.as_json(state)
+    assert whole["authority"]["enrolPort"] == 7200
+    peer = whole["peers"][key.base64()]
+    assert (peer["quarantine"], peer["name"]) == (True, None)
+    assert peer["credential"]["kind"] == "enrolment"
+    # And what we show ourselves.
+    own = pretty(DeviceState(claims=replace(found, issuer=None)))
+    assert own.endswith("  enrols: as laptop.mesh, by the token once\n")
 
 
 def test_json_tells_whose_credentials() -> None:

@@ -391,6 +391,25 @@ def test_a_peer_that_is_nowhere_when_it_is_let_go(net):
     assert net.sent() == [(4, NEW)]
 
 
+def test_a_peer_that_is_looked_for_when_it_is_let_go(net):
+    """It waits as for a key until the peer is found."""
+    net.here.set_roaming(net.one, False)
+    net.move()
+    net.write(1)
+    net.here.set_endpoint(net.one, None, hold=0.05)
+    net.write(2)
+    net.here.let_go(net.one)
+    net.write(3)
+    assert net.here.activity(net.one).staged == 3
+    assert net.here.drain(9) == [HandshakeNeeded(net.one)]
+    net.here.set_endpoint(net.one, FASTER, hold=0.05)
+    net.write(4)
+    assert net.here.sent == []
+    net.here.let_go(net.one)
+    assert net.sent() == [(1, NEW), (2, NEW), (3, NEW), (4, NEW)]
+    assert net.here.counters() == {}
+
+
 def test_the_way_goes_and_another_comes(net):
     via = net.here.add_socket(NO_FD)
     net.move(to=Endpoint(FASTER.address, FASTER.port, via=via))

@@ -39,7 +39,8 @@ class Node:
     def __init__(self) -> None:
         self.posted: list[bytes] = []
         self.said: list[str] = []
-        names = ("send", "outward", "want_sockets", "drop_sockets", "remote", "observed", "mtu")
+        names = ["send", "outward", "want_sockets", "drop_sockets"]
+        names += ["remote", "doubt_relay", "observed", "mtu"]
         hands = Hands(
             **cast("Any", dict.fromkeys(names, lambda *_: None)),
             post=lambda key, data: self.posted.append(data),
