@@ -185,7 +185,6 @@ class Charge:
         self._plain.candidates(tuple(self._hints), standing.refused)
         if self.finder is None:
             return
-        self.finder.keepalive(standing.keepalive)
         self.finder.local(
             standing.candidates,
             standing.facts,

@@ -29,15 +29,6 @@ class Mapping(IntEnum):
     ADDRESS_AND_PORT_DEPENDENT = 3
 
 
-# As they are shown.
-MAPPING_WORDS: Final = {
-    Mapping.UNKNOWN: "",
-    Mapping.ENDPOINT_INDEPENDENT: "endpoint-independent",
-    Mapping.ADDRESS_DEPENDENT: "address-dependent",
-    Mapping.ADDRESS_AND_PORT_DEPENDENT: "address-and-port-dependent",
-}
-
-
 class Filtering(IntEnum):
     """From where packets may come in by a mapping; the numbers stand in signals."""
 

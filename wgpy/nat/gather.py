@@ -17,7 +17,6 @@ from typing import Final
 from wgpy.nat.candidates import NOTHING, Candidate, Kind, Refused, ours
 from wgpy.nat.facts import MAX_STEP, NatFacts
 from wgpy.nat.facts import Mapping as Behaviour
-from wgpy.nat.lifetime import USUAL, spread
 from wgpy.nat.place import Place, Send
 from wgpy.nat.stun_client import Answer, StunClient
 
@@ -28,6 +27,9 @@ MAX_SERVERS: Final = 4
 MAX_HOSTS: Final = 16
 # When every server was silent: the network may be coming up.
 RETRY: Final = (2.0, 5.0, 15.0, 60.0)
+# How often a mapping is used until its lifetime is known: RFC 4787 asks for 2 minutes, Linux gives
+# 30 s to one that was never answered.
+KEEPALIVE: Final = 20.0
 # Between two whole rounds, whoever asks for one.
 LEAST_GAP: Final = 0.2
 
@@ -35,18 +37,17 @@ LEAST_GAP: Final = 0.2
 class Gatherer:
     """Our side of every path. `random` gives random bytes.
 
-    `keepalive` is how often, in seconds, the mapping is used and looked at (keeper.py).
+    `keepalive` is how often, in seconds, the mapping is used and looked at.
     """
 
     def __init__(self, random: Callable[[int], bytes]) -> None:
         self.counters: Counter[str] = Counter()
-        self.keepalive = USUAL
+        self.keepalive = KEEPALIVE
         # The operator allows the birthday method.
         self.birthday = False
         self.candidates: tuple[Candidate, ...] = ()
         self.facts = NatFacts()
         self.refused: Refused = NOTHING
-        self._random = random
         self._stun = StunClient(random)
         self._stun.counters = self.counters
         self._port = 0
@@ -103,12 +104,6 @@ class Gatherer:
     def server_of(self, version: int) -> Place | None:
         """A server to ask from another socket; the first of the IP version."""
         return next((x for x in self._servers if x.is_v6 is (version == 6)), None)
-
-    @property
-    def translator(self) -> Place | None:
-        """A server of IPv4 that sees us at another address than we have; None if none does."""
-        seen = self._reflexive.get(4)
-        return None if seen is None or seen[0] in self._hosts else self.server_of(4)
 
     def bound(self, port: int, now: float) -> None:
         """The tunnel's sockets are on this port now; 0 for none."""
@@ -225,7 +220,7 @@ class Gatherer:
             self._next = now + wait if self._servers and self._port else None
             return
         self._failures = 0
-        self._next = now + spread(self.keepalive, self._random)
+        self._next = now + self.keepalive
         for family in (4, 6):
             seen = [each for each in answers if each.server.is_v6 is (family == 6)]
             if seen:

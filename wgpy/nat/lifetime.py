@@ -113,19 +113,6 @@ class Lifetime:
         """Whether `begin` would: the last search began a day ago, and is over."""
         return self._look is None and (self._began is None or now - self._began >= DAY)
 
-    def may_begin_at(self) -> float | None:
-        """From when `begin` would; None while a search goes on."""
-        if self._look is not None:
-            return None
-        return float("-inf") if self._began is None else self._began + DAY
-
-    def break_off(self) -> None:
-        """The machine leaves the network, or nobody wants to know: what was known before stays."""
-        if self._look is not None:
-            self._look = None
-            self._out.clear()
-            self.counters["broken_off"] += 1
-
     def begin(self, server: Place, now: float) -> bool:
         """Begin a search over the side socket `server.via`; False if it is too soon."""
         if not self.may_begin(now):

@@ -139,17 +139,8 @@ class Relay:
         self._tried = now
         if self._places:
             self._ladder = Ladder(tuple(self._places), now, self._last)
-        elif self._asked:
-            self._again = now + NAME_SECONDS
         else:
-            self._rest(now)
-
-    def _rest(self, now: float) -> None:
-        """Nothing led to the server. From when it was tried last: an allocation that lasted for a
-        while is missed at once."""
-        wait = min(AGAIN * 2.0 ** min(self._failures, 10), MAX_AGAIN)
-        self._failures += 1
-        self._again = max(now, self._tried + wait)
+            self._failures += 1
 
     def stop(self, now: float) -> None:
         """Give it back."""
@@ -241,11 +232,9 @@ class Relay:
     def tick(self, now: float) -> None:
         """Do what is due."""
         if self._again is not None and now >= self._again:
-            self._again = None
-            if self._ladder is None and (self._places or self._asked):
+            if self._ladder is None:
                 self._begin(now)
-            elif self._ladder is None:
-                self._ask_names(now)
+            self._again = None
         for way in list(self._ways.values()):
             if way.stream is None:
                 way.client.tick(now)
@@ -281,7 +270,10 @@ class Relay:
                     self._close(self._ways[step.transport], now)
         if ladder is not None and ladder.is_over and self._is_on:
             self._ladder = None
-            self._rest(now)
+            wait = min(AGAIN * 2.0 ** min(self._failures, 10), MAX_AGAIN)
+            self._failures += 1
+            # From when it was tried last: one that lasted for a while is missed at once.
+            self._again = max(now, self._tried + wait)
 
     def _open(self, transport: Transport, now: float) -> None:
         place, uri = self._places[transport], self._uris[transport]

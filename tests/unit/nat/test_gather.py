@@ -8,8 +8,7 @@ import pytest
 from wgpy.ip import parse_prefix
 from wgpy.nat.candidates import Candidate, Kind, Refused
 from wgpy.nat.facts import Mapping
-from wgpy.nat.gather import RETRY, Gatherer, behaviour
-from wgpy.nat.lifetime import USUAL
+from wgpy.nat.gather import KEEPALIVE, RETRY, Gatherer, behaviour
 from wgpy.nat.place import Place, Send
 from wgpy.nat.stun import Class, Message, Method, pack, parse
 from wgpy.nat.stun_client import Answer
@@ -99,7 +98,7 @@ def test_hosts_and_what_servers_see_are_candidates() -> None:
 def test_the_mapping_is_used_again_before_it_dies() -> None:
     road = Road({ONE: PUBLIC, TWO: PUBLIC})
     road.gatherer.bound(PORT, road.now)
-    road.run(3 * USUAL + 1)
+    road.run(3 * KEEPALIVE + 1)
     assert len(road.asked) == 2 * 4
 
 
@@ -144,23 +143,3 @@ def test_the_other_address_of_a_server_is_asked_as_well() -> None:
     road.run(0.1)
     assert Place(TWO.host, 3479) in [place for _, place in road.asked]
     assert Place(TWO.host, 3479) in road.gatherer.sources
-
-
-def test_what_was_asked_in_the_former_network_holds_nothing_up() -> None:
-    road = Road({})
-    road.gatherer.bound(PORT, road.now)
-    road.run(0.1)
-    road.sees = {ONE: PUBLIC, TWO: PUBLIC}
-    road.gatherer.forget(road.now)
-    road.run(0.01)
-    assert road.gatherer.candidates == (Candidate(Kind.REFLEXIVE, *PUBLIC),)
-
-
-def test_who_sees_us_where_we_are_is_no_translator() -> None:
-    road = Road({ONE: PUBLIC, TWO: PUBLIC})
-    road.gatherer.bound(PORT, road.now)
-    assert road.gatherer.translator is None
-    road.run(1.0)
-    assert road.gatherer.translator == ONE
-    road.gatherer.set_hosts([PUBLIC[0]], Refused())
-    assert road.gatherer.translator is None
