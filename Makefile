@@ -4,13 +4,25 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 READY := $(VENV)/.ready
 PACKAGES := .ci/packages
-MORE := tests/packaging tests/fuzz $(wildcard tests/system/test_credential_*.py)
-# All that starts a daemon. Of test_native.py each test names its data path, test_netns.py has none,
-# and to those who make and judge credentials and keep the firewall it is all the same.
-DAEMONS := tests/system interop --ignore tests/system/test_native.py \
-	--ignore tests/system/test_netns.py --ignore tests/system/test_credential_tools.py \
-	--ignore tests/system/test_credential_refusals.py \
-	--ignore tests/system/test_credential_firewall.py
+# What takes longer than a minute by itself, or needs machines of its own: packages, fuzzing,
+# credentials between daemons, commands that are killed at every moment, and NATs.
+MORE := tests/packaging tests/fuzz tests/system/test_quick_failures.py \
+	$(wildcard tests/system/test_credential_*.py tests/system/test_nat*.py) \
+	tests/system/test_coturn.py tests/system/test_netcheck.py tests/system/test_portmap.py \
+	tests/system/test_stun.py tests/system/test_turn.py tests/system/test_store.py \
+	tests/system/test_enrolment.py tests/system/test_meeting.py tests/system/test_punch.py \
+	tests/system/test_ways.py
+# What meets nothing of the machine: several at once, one for each processor.
+PURE := tests/unit tests/model bench/tests
+# All that starts a daemon. Of test_native.py and of the tests of NATs each names its data path, the
+# test beds have none, and to those who make and judge credentials and keep the firewall it is all
+# the same.
+NAMED := tests/system/test_native.py tests/system/test_netns.py tests/system/test_coturn.py \
+	tests/system/test_netcheck.py tests/system/test_portmap.py tests/system/test_stun.py \
+	tests/system/test_turn.py $(wildcard tests/system/test_nat*.py) \
+	tests/system/test_credential_tools.py tests/system/test_credential_refusals.py \
+	tests/system/test_credential_firewall.py
+DAEMONS := tests/system interop $(NAMED:%=--ignore %)
 
 .PHONY: demo test more portable check native fuzz interop bench man clean
 
@@ -23,17 +35,18 @@ demo: $(READY)
 test: check
 	$(PACKAGES) test
 	if command -v cargo >/dev/null; then $(MAKE) native; fi
-	$(PYTHON) -m pytest $(MORE:%=--ignore %)
+	$(PYTHON) -m pytest -n auto $(PURE)
+	$(PYTHON) -m pytest -n 2 --dist loadfile $(MORE:%=--ignore %) tests/system interop
 
 # What takes longer: packages as they are installed, fuzzing, credentials between real daemons.
 more: $(READY)
 	$(PACKAGES) test
-	$(PYTHON) -m pytest $(MORE)
+	$(PYTHON) -m pytest -n 3 --dist loadfile $(MORE)
 
 # What starts a daemon, again on the portable data path.
 portable: $(READY)
 	$(PACKAGES) test
-	WGPY_DATAPATH=portable $(PYTHON) -m pytest $(DAEMONS)
+	WGPY_DATAPATH=portable $(PYTHON) -m pytest -n 3 --dist loadfile $(DAEMONS)
 
 # Style, types, manual pages and the rules of the house.
 check: $(READY)

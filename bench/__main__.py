@@ -68,6 +68,12 @@ def _parser() -> argparse.ArgumentParser:
         default=MINUTES,
         help=f"plan for so many, and stop after them ({MINUTES:g})",
     )
+    parser.add_argument(
+        "--resume",
+        type=Path,
+        metavar="FILE",
+        help="go on with a run that ended early: the same measures and contenders",
+    )
     parser.add_argument("--output", type=Path, metavar="FILE", help="where the raw JSON goes")
     commands = parser.add_subparsers(metavar="")
     again = commands.add_parser("report", help="the tables and plots of a run that was kept")
@@ -109,6 +115,7 @@ def measure(arguments: argparse.Namespace) -> int:
         arguments.minutes * 60,
         _say,
         lambda part: results.save(part, path),
+        None if arguments.resume is None else results.load(arguments.resume),
     )
     print(report.table(found))
     print(f"The raw numbers are in {path}; `python -m bench report {path}` plots them.")

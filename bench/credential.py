@@ -76,7 +76,7 @@ def make_renewal() -> Callable[[], None]:
         )
         # The data path does this, as for the plain handshake.
         right = at_bob.check_mac1(first)
-        intake.arrive(first, b"\xc0\0\2\1", 51820, None, under_load=False, now=now)
+        intake.arrive(first, b"\xc0\0\2\1", b"\xc0\0\2\1\xca\x6c", None, under_load=False, now=now)
         presented = intake.take(now, wall_ns)
         if presented is None:
             raise AssertionError(f"refused: {intake.counts()}")
@@ -145,7 +145,7 @@ class Strangers:
 
     def _show(self, intake: Intake[None, None], data: bytes, now: float) -> None:
         address = next(self.numbers).to_bytes(4, "big")
-        intake.arrive(data, address, 7, None, under_load=False, now=now)
+        intake.arrive(data, address, address + b"\0\7", None, under_load=False, now=now)
         intake.take(now, self.wall_ns)
 
 

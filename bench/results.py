@@ -56,6 +56,8 @@ class Results:
     bare: str | None = None
     # Whether it was ended before its time; what was taken is kept.
     interrupted: bool = False
+    # When each part began, of a run that was gone on with.
+    resumed: list[str] = field(default_factory=list)
     measures: dict[str, MeasureResult] = field(default_factory=dict)
     # What was left out, and why.
     notes: list[str] = field(default_factory=list)

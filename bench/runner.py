@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from bench import machine, plan
 from bench.contenders import Contender
 from bench.measures.measure import Measure, Sample
-from bench.results import MeasureResult, Results
+from bench.results import MeasureResult, Results, ResultsError
 from bench.session import Session
 
 # A contender that fails twice in a measure is out of it: the others need the time.
@@ -141,11 +141,14 @@ def run(
     seconds: float,
     say: Say,
     keep: Keep = _drop,
+    former: Results | None = None,
 ) -> Results:
     """Measure, the first contender being ours. Stops between pairs once `seconds` are over.
 
     `keep` is given the results as far as they are, after each pair. An interrupt (Ctrl-C) ends
-    the run: the results say so.
+    the run: the results say so. With `former`, a run of the same measures and contenders that ended
+    early, its rounds count, and those that are missing follow. Raises ResultsError if it is of
+    others.
     """
     results = Results(
         started=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -157,6 +160,7 @@ def run(
     )
     ready = _prepare(measures, results)
     rounds = _Rounds(ready, contenders, say)
+    first = 0 if former is None else _go_on(former, results, rounds)
     end = time.monotonic() + seconds
     always = [group for group in rounds.groups if group.always]
     say(
@@ -166,7 +170,7 @@ def run(
     )
     try:
         with rounds.session:
-            for number in range(pairs):
+            for number in range(first, pairs):
                 left = (end - time.monotonic()) * PLANNED
                 chosen = rounds.choose(left / (pairs - number))
                 for measure in ready:
@@ -180,6 +184,28 @@ def run(
     _tell_what_is_lacking(rounds, pairs, seconds, results)
     keep(results)
     return results
+
+
+def _go_on(former: Results, results: Results, rounds: _Rounds) -> int:
+    """Take over what an earlier part of the run has; how many rounds that are."""
+    same = (former.ours, former.contenders) == (results.ours, results.contenders)
+    if not same or former.measures.keys() != results.measures.keys():
+        raise ResultsError("the run to go on with is of other contenders or measures")
+    parts = former.resumed or [former.started]
+    results.resumed = [*parts, results.started]
+    results.started = former.started
+    lengths = [len(s) for m in former.measures.values() for s in m.samples.values()]
+    first = max(lengths, default=0)
+    for name, result in results.measures.items():
+        result.samples = former.measures[name].samples
+        result.trials = former.measures[name].trials
+        # What the last round had no time for is lacking in it.
+        for samples in result.samples.values():
+            samples += [{} for _ in range(first - len(samples))]
+    for group in rounds.groups:
+        taken = results.measures[group.measure].samples.get(group.contenders[0], [])
+        rounds.taken[group] = sum(bool(sample) for sample in taken)
+    return first
 
 
 def _prepare(measures: Sequence[Measure], results: Results) -> list[Measure]:

@@ -6,9 +6,6 @@ The tool is built by cargo from bench/traffic the first time that it is needed.
 import functools
 import itertools
 import json
-import os
-import shutil
-import subprocess
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,13 +13,12 @@ from typing import Any
 
 from bench.lab import Road
 from bench.search import GRACE, Trial
+from tests.support import cargo
 from tests.support.netns import wait_until
 
 CRATE = Path(__file__).parent / "traffic"
-BINARY = CRATE / "target" / "release" / "traffic"
+BINARY = cargo.binary(CRATE)
 PORT = 7000
-# A first build, of one small crate and one dependency, on a slow machine.
-_BUILD_TIMEOUT = 300.0
 # The silence after which nothing more is on its way. What comes later than that has failed the
 # trial already, however little of it there is (GRACE).
 _QUIET = 0.1
@@ -40,33 +36,8 @@ class TrialError(Exception):
 @functools.cache
 def missing() -> str | None:
     """Why no trial can be made here, or None; builds the tool."""
-    cargo = shutil.which("cargo")
-    if cargo is None:
-        return (
-            "the generator is not built: cargo is not installed; install it and run again "
-            "(`apt-get install cargo`, or cargo-web on Debian 12)"
-        )
-    command = [cargo, "build", "--release", "--locked", "--quiet"]
-    try:
-        done = subprocess.run(
-            [*command, "--manifest-path", str(CRATE / "Cargo.toml")],
-            # Not where a setting for another crate would put it.
-            env=_environment(),
-            capture_output=True,
-            text=True,
-            timeout=_BUILD_TIMEOUT,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        return f"the generator is not built: cargo did not end in {_BUILD_TIMEOUT:g} s"
-    if done.returncode != 0:
-        said = (done.stderr.strip().splitlines() or ["nothing"])[0]
-        return f"the generator is not built: `cargo build` in bench/traffic says: {said}"
-    return None
-
-
-def _environment() -> dict[str, str]:
-    return {**os.environ, "CARGO_TARGET_DIR": str(BINARY.parents[1])}
+    reason = cargo.build(CRATE)
+    return None if reason is None else f"the generator is not built: {reason}"
 
 
 def paced(

@@ -3,6 +3,7 @@
 from tests.support.plugin import (
     clean_machine,
     net,
+    postgres,
     pytest_configure,
     pytest_report_header,
     pytest_runtest_setup,
@@ -11,6 +12,7 @@ from tests.support.plugin import (
 __all__ = [
     "clean_machine",
     "net",
+    "postgres",
     "pytest_configure",
     "pytest_report_header",
     "pytest_runtest_setup",

@@ -17,6 +17,9 @@ BASE64_LENGTH = 44
 # pathlib would double the time that `wgpy genkey` takes to start.
 StrPath = str | os.PathLike[str]
 
+# Of a server that somebody else may run; a password manager makes none of more than a tenth.
+MAX_PASSWORD_LENGTH = 1024
+
 # A key file holds a key and some white space.
 _MAX_FILE_LENGTH = 4096
 
@@ -225,6 +228,26 @@ def read_key_text(path: StrPath) -> str:
     text = raw.decode("ascii", "replace").strip(" \t\n\v\f\r")
     if len(raw) > _MAX_FILE_LENGTH or len(text) > BASE64_LENGTH:
         raise KeyFormatError(f"a key file holds {BASE64_LENGTH} characters; this holds more")
+    return text
+
+
+def read_password(path: StrPath) -> str:
+    """The password in a file: one line, 1 to 1,024 bytes of printable UTF-8.
+
+    The line end is none of it, and white space around it is. Raises OSError, and KeyFormatError
+    for a file that holds something else.
+    """
+    with open(path, "rb") as file:
+        raw = file.read(_MAX_FILE_LENGTH)
+    line = raw.removesuffix(b"\n").removesuffix(b"\r")
+    if not 0 < len(line) <= MAX_PASSWORD_LENGTH:
+        raise KeyFormatError(f"a password has 1 to {MAX_PASSWORD_LENGTH} bytes")
+    try:
+        text = line.decode()
+    except UnicodeDecodeError:
+        raise KeyFormatError("a password is UTF-8, and this is not") from None
+    if not text.isprintable():
+        raise KeyFormatError("a password is one line of printable characters")
     return text
 
 

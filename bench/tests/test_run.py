@@ -164,6 +164,36 @@ def test_an_interrupt_keeps_what_was_taken(tmp_path: Path) -> None:
     assert [entry.name for entry in tmp_path.iterdir()] == ["run.json"]
 
 
+def test_a_run_that_ended_early_is_gone_on_with(tmp_path: Path) -> None:
+    taken: list[str] = []
+
+    def take(contender: Contender) -> dict[str, float]:
+        taken.append(contender.name)
+        return {"speed": float(len(taken))}
+
+    measures = (measure_of(take), measure_of(take, name="other", rank=Rank.SPARE))
+    first = run(*measures, pairs=2)
+    # The second round had no time for the other measure.
+    for samples in first.measures["other"].samples.values():
+        del samples[1:]
+    results.save(first, tmp_path / "run.json")
+    former = results.load(tmp_path / "run.json")
+    whole = runner.run(measures, (A, B), 3, MINUTE, lambda _: None, former=former)
+    assert len(taken) == 8 + 4
+    assert [len(x) for x in whole.measures["speed"].samples.values()] == [3, 3]
+    for samples in whole.measures["other"].samples.values():
+        assert [bool(sample) for sample in samples] == [True, False, True]
+    assert whole.started == first.started
+    assert len(whole.resumed) == 2
+
+
+def test_a_run_of_others_is_not_gone_on_with() -> None:
+    measure = measure_of(lambda _: {"speed": 1.0})
+    former = run(measure, pairs=1)
+    with pytest.raises(results.ResultsError, match="of other contenders or measures"):
+        runner.run((measure,), (B, A), 2, MINUTE, lambda _: None, former=former)
+
+
 def test_results_are_kept_after_each_pair() -> None:
     kept: list[int] = []
 

@@ -6,23 +6,16 @@ import subprocess
 import pytest
 
 from bench import trial
+from tests.support import cargo as tool
 
-TIMEOUT = 300.0
+TIMEOUT = 20.0
 
 
 def cargo(*arguments: str) -> None:
     """Run cargo on the crate; fail with what it said last."""
-    tool = shutil.which("cargo")
-    if tool is None:
+    if shutil.which("cargo") is None:
         pytest.skip("cargo is not installed")
-    done = subprocess.run(
-        [tool, *arguments],
-        cwd=trial.CRATE,
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT,
-        check=False,
-    )
+    done = tool.cargo(trial.CRATE, *arguments)
     assert done.returncode == 0, (done.stdout + done.stderr)[-2000:]
 
 

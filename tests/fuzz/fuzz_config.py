@@ -27,6 +27,10 @@ HEADS = (
     "[authority]\n",
     '[identity]\ntoken = "/dev/null"\n[[peer]]\ncredential = true\n',
     f'[authority]\nnetwork = "{"0" * 32}"\naccept = "10.0.0.0/8"\n[[authority.ca]]\n',
+    "[nat]\n",
+    "[nat]\nstun = [",
+    '[[nat.turn]]\nsecret_file = "/etc/hostname"\nuris = [',
+    '[[nat.turn]]\nuris = "turn:a"\n',
 )
 
 Parse = Callable[[str, Mode, Path | None], tuple[Config, list[str]]]
@@ -40,7 +44,7 @@ def test_one_input(data: bytes) -> None:
     if data[0] & 1:
         # A TOML file has been checked for UTF-8 before it is parsed.
         # What stands in these tables is seldom found from nothing.
-        head = HEADS[data[0] >> 2 & 3]
+        head = HEADS[data[0] >> 2 & 7]
         read(toml.parse, head + data[1:].decode("utf-8", "replace"), mode)
         return
     text = data[1:].decode("utf-8", "surrogateescape")

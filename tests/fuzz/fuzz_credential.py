@@ -148,14 +148,14 @@ def response(alice: Peer, intake: Intake[str, str], changes: bytes) -> None:
 
 
 def arrive(intake: Intake[str, str], data: bytes) -> bool:
-    intake.arrive(data, b"\xc0\0\2\1", 7, "origin", under_load=False, now=0.0)
+    intake.arrive(data, b"\xc0\0\2\1", b"\xc0\0\2\1\0\7", "origin", under_load=False, now=0.0)
     return intake.take(0.0, WALL_NS) is not None
 
 
 def honest_handshake(alice: Peer, intake: Intake[str, str]) -> None:
     """From elsewhere: what was sent in Alice's name may have been refused where it came from."""
     data = begin(alice, seconds=1)
-    intake.arrive(data, b"\xc0\0\2\2", 7, "origin", under_load=False, now=9.0)
+    intake.arrive(data, b"\xc0\0\2\2", b"\xc0\0\2\2\0\7", "origin", under_load=False, now=9.0)
     presented = intake.take(9.0, WALL_NS + 10**9)
     if presented is None:
         raise AssertionError("an honest initiation was refused")

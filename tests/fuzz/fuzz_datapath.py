@@ -3,9 +3,9 @@
     python tests/fuzz/fuzz_datapath.py -max_total_time=30
 
 Needs the `fuzz` extra (atheris). Arguments are libFuzzer's. The first byte chooses the road: raw
-datagrams into the socket, packets with a vnet header into the TUN, inner packets sealed by an
-honest peer, or packets for the kernel, merged and cut again. Nothing may be raised; and whatever
-was thrown at it, an honest packet must arrive in the end.
+datagrams into the socket, what a relay and STUN servers send, packets with a vnet header into the
+TUN, inner packets sealed by an honest peer, or packets for the kernel, merged and cut again.
+Nothing may be raised; and whatever was thrown at it, an honest packet must arrive in the end.
 """
 
 import struct
@@ -20,7 +20,9 @@ with atheris.instrument_imports(include=["wgpy"]):
     from tests.support.memory_path import ELSEWHERE, Joined, MemoryPath, join
     from tests.support.packets import Segment, ip_packet, kernel_receives
     from wgpy.datapath.coalesce import Coalescer
-    from wgpy.datapath.contract import Budget, FilterRule
+    from wgpy.datapath.contract import Budget, Datagram, Endpoint, FilterRule
+    from wgpy.datapath.endpoint import to_route
+    from wgpy.datapath.engine import MESSAGE_OFFSET, PACKET_OFFSET
     from wgpy.datapath.icmp import unreachable
 
 HONEST = ip_packet(17, b"an honest packet")
@@ -29,7 +31,10 @@ FILTER = (
     FilterRule(2, 92, mac1_offset=60, index_offset=8),
     FilterRule(3, 64, index_offset=4),
     FilterRule(0x10, 40, False, -32, longest=1200, budget=Budget(queue=8)),
+    FilterRule(0x12, 20, False, longest=1200, path_offset=4),
 )
+SERVER = Endpoint("198.51.100.1", 3478)
+CHANNEL = 0x4000
 VNET_LENGTH = 10
 
 
@@ -59,6 +64,36 @@ def from_socket(here: MemoryPath, there: MemoryPath, _peers: Joined, data: bytes
         raise AssertionError("a stranger's packet was delivered")
 
 
+def from_relay(here: MemoryPath, there: MemoryPath, _peers: Joined, data: bytes) -> None:
+    """Whatever a relay could send, as it is and framed, and honest messages that were changed."""
+    relay, carrier = there.add_relay(SERVER), there.add_relay(SERVER, -1)
+    for one in (relay, carrier):
+        there.set_channel(one, CHANNEL, Endpoint("192.0.2.77", 77))
+    there.set_path_ids([bytes(8)])
+    here.write(HONEST)
+    honest, _ = here.sent.pop()
+    for piece in pieces(data):
+        changed = bytearray(struct.pack(">HH", CHANNEL, len(honest)) + honest)
+        for place, value in zip(piece[::2], piece[1::2], strict=False):
+            changed[place % len(changed)] ^= value
+        framed = [piece, struct.pack(">HH", CHANNEL, len(piece)) + piece]
+        if bytes(changed[4 : 4 + len(honest)]) != honest:
+            framed.append(bytes(changed))
+        for datagram in framed:
+            there.take(datagram, to_route(SERVER))
+            there.take(datagram, to_route(SERVER), 1 + piece[0] if piece else 0)
+            there.take_carried(datagram, carrier)
+    if there.delivered:
+        raise AssertionError("what nobody sealed was delivered")
+    for event in there.drain(100_000):
+        if not isinstance(event, Datagram):
+            continue
+        kind = int.from_bytes(event.data[:4], "little")
+        is_stun = event.data[4:8] == bytes.fromhex("2112a442") and event.endpoint == SERVER
+        if kind not in (1, 2, 3, 0x10, 0x12) and not is_stun:
+            raise AssertionError("a datagram that no rule has came up")
+
+
 def from_tun(here: MemoryPath, there: MemoryPath, _peers: Joined, data: bytes) -> None:
     """Whatever the kernel could hand over, to a peer that has a key and to nobody."""
     for piece in pieces(data):
@@ -82,9 +117,9 @@ def inside(here: MemoryPath, there: MemoryPath, peers: Joined, data: bytes) -> N
     session = here._roads[peers.here].keys.current
     assert session is not None
     for piece in pieces(data):
-        here.tun[16 : 16 + len(piece)] = piece
-        size = here._seal(session, here.tun, 0, len(piece))
-        there.take(bytes(here.tun[:size]))
+        here.tun[PACKET_OFFSET : PACKET_OFFSET + len(piece)] = piece
+        size = here._seal(session, here.tun, MESSAGE_OFFSET, len(piece))
+        there.take(bytes(here.tun[MESSAGE_OFFSET : MESSAGE_OFFSET + size]))
     for frame in there.delivered:
         source = frame[10 + 12 : 10 + 16] if frame[10] >> 4 == 4 else frame[10 + 8 : 10 + 24]
         if there._allowed.lookup(source) != peers.there:
@@ -125,7 +160,8 @@ def test_one_input(data: bytes) -> None:
     peers = join(here, there)
     there.set_filter(FILTER, bytes(32))
     there.set_cookie_secret(bytes(31) + b"s")
-    (from_socket, from_tun, inside, merged)[data[0] % 4](here, there, peers, data[1:])
+    roads = (from_socket, from_tun, inside, merged, from_relay)
+    roads[data[0] % len(roads)](here, there, peers, data[1:])
     here.sent.clear()
     here.write(HONEST)
     ((honest, _),) = here.sent

@@ -24,7 +24,18 @@ with atheris.instrument_imports(include=["wgpy"]):
     from wgpy.device.uapi_framing import Framer, SetRequest
 
 
-OWN_KEYS = ("wgpy_authority", "wgpy_identity", "wgpy_credential", "wgpy_claims")
+OWN_KEYS = (
+    "wgpy_authority",
+    "wgpy_identity",
+    "wgpy_credential",
+    "wgpy_claims",
+    "wgpy_nat",
+    "wgpy_way",
+    "wgpy_path",
+    "wgpy_answer",
+)
+# Those that only a peer has.
+OF_PEERS = ("wgpy_credential", "wgpy_path", "wgpy_answer")
 
 
 def server(data: bytes) -> None:
@@ -54,7 +65,7 @@ def own_key(data: bytes) -> None:
     key = OWN_KEYS[data[0] % len(OWN_KEYS)]
     line = f"{key}=".encode() + data[1:].replace(b"\n", b" ") + b"\n"
     peer = b"public_key=" + b"ab" * 32 + b"\n"
-    before = peer if key == "wgpy_credential" else b""
+    before = peer if key in OF_PEERS else b""
     server(b"\0set=1\n" + before + line + b"\n")
     client(before + line + b"errno=0\n\n")
     client(peer + line + b"errno=0\n\n")

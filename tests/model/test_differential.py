@@ -45,7 +45,8 @@ from wgpy.datapath.contract import (
     NewKeyPair,
     Slot,
 )
-from wgpy.datapath.endpoint import to_route
+from wgpy.datapath.endpoint import source_of, to_route
+from wgpy.datapath.vias import Relay
 from wgpy.ip import parse_prefix
 from wgpy.protocol.constants import REJECT_AFTER_MESSAGES, REKEY_AFTER_MESSAGES
 
@@ -85,10 +86,31 @@ DEAR = [
     FilterRule(0x10, 60, exact=False, mac1_offset=-32, longest=100, budget=SMALL),
     FilterRule(0x12, 80, mac1_offset=40, budget=SMALL._replace(queue=3, source_burst=1)),
 ]
+# Probes of paths, and a type of any length.
+PATHS = [bytes([number]) * 8 for number in range(3)]
+PROBES = [FilterRule(0x13, 20, False, path_offset=4, longest=64)]
+COOKIE = bytes.fromhex("2112a442")
 WIDER = FilterRule(0x10, 60, mac1_offset=-32, budget=Budget())
 SECRETS = [b"", bytes(range(32)), bytes(range(1, 33))]
 
-endpoints = st.sampled_from(ENDPOINTS)
+# Channels, of which some are bound; and by other sockets and relays, as long as there are any.
+CHANNELS = [0x4000, 0x4001, 0x4FFF]
+places = st.sampled_from(ENDPOINTS)
+vias = st.integers(1, 8)
+endpoints = st.one_of(
+    places,
+    places,
+    st.builds(lambda place, via: replace(place, via=via), places, vias),
+    st.builds(
+        lambda via, channel: Endpoint("192.0.2.77", 77, via=via, channel=channel),
+        vias,
+        st.sampled_from(CHANNELS),
+    ),
+)
+# What a socket says that a datagram comes from.
+sources = st.one_of(
+    places, st.builds(lambda p, via: replace(p, via=via), places, st.integers(0, 3))
+)
 payloads = st.one_of(
     st.binary(max_size=40),
     st.integers(0, 3000).map(lambda size: bytes(i & 0xFF for i in range(size))),
@@ -152,6 +174,13 @@ def reads(draw: st.DrawFn) -> tuple[bytes, bytes]:
     return packet, bytes(10)
 
 
+@st.composite
+def small_reads(draw: st.DrawFn) -> tuple[bytes, bytes]:
+    """Packets of one length to all that there may be, which become trains where they lie."""
+    target = draw(st.sampled_from(ADDRESSES4[1:4]))
+    return ip_packet(UDP, bytes(draw(st.sampled_from([20, 20, 20, 4]))), target=target), bytes(10)
+
+
 def mac(key: bytes, data: bytes) -> bytes:
     return hashlib.blake2s(data, key=key, digest_size=16).digest()
 
@@ -172,8 +201,13 @@ class Key:
 class Both(RuleBasedStateMachine):
     """The two engines, and the peers' ends."""
 
-    @initialize(vnet=st.booleans(), mtu=st.sampled_from([1420, 1280, 100]))
-    def start(self, vnet: bool, mtu: int) -> None:
+    @initialize(
+        vnet=st.booleans(),
+        mtu=st.sampled_from([1420, 1280, 100]),
+        # Whether one of the peers is behind a relay, and that behind a carrier.
+        relayed=st.sampled_from([None, False, True]),
+    )
+    def start(self, vnet: bool, mtu: int, relayed: bool | None) -> None:
         self.portable = MemoryPath(vnet_header=vnet, mtu=mtu)
         self.native = NativeMemoryPath(vnet_header=vnet, mtu=mtu)
         self.vnet = vnet
@@ -183,7 +217,9 @@ class Both(RuleBasedStateMachine):
         self.seed = 0
         for path in self.both:
             path.set_up(True)
-            path.set_filter(RULES + DEAR, MAC1_KEY)
+            path.set_filter(RULES + DEAR + PROBES, MAC1_KEY)
+            path.set_path_ids(PATHS[:1])
+            path.set_stun_sources([(ENDPOINTS[0].address, ENDPOINTS[0].port)])
         # Two peers to begin with, or the rules would seldom meet one that can be talked to.
         for number, prefixes in enumerate((PREFIXES[4:5] + PREFIXES[8:9], PREFIXES[:1])):
             self.add_peer()
@@ -192,12 +228,29 @@ class Both(RuleBasedStateMachine):
             self.call("set_allowed_ips", adds)
             self.call("set_endpoint", peer, ENDPOINTS[number])
             self.give_key(peer, Slot.CURRENT, kick=False, life=180.0, rekey=120.0)
+        self.call("add_socket", -1)
+        relay = self.call("add_relay", ENDPOINTS[2], -1 if relayed else None)
+        for number, place in zip(CHANNELS, ENDPOINTS, strict=False):
+            self.call("set_channel", relay, number, place)
+        if relayed is not None:
+            place = Endpoint("192.0.2.77", 77, via=relay, channel=CHANNELS[0])
+            self.call("set_endpoint", self.peers[1], place)
 
     def call(self, name: str, *arguments: object, **named: object) -> object:
         """Ask both, and hear the same answer."""
         answers = [getattr(path, name)(*arguments, **named) for path in self.both]
         assert answers[0] == answers[1], name
         return answers[0]
+
+    def try_both(self, name: str, *arguments: object) -> None:
+        """Ask both, and hear the same answer or the same refusal."""
+        said = []
+        for path in self.both:
+            try:
+                said.append(getattr(path, name)(*arguments))
+            except DataPathError as error:
+                said.append(str(error))
+        assert said[0] == said[1], name
 
     # --- The control plane ---
 
@@ -218,10 +271,40 @@ class Both(RuleBasedStateMachine):
             self.call(name, peer)
 
     @precondition(lambda self: self.peers)
-    @rule(data=st.data())
-    def set_endpoint(self, data: st.DataObject) -> None:
+    @rule(data=st.data(), hold=st.sampled_from([0.0, 0.0, 0.005, 5.0, 5.1, -1.0]))
+    def set_endpoint(self, data: st.DataObject, hold: float) -> None:
         peer = data.draw(st.sampled_from(self.peers))
-        self.call("set_endpoint", peer, data.draw(st.one_of(st.none(), endpoints)))
+        self.try_both("set_endpoint", peer, data.draw(st.one_of(st.none(), endpoints)), hold)
+
+    @precondition(lambda self: self.peers)
+    @rule(
+        data=st.data(),
+        reads=st.lists(st.one_of(reads(), small_reads()), max_size=5),
+        key=st.sampled_from([None, None, Slot.CURRENT, Slot.NEXT]),
+        end=st.sampled_from(["let_go", "late", "drained", ""]),
+    )
+    def move(
+        self,
+        data: st.DataObject,
+        reads: list[tuple[bytes, bytes]],
+        key: Slot | None,
+        end: str,
+    ) -> None:
+        """A peer goes elsewhere, packets come meanwhile, perhaps a key, and they are let go."""
+        peer = data.draw(st.sampled_from(self.peers))
+        self.call("set_endpoint", peer, data.draw(places), 0.05)
+        for read in reads:
+            self.write(read)
+        if key is not None:
+            self.give_key(peer, key, kick=True)
+        if end == "let_go":
+            self.call("let_go", peer)
+        elif end:
+            self.wait(0.05)
+            if end == "late":
+                self.write(data.draw(small_reads()))
+            else:
+                self.call("drain", 1)
 
     @precondition(lambda self: self.peers)
     @rule(data=st.data())
@@ -288,7 +371,7 @@ class Both(RuleBasedStateMachine):
         data=st.data(),
         inner=st.lists(packets(), max_size=4),
         times=st.sampled_from([1, 1, 40]),
-        where=endpoints,
+        where=sources,
         fate=st.sampled_from(["release", "release", "refuse", "late", ""]),
     )
     def admit(
@@ -317,10 +400,121 @@ class Both(RuleBasedStateMachine):
             session.counter = max(session.counter, age)
             self.native._inner.set_send_counter(peer, age)
 
-    @rule(data=st.data(), to=st.one_of(st.none(), endpoints), body=st.binary(max_size=50))
-    def send(self, data: st.DataObject, to: Endpoint | None, body: bytes) -> None:
+    @rule(
+        data=st.data(),
+        to=st.one_of(st.none(), endpoints),
+        body=st.binary(max_size=50),
+        ttl=st.sampled_from([0, 0, 3, 255]),
+        whole=st.booleans(),
+    )
+    def send(
+        self, data: st.DataObject, to: Endpoint | None, body: bytes, ttl: int, whole: bool
+    ) -> None:
         peer = data.draw(st.sampled_from([None, *self.peers]))
-        self.call("send", body, to=to, peer=peer)
+        self.call("send", body, to=to, peer=peer, ttl=ttl, whole=whole)
+
+    @precondition(lambda self: self.peers)
+    @rule(data=st.data(), applied=st.booleans())
+    def set_roaming(self, data: st.DataObject, applied: bool) -> None:
+        self.call("set_roaming", data.draw(st.sampled_from(self.peers)), applied)
+
+    @rule()
+    def add_socket(self) -> None:
+        if len(self.portable._vias.sockets) < 3:
+            self.call("add_socket", -1)
+
+    @rule(via=st.integers(0, 8))
+    def remove_via(self, via: int) -> None:
+        self.call("remove_via", via)
+
+    @rule(server=sources, carrier=st.sampled_from([None, None, -1]))
+    def add_relay(self, server: Endpoint, carrier: int | None) -> None:
+        if len(self.portable._vias.relays) < 4:
+            self.try_both("add_relay", server, carrier)
+
+    @rule(
+        relay=vias,
+        number=st.sampled_from([*CHANNELS, *CHANNELS, 0x3FFF, 0x5000, 70_000]),
+        peer=st.one_of(st.none(), places, places),
+    )
+    def set_channel(self, relay: int, number: int, peer: Endpoint | None) -> None:
+        self.try_both("set_channel", relay, number, peer)
+
+    def some_channel(
+        self, data: st.DataObject, *, carried: bool = False
+    ) -> tuple[Relay | None, int]:
+        """A channel that is bound, if there is one; of a relay with a carrier only if asked for."""
+        relays = [r for r in self.portable._vias.relays.values() if carried or not r.carried]
+        bound = [(relay, number) for relay in relays for number in relay.channels]
+        return data.draw(st.sampled_from(bound)) if bound else (None, 0)
+
+    @precondition(lambda self: self.peers)
+    @rule(data=st.data())
+    def use_channel(self, data: st.DataObject) -> None:
+        """A peer is on a channel that there is, which what is drawn at random seldom hits."""
+        relay, number = self.some_channel(data, carried=True)
+        if relay is not None:
+            peer = data.draw(st.sampled_from(self.peers))
+            place = Endpoint("192.0.2.77", 77, via=relay.via, channel=number)
+            self.call("set_endpoint", peer, place)
+
+    @rule(
+        data=st.data(),
+        inside=st.one_of(
+            st.lists(packets(), min_size=1, max_size=3),
+            segments().map(lambda whole: [bytes(piece) for piece in whole.split(1368)]),
+        ),
+        other=st.one_of(st.none(), st.binary(max_size=60)),
+        long=st.sampled_from([0, 0, 0, 1, -1, 4]),
+        padding=st.sampled_from([0, 0, 3]),
+        train=st.booleans(),
+    )
+    def relayed(
+        self,
+        data: st.DataObject,
+        inside: list[bytes],
+        other: bytes | None,
+        long: int,
+        padding: int,
+        train: bool,
+    ) -> None:
+        """ChannelData, and what resembles it, from relays' servers and from others."""
+        relays = list(self.portable._vias.relays.values())
+        relay = data.draw(st.sampled_from(relays)) if relays else None
+        where = to_route(data.draw(sources))
+        if relay is not None and not relay.carried and data.draw(st.integers(0, 3)):
+            where = relay.server
+        bound = list(relay.channels) if relay is not None else []
+        number = data.draw(st.sampled_from(bound or CHANNELS))
+        messages = [other] if other is not None else []
+        if other is None and self.keys:
+            key = data.draw(st.sampled_from(self.keys))
+            for packet in inside:
+                messages.append(key.seal(packet + bytes(-len(packet) % 16), key.counter))
+                key.counter += 1
+        datagrams = [
+            struct.pack(">HH", number, max(0, len(message) + long)) + message + bytes(padding)
+            for message in messages
+        ]
+        if relay is not None and relay.carried:
+            for datagram in datagrams:
+                self.call("take_carried", datagram, relay.via)
+        elif train and datagrams:
+            # As UDP_GRO gives them: equal ones, and a shorter one at the end.
+            size = len(datagrams[0])
+            some = [datagram for datagram in datagrams if len(datagram) == size]
+            self.call("take", b"".join(some), where, segment=size)
+        else:
+            for datagram in datagrams:
+                self.call("take", datagram, where)
+
+    @rule(places=st.lists(endpoints, max_size=3))
+    def set_stun_sources(self, places: list[Endpoint]) -> None:
+        self.call("set_stun_sources", [(place.address, place.port) for place in places])
+
+    @rule(ids=st.lists(st.sampled_from(PATHS), max_size=3))
+    def set_path_ids(self, ids: list[bytes]) -> None:
+        self.call("set_path_ids", ids)
 
     @precondition(lambda self: self.peers)
     @rule(data=st.data())
@@ -335,20 +529,13 @@ class Both(RuleBasedStateMachine):
 
     @rule(mtu=st.sampled_from([0, 100, 1280, 1420, 9000, 65475, 65476]))
     def set_mtu(self, mtu: int) -> None:
-        said = []
-        for path in self.both:
-            try:
-                path.set_mtu(mtu)
-                said.append("")
-            except DataPathError as error:
-                said.append(str(error))
-        assert said[0] == said[1]
+        self.try_both("set_mtu", mtu)
 
     @rule(up=st.booleans())
     def set_up(self, up: bool) -> None:
         self.call("set_up", up)
 
-    @rule(error=st.sampled_from([None, None, errno.ENETUNREACH, errno.ENOBUFS]))
+    @rule(error=st.sampled_from([None, None, None, errno.ENETUNREACH, errno.EAGAIN]))
     def socket_answers(self, error: int | None) -> None:
         for path in self.both:
             path.error = error
@@ -370,6 +557,15 @@ class Both(RuleBasedStateMachine):
         packet, vnet = read
         self.call("write", packet, vnet if self.vnet else bytes(10))
 
+    @rule(batch=st.lists(st.one_of(reads(), small_reads()), min_size=2, max_size=20))
+    def write_batch(self, batch: list[tuple[bytes, bytes]]) -> None:
+        """The native engine has several at once, for peers here and there, behind a relay or not:
+        what lies beside one another in its buffer stays apart."""
+        reads = [(packet, vnet if self.vnet else bytes(10)) for packet, vnet in batch]
+        for packet, vnet in reads:
+            self.portable.write(packet, vnet)
+        self.native.write_batch(reads)
+
     @precondition(lambda self: self.keys)
     @rule(
         data=st.data(),
@@ -379,7 +575,7 @@ class Both(RuleBasedStateMachine):
             segments().map(lambda whole: [bytes(piece) for piece in whole.split(1368)]),
         ),
         spoil=st.sampled_from(["", "", "", "tag", "counter", "late", "train"]),
-        where=endpoints,
+        where=sources,
     )
     def arrive(self, data: st.DataObject, inner: list[bytes], spoil: str, where: Endpoint) -> None:
         key = data.draw(st.sampled_from(self.keys))
@@ -412,13 +608,13 @@ class Both(RuleBasedStateMachine):
             self.call("take", message, to_route(where))
 
     @precondition(lambda self: self.keys)
-    @rule(data=st.data(), where=endpoints)
+    @rule(data=st.data(), where=sources)
     def keepalive(self, data: st.DataObject, where: Endpoint) -> None:
         key = data.draw(st.sampled_from(self.keys))
         self.call("take", key.seal(b"", key.counter), to_route(where))
         key.counter += 1
 
-    @rule(data=st.data(), kind=st.sampled_from([0, 1, 2, 3, 4, 0x20, 2**31]), where=endpoints)
+    @rule(data=st.data(), kind=st.sampled_from([0, 1, 2, 3, 4, 0x20, 2**31]), where=sources)
     def control(self, data: st.DataObject, kind: int, where: Endpoint) -> None:
         size = data.draw(st.sampled_from([0, 3, 4, 20, 31, 32, 40, 64, 92, 148, 149]))
         index = data.draw(st.sampled_from([key.index for key in self.keys] or [9]))
@@ -429,7 +625,45 @@ class Both(RuleBasedStateMachine):
         self.call("take", bytes(body), to_route(where))
 
     @rule(
-        rules=st.sampled_from([RULES + DEAR, RULES, [*RULES, WIDER], RULES + DEAR[:1]]),
+        body=st.sampled_from([b"", bytes(4), bytes(12), bytes(600)]),
+        first=st.sampled_from([0, 1, 1, 1, 3, 4]),
+        cookie=st.sampled_from([COOKIE, COOKIE, COOKIE, bytes(4)]),
+        extra=st.sampled_from([b"", b"", b"", b"\0"]),
+        times=st.sampled_from([1, 1, 130]),
+        train=st.booleans(),
+        where=sources,
+    )
+    def stun(
+        self,
+        body: bytes,
+        first: int,
+        cookie: bytes,
+        extra: bytes,
+        times: int,
+        train: bool,
+        where: Endpoint,
+    ) -> None:
+        """STUN, and what resembles it, from where it may come and from elsewhere."""
+        message = bytes((first, 1)) + len(body).to_bytes(2, "big") + cookie + bytes(12) + body
+        message += extra
+        if train:
+            self.call("take", message * min(times, 64), to_route(where), segment=len(message))
+            return
+        for _ in range(times):
+            self.call("take", message, to_route(where))
+
+    @rule(
+        path=st.sampled_from([*PATHS, b"\0" * 7 + b"\1"]),
+        size=st.sampled_from([19, 20, 64, 65]),
+        where=sources,
+    )
+    def probe(self, path: bytes, size: int, where: Endpoint) -> None:
+        self.call("take", (b"\x13\0\0\0" + path + bytes(60))[:size], to_route(where))
+
+    @rule(
+        rules=st.sampled_from(
+            [RULES + DEAR + PROBES, RULES, [*RULES, WIDER], RULES + DEAR[:1] + PROBES]
+        ),
     )
     def set_filter(self, rules: list[FilterRule]) -> None:
         self.call("set_filter", rules, MAC1_KEY)
@@ -446,6 +680,7 @@ class Both(RuleBasedStateMachine):
         good=st.sampled_from([True, True, True, False]),
         secret=st.sampled_from([b"", SECRETS[1], SECRETS[2]]),
         spread=st.booleans(),
+        relayed=st.booleans(),
     )
     def flood(
         self,
@@ -456,9 +691,12 @@ class Both(RuleBasedStateMachine):
         good: bool,
         secret: bytes,
         spread: bool,
+        relayed: bool,
     ) -> None:
-        """Datagrams that are dear to answer, with and without a cookie, from one place or many."""
-        where = data.draw(endpoints)
+        """Datagrams that are dear to answer, with and without a cookie, from one place or many, or
+        through a relay."""
+        relay, number = self.some_channel(data) if relayed else (None, 0)
+        where = data.draw(sources)
         index = data.draw(st.sampled_from([key.index for key in self.keys] or [9]))
         at = 40 if kind == 0x12 else size - 32
         for number in range(times):
@@ -467,9 +705,14 @@ class Both(RuleBasedStateMachine):
                 place = replace(place, address=f"192.0.2.{number}")
             body = (struct.pack("<III", kind, number, index) + bytes(100))[:at]
             body += mac(MAC1_KEY if good else bytes(32), body)
-            source = parse_prefix(place.address).address + place.port.to_bytes(2, "big")
-            body += mac(mac(secret, source), body) if secret else bytes(16)
-            self.call("take", (body + bytes(100))[:size], to_route(place))
+            if relay is not None:
+                place = Endpoint("192.0.2.77", 77, via=relay.via, channel=number)
+            body += mac(mac(secret, source_of(place)[1]), body) if secret else bytes(16)
+            datagram = (body + bytes(100))[:size]
+            if relay is None:
+                self.call("take", datagram, to_route(place))
+            else:
+                self.call("take", struct.pack(">HH", number, size) + datagram, relay.server)
         self.call("queue_depth", kind)
 
     # --- What must be the same at any time ---
@@ -479,7 +722,8 @@ class Both(RuleBasedStateMachine):
         if not hasattr(self, "both"):
             return
         assert self.portable._gates.held_bytes == self.native._inner.held_bytes()
-        for name in ("sent", "delivered"):
+        assert self.portable._holds.kept_bytes == self.native._inner.kept_bytes()
+        for name in ("sent", "delivered", "manners"):
             ours, theirs = (getattr(path, name) for path in self.both)
             assert ours == theirs, name
             ours.clear()
@@ -495,7 +739,7 @@ class Both(RuleBasedStateMachine):
 
 
 TestBoth = Both.TestCase
-TestBoth.settings = settings(max_examples=60, stateful_step_count=60, deadline=None)
+TestBoth.settings = settings(max_examples=100, stateful_step_count=60, deadline=None)
 
 
 def udp_parts(packet: bytes, size: int) -> list[bytes]:

@@ -117,6 +117,24 @@ class Process:
             name = shlex.join(map(str, self.child.args))  # type: ignore[arg-type]
             raise CommandError(f"`{name}` did not end in {timeout:g} s") from None
 
+    def pause(self) -> None:
+        """Let it do nothing until `resume`; every thread of it has stopped when this returns."""
+        self.child.send_signal(signal.SIGSTOP)
+        wait_until(self._is_stopped, "all threads to stop", every=0.001)
+
+    def resume(self) -> None:
+        """Let it go on, if it was paused."""
+        self.child.send_signal(signal.SIGCONT)
+
+    def _is_stopped(self) -> bool:
+        tasks = Path(f"/proc/{self.pid}/task").glob("*/stat")
+        try:
+            # proc(5): the state stands behind the name, which is in parentheses.
+            return all(task.read_text().rpartition(")")[2].split()[0] == "T" for task in tasks)
+        except (FileNotFoundError, ProcessLookupError):
+            # A thread that ended meanwhile, so not all had stopped.
+            return False
+
     def stop(self, with_signal: signal.Signals = signal.SIGTERM) -> int:
         """Signal it, kill it after a grace, and return its exit code."""
         self._timer.cancel()

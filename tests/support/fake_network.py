@@ -18,13 +18,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from wgpy.datapath.contract import Event
+from wgpy.datapath.contract import Endpoint, Event, Via
 from wgpy.datapath.endpoint import Route
 from wgpy.datapath.engine import PACKET_OFFSET, Engine
 from wgpy.device.device import Device
 from wgpy.device.guard import Guard
+from wgpy.device.roads import Roads
 from wgpy.device.trust import Trust
 from wgpy.device.uapi import Address, AllowedIpChange, DeviceChange, PeerChange
+from wgpy.device.ways import Ways
 from wgpy.identity.admissions import Admissions as Ledger
 from wgpy.ip import parse_prefix
 from wgpy.keys import PresharedKey, PrivateKey
@@ -55,6 +57,8 @@ class Sent:
     source: str
     target: str
     data: bytes
+    source_port: int = PORT
+    target_port: int = PORT
 
     @property
     def kind(self) -> int:
@@ -91,8 +95,15 @@ class World:
         self._order += 1
         heapq.heappush(self._plans, (START + when, self._order, action))
 
-    def transmit(self, source: str, target: str, data: bytes) -> None:
-        sent = Sent(self.now - START, source, target, data)
+    def transmit(
+        self,
+        source: str,
+        target: str,
+        data: bytes,
+        source_port: int = PORT,
+        target_port: int = PORT,
+    ) -> None:
+        sent = Sent(self.now - START, source, target, data, source_port, target_port)
         self.log.append(sent)
         weather = self.weather
         copies = 2 if self.random.random() < weather.duplication else 1
@@ -136,6 +147,11 @@ class World:
         return [s.when for s in self.log if s.kind == kind and s.source == source.address]
 
 
+def port_of(via: Via) -> int:
+    """The port of a machine's socket: PORT for the pair, and others for those that were added."""
+    return PORT + via
+
+
 class FakeDataPath(Engine):
     """The portable engine with the world for its sockets, and a list for its TUN."""
 
@@ -167,13 +183,18 @@ class FakeDataPath(Engine):
     def set_sockets(self, v4: int | None, v6: int | None) -> None:
         self._bound = v4 is not None
 
+    def add_relay(self, server: Endpoint, carrier: int | None = None) -> Via:
+        assert carrier is None, "the world has sockets only"
+        return super().add_relay(server)
+
     def drain(self, limit: int) -> list[Event]:
         return self._collect(limit)
 
     def arrive(self, sent: Sent) -> None:
-        if self._bound:
+        via = sent.target_port - PORT
+        if via in self._vias.sockets if via else self._bound:
             self._udp[: len(sent.data)] = sent.data
-            route = Route((sent.source, PORT))
+            route = Route((sent.source, sent.source_port), b"", via)
             self.inbound(self._udp, len(sent.data), 0, route, self._world.now)
 
     def write(self, packet: bytes) -> None:
@@ -182,18 +203,26 @@ class FakeDataPath(Engine):
         self._tun[PACKET_OFFSET : PACKET_OFFSET + len(packet)] = packet
         self.outbound(self._tun, len(packet), self._world.now)
 
+    def _close_via(self, via: Via) -> None:
+        """Its descriptor is a number, and no more."""
+
     def _ring(self) -> None:
         """The world asks every machine after every step."""
 
     def _transmit(self, data: memoryview, segment: int, route: Route) -> int | None:
         for start in range(0, len(data), segment):
-            target = str(route.address[0])
-            self._world.transmit(self._address, target, bytes(data[start : start + segment]))
+            self._wire(bytes(data[start : start + segment]), route)
         return None
 
-    def _transmit_control(self, data: bytes, route: Route) -> int | None:
-        self._world.transmit(self._address, str(route.address[0]), data)
+    def _transmit_control(
+        self, data: bytes, route: Route, ttl: int = 0, whole: bool = False
+    ) -> int | None:
+        self._wire(data, route)
         return None
+
+    def _wire(self, data: bytes, route: Route) -> None:
+        host, port = route.address[:2]
+        self._world.transmit(self._address, host, data, port_of(route.via), port)
 
     def _deliver(self, buffers: Sequence[memoryview | bytes | bytearray]) -> None:
         self.delivered.append(b"".join(buffers)[10:])
@@ -216,9 +245,16 @@ class Machine:
     """One host with one interface, up, with a fresh key."""
 
     def __init__(
-        self, world: World, address: str, *, ledger: Path | None = None, gate: Guard | None = None
+        self,
+        world: World,
+        address: str,
+        *,
+        ledger: Path | None = None,
+        gate: Guard | None = None,
+        ways: Callable[[Roads], Ways] | None = None,
     ) -> None:
-        """With `ledger`, a file to be made, peers can be admitted by their credentials."""
+        """With `ledger`, a file to be made, peers can be admitted by their credentials; with
+        `ways`, their ways be found."""
         self.world = world
         self.address = address
         self.inner = "10.0.0." + address.rpartition(".")[2]
@@ -232,6 +268,7 @@ class Machine:
             random=world.random.randbytes,
             trust=None if ledger is None else Trust(lambda: Ledger(ledger), world.wall_ns),
             guard=gate,
+            ways=ways,
         )
         self.device.apply(DeviceChange(private_key=self.private, listen_port=PORT))
         self.device.set_up(True)

@@ -19,6 +19,7 @@ from wgpy.datapath.contract import (
     Handle,
     NewKeyPair,
     Slot,
+    Via,
 )
 from wgpy.datapath.endpoint import Route
 from wgpy.datapath.engine import PACKET_OFFSET, VNET_OFFSET, Engine
@@ -82,6 +83,8 @@ class MemoryPath(Driver, Engine):
         self.sent: list[tuple[bytes, Route]] = []
         # How many datagrams each call of the socket took.
         self.trains: list[int] = []
+        # Times to live of control datagrams, and whether they are to stay whole, if anything.
+        self.manners: list[tuple[int, bool]] = []
         self.delivered: list[bytes] = []
         # What the socket answers: an errno, or None.
         self.error: int | None = None
@@ -109,6 +112,9 @@ class MemoryPath(Driver, Engine):
     def offloads(self) -> dict[str, bool]:
         return {}
 
+    def _close_via(self, via: Via) -> None:
+        """Its descriptor is a number, and no more."""
+
     def _ring(self) -> None:
         self.rings += 1
 
@@ -119,9 +125,13 @@ class MemoryPath(Driver, Engine):
             self.sent += [(bytes(data[at : at + segment]), route) for at in starts]
         return self.error
 
-    def _transmit_control(self, data: bytes, route: Route) -> int | None:
+    def _transmit_control(
+        self, data: bytes, route: Route, ttl: int = 0, whole: bool = False
+    ) -> int | None:
         if self.error is None:
             self.sent.append((data, route))
+            if ttl or whole:
+                self.manners.append((ttl, whole))
         return self.error
 
     def _deliver(self, buffers: Sequence[memoryview | bytes | bytearray]) -> None:
@@ -139,6 +149,11 @@ class MemoryPath(Driver, Engine):
         """A datagram arrives from `route`, or a train of datagrams."""
         self.udp[: len(data)] = data
         self.inbound(self.udp, len(data), segment, route, self.now)
+
+    def take_carried(self, data: bytes, via: Via) -> None:
+        """A message arrives by the carrier of a relay."""
+        self.udp[: len(data)] = data
+        self.inbound_carried(self.udp, len(data), via, self.now)
 
     def set_send_counter(self, peer: Handle, counter: int) -> None:
         """The counter of the peer's next message."""

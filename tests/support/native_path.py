@@ -8,10 +8,10 @@ from collections.abc import Sequence
 
 import pytest
 
-from tests.support.fake_network import PORT, Sent, World
+from tests.support.fake_network import PORT, Sent, World, port_of
 from tests.support.memory_path import START, Driver
 from wgpy.datapath.choose import has_native
-from wgpy.datapath.contract import Endpoint, Event, Handle
+from wgpy.datapath.contract import Endpoint, Event, Handle, Via
 from wgpy.datapath.endpoint import Route, to_endpoint, to_route
 
 needs_native = pytest.mark.skipif(
@@ -38,6 +38,7 @@ class NativeMemoryPath(Driver, Control):
         self._error: int | None = None
         self._sent: list[tuple[bytes, Route]] = []
         self._trains: list[int] = []
+        self._manners: list[tuple[int, bool]] = []
         self._delivered: list[bytes] = []
         super().__init__(_native.MemoryPath(vnet_header, mtu, START, udp), self._draw)
 
@@ -72,6 +73,11 @@ class NativeMemoryPath(Driver, Control):
     def trains(self) -> list[int]:
         self._trains += self._inner.trains()
         return self._trains
+
+    @property
+    def manners(self) -> list[tuple[int, bool]]:
+        self._manners += self._inner.manners()
+        return self._manners
 
     @property
     def delivered(self) -> list[bytes]:
@@ -111,6 +117,10 @@ class NativeMemoryPath(Driver, Control):
             [(data, segment, pack(to_endpoint(route))) for data, segment, route in batch]
         )
 
+    def take_carried(self, data: bytes, via: Via) -> None:
+        """A message arrives by the carrier of a relay."""
+        self._inner.take_carried(data, via)
+
     def set_send_counter(self, peer: Handle, counter: int) -> None:
         """The counter of the peer's next message."""
         self._inner.set_send_counter(peer, counter)
@@ -131,6 +141,7 @@ class NativeFakeDataPath(NativeMemoryPath):
         self._world = world
         self._address = address
         self._bound = False
+        self._added: set[Via] = set()
         self._got: list[bytes] = []
         self._inner.set_now(world.now)
 
@@ -156,13 +167,20 @@ class NativeFakeDataPath(NativeMemoryPath):
         return index
 
     def drain(self, limit: int) -> list[Event]:
+        events = super().drain(limit)
         self._wire()
-        return super().drain(limit)
+        return events
 
     def send(
-        self, data: bytes, *, to: Endpoint | None = None, peer: Handle | None = None
+        self,
+        data: bytes,
+        *,
+        to: Endpoint | None = None,
+        peer: Handle | None = None,
+        ttl: int = 0,
+        whole: bool = False,
     ) -> int | None:
-        error = super().send(data, to=to, peer=peer)
+        error = super().send(data, to=to, peer=peer, ttl=ttl, whole=whole)
         self._wire()
         return error
 
@@ -179,9 +197,28 @@ class NativeFakeDataPath(NativeMemoryPath):
         super().send_keepalive(peer)
         self._wire()
 
+    def add_socket(self, fd: int) -> Via:
+        via = super().add_socket(fd)
+        self._added.add(via)
+        return via
+
+    def remove_via(self, via: Via) -> None:
+        super().remove_via(via)
+        self._wire()
+        self._added.discard(via)
+
+    def set_endpoint(self, peer: Handle, endpoint: Endpoint | None, hold: float = 0.0) -> None:
+        super().set_endpoint(peer, endpoint, hold)
+        self._wire()
+
+    def let_go(self, peer: Handle) -> None:
+        super().let_go(peer)
+        self._wire()
+
     def arrive(self, sent: Sent) -> None:
-        if self._bound:
-            self.take(sent.data, Route((sent.source, PORT)))
+        via = sent.target_port - PORT
+        if via in self._added if via else self._bound:
+            self.take(sent.data, Route((sent.source, sent.source_port), b"", via))
             self._wire()
 
     def write(self, packet: bytes, vnet: bytes = bytes(10)) -> None:
@@ -190,8 +227,9 @@ class NativeFakeDataPath(NativeMemoryPath):
 
     def _wire(self) -> None:
         """What was sent meets the world's weather."""
-        for data, to in self._inner.sent():
-            self._world.transmit(self._address, unpack(to).address, data)
+        for data, packed in self._inner.sent():
+            to = unpack(packed)
+            self._world.transmit(self._address, to.address, data, port_of(to.via), to.port)
 
     @property
     def delivered(self) -> list[bytes]:

@@ -3,6 +3,7 @@
 `Machine` is a whole interface. `Caller` is a key alone, which says what a test wants it to say.
 """
 
+import errno
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
@@ -13,11 +14,21 @@ from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 from tests.support.certificates import NETWORK, Authority, Peer, names
 from tests.support.fake_network import EPOCH_NS, PORT, Machine, World
-from wgpy.device.uapi import Address, AllowedIpChange, DeviceChange, PeerChange, PeerState
+from wgpy.device.guard import Guard
+from wgpy.device.uapi import (
+    Address,
+    AllowedIpChange,
+    DeviceChange,
+    PeerChange,
+    PeerState,
+    UapiError,
+)
+from wgpy.firewall.rules import Settings
 from wgpy.firewall.verdict import Member
+from wgpy.firewall.wall import Wall
 from wgpy.identity.profile import Rights
 from wgpy.identity.settings import Anchor, AuthoritySettings, Expectation, IdentitySettings
-from wgpy.ip import parse_prefix
+from wgpy.ip import Prefix, parse_prefix
 from wgpy.keys import PrivateKey, PublicKey
 from wgpy.linux.nft import FirewallError
 from wgpy.protocol.constants import (
@@ -58,16 +69,21 @@ class Office:
 
     world: World
     directory: Path
+    # The firewall of the gate, if it is to have one.
+    guard: Guard | None = None
     gate: Machine = field(init=False)
 
     def __post_init__(self) -> None:
         (self.directory / "root.pem").write_bytes(ROOT.pem())
         (self.directory / "crl").mkdir()
-        self.gate = self.machine("192.0.2.1", "gate.mesh")
+        self.gate = self.machine("192.0.2.1", "gate.mesh", self.guard)
 
-    def machine(self, address: str, name: str, **changes: object) -> Machine:
+    def machine(
+        self, address: str, name: str, guard: Guard | None = None, **changes: object
+    ) -> Machine:
         """A machine with a certificate that trusts the root."""
-        made = Machine(self.world, address, ledger=self.directory / f"{address}.ledger")
+        ledger = self.directory / f"{address}.ledger"
+        made = Machine(self.world, address, ledger=ledger, gate=guard)
         made.inner = "10.7.0." + address.rpartition(".")[2]
         self.give(made, name, **changes)
         made.device.apply(
@@ -217,3 +233,36 @@ class Recorder:
         self.calls += 1
         self.told += [("add", member.name) for member in add]
         self.told += [("remove", key) for key in remove]
+
+
+class FakeGuard(Guard):
+    """A firewall without a kernel: it writes down members, and keeps rules and wall."""
+
+    def __init__(self) -> None:
+        self.recorder = Recorder()
+        self.rules = Settings()
+        self.stands: Wall | None = None
+        # Each wall, in the order in which they were put up.
+        self.walls: list[Wall | None] = []
+        self.firewall = self.recorder  # type: ignore[assignment]
+
+    @property
+    def settings(self) -> Settings:
+        return self.rules
+
+    @property
+    def wall(self) -> Wall | None:
+        return self.stands
+
+    @property
+    def active(self) -> bool:
+        return False
+
+    def start(self, settings: Settings, wall: Wall | None = None) -> None:
+        if self.recorder.fails:
+            raise UapiError(errno.EIO, "no nft today")
+        self.rules, self.stands = settings, wall
+        self.walls.append(wall)
+
+    def follow(self, peers: Iterable[tuple[PublicKey, list[Prefix]]]) -> None:
+        del peers

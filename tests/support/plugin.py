@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, settings
 import wgpy
 from tests.support import requirements
 from tests.support.netns import Pair, pair, remove_leftovers, remove_own_files
+from tests.support.postgres import Postgres
 from wgpy.datapath.choose import chosen_name
 
 # Set by `make interop`: run also what waits for minutes, and what is against built peers.
@@ -77,3 +78,10 @@ def net(clean_machine: None) -> Iterator[Pair]:
     """Two namespaces joined by a veth, for one test: `net.left`, `net.right`."""
     with pair() as made:
         yield made
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """One PostgreSQL for all tests that want a database; who stops it has one of its own."""
+    with Postgres() as server:
+        yield server

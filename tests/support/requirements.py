@@ -5,10 +5,13 @@ test whose need is not met is skipped with the reason. In CI (the environment va
 set) what Debian packages must be there, so its absence is a failure.
 """
 
+import functools
 import os
 import shutil
 import sys
 from pathlib import Path
+
+from tests.support import cargo
 
 ROOT = Path(__file__).resolve().parents[2]
 CACHE = ROOT / ".cache"
@@ -22,12 +25,18 @@ DEBIAN = {
     "ip": "iproute2",
     "iperf3": "iperf3",
     "mandoc": "mandoc",
+    "miniupnpd": "miniupnpd-nftables",
     "nft": "nftables",
     "openssl": "openssl",
+    "pg_ctl": "postgresql",
     "ping": "iputils-ping",
     "qemu-system-x86_64": "qemu-system-x86",
     "setpriv": "util-linux",
     "tshark": "tshark",
+    "turnserver": "coturn",
+    "turnutils_natdiscovery": "coturn",
+    "turnutils_stunclient": "coturn",
+    "turnutils_uclient": "coturn",
     "unshare": "util-linux",
     "wg": "wireguard-tools",
     "wg-quick": "wireguard-tools",
@@ -35,6 +44,8 @@ DEBIAN = {
 }
 # Built by interop/peers.sh -> its file in PEERS.
 BUILT = {"wireguard-go-latest": "wireguard", "boringtun-cli": "boringtun-cli"}
+# Built by cargo when it is needed -> its crate, of the same name.
+CRATES = {"carrier": ROOT / "tests" / "support" / "natlab" / "carrier"}
 # Console scripts of this package, installed beside the interpreter that runs the tests.
 OURS = ("wgpy", "wgpyd")
 
@@ -42,7 +53,7 @@ OURS = ("wgpy", "wgpyd")
 def find(name: str) -> Path | None:
     """The program's file, or None where this machine has not got it.
 
-    Raises ValueError for a name that none of the three tables above has.
+    Raises ValueError for a name that none of the four tables above has.
     """
     if name in OURS:
         place = Path(sys.executable).parent / name
@@ -50,11 +61,28 @@ def find(name: str) -> Path | None:
     if name in BUILT:
         place = PEERS / BUILT[name]
         return place if place.exists() else None
+    if name in CRATES:
+        return cargo.binary(CRATES[name]) if _crate_problem(name) is None else None
     if name not in DEBIAN:
         raise ValueError(f"tool {name!r}: not in the tables of {Path(__file__).name}; add it")
-    # Programs of /usr/sbin are not on the PATH of every user.
-    found = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+    # Programs of /usr/sbin are not on the PATH of every user, and those of PostgreSQL's server on
+    # nobody's: there may be several versions of it.
+    servers = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=_version, reverse=True)
+    places = [os.environ.get("PATH", ""), "/usr/sbin", "/sbin", *map(str, servers)]
+    found = shutil.which(name, path=":".join(places))
     return Path(found) if found else None
+
+
+def _version(place: Path) -> int:
+    """Of /usr/lib/postgresql/15/bin, 15."""
+    number = place.parent.name
+    return int(number) if number.isdigit() else 0
+
+
+@functools.cache
+def _crate_problem(name: str) -> str | None:
+    """Why the crate is not built, or None; builds it."""
+    return cargo.build(CRATES[name])
 
 
 def program(name: str) -> str:
@@ -71,6 +99,8 @@ def why_missing(name: str) -> str:
         return f"{name} is not installed beside {sys.executable}; run `pip install -e .`"
     if name in BUILT:
         return f"{name} is not built; run `interop/peers.sh` (or `make interop`)"
+    if name in CRATES:
+        return f"{name} is not built: {_crate_problem(name)}"
     return f"{name} is not installed; run `apt-get install {DEBIAN[name]}`"
 
 

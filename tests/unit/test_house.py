@@ -132,7 +132,7 @@ def test_commands_in_documents_exist(path: Path) -> None:
     start = r"^\s*(?:[#$] )?(?:sudo )?"
     makefile = (ROOT / "Makefile").read_text()
     for code in (fenced, indented, quoted):
-        for word in re.findall(start + r"wgpy ([a-z]+)\b", code, re.MULTILINE):
+        for word in re.findall(start + r"wgpy ([a-z-]+)\b", code, re.MULTILINE):
             assert word in (*COMMANDS, "help", "version"), f"wgpy {word}"
         for word in re.findall(start + r"make ([a-z]+)\b", code, re.MULTILINE):
             assert re.search(rf"^{word}:", makefile, re.MULTILINE), f"make {word}"

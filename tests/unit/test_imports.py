@@ -43,6 +43,9 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "wgpy.ip",
         "wgpy.keys",
         "wgpy.device.uapi",
+        # What both sides say of ways through NATs, and how servers are written.
+        "wgpy.device.paths",
+        "wgpy.device.servers",
         "wgpy.firewall.rules",
         "wgpy.identity.settings",
         "wgpy.identity.words",
@@ -56,6 +59,10 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "wgpy.device.uapi",
         "wgpy.firewall.compile",
         "wgpy.firewall.table",
+        # The address of who is to enrol, and the route to where those are.
+        "wgpy.identity.claims",
+        "wgpy.identity.derived",
+        "wgpy.identity.own",
     ),
     "demo": ("wgpy.ip", "wgpy.keys", "wgpy.device.client", "wgpy.device.uapi"),
     "doctor": ("wgpy.linux", "wgpy.datapath.portable", "wgpy._native"),
@@ -69,6 +76,8 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "wgpy.device",
         "wgpy.linux",
     ),
+    # Servers that help through NATs are written in one way everywhere.
+    "mesh": ("wgpy.ip", "wgpy.keys", "wgpy.identity", "wgpy.device.servers"),
     # Who may come in is decided without knowing how packets move.
     "identity": ("wgpy.ip", "wgpy.keys"),
 }
@@ -76,6 +85,14 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
 # What is pure: no clock, no randomness, no input and no output.
 PURE = {"collections", "dataclasses", "enum", "functools", "math", "struct", "typing", "abc"}
 HASHES = {"hashlib", "hmac"}
+
+# All of a mesh that knows of a database.
+MESH_STORE = (
+    *("wgpy.mesh.store", "wgpy.mesh.store_changes", "wgpy.mesh.store_engine"),
+    *("wgpy.mesh.store_migrations", "wgpy.mesh.store_nodes", "wgpy.mesh.store_restore"),
+    *("wgpy.mesh.store_revoke", "wgpy.mesh.store_rows", "wgpy.mesh.store_schema"),
+    "wgpy.mesh.store_work",
+)
 
 # Packages of others -> the only modules, or rooms, that import them.
 OUTSIDERS: dict[str, tuple[str, ...]] = {
@@ -85,14 +102,56 @@ OUTSIDERS: dict[str, tuple[str, ...]] = {
         "wgpy.protocol",
         "wgpy.datapath.session",
         "wgpy.identity",
+        # The exception for what does not authenticate.
+        "wgpy.nat.sealed",
     ),
     # The demo lays the cable between its two machines, which no tunnel needs.
     "pyroute2": ("wgpy.linux", "wgpy.demo.cable"),
-    "asyncio": ("wgpy.device.daemon", "wgpy.device.service", "wgpy.device.server"),
+    "asyncio": (
+        "wgpy.device.daemon",
+        "wgpy.device.service",
+        "wgpy.device.server",
+        "wgpy.nat.portmap_probe",
+        "wgpy.nat.portmap_run",
+        "wgpy.nat.portmap_wire",
+        "wgpy.nat.upnp_run",
+        "wgpy.nat.netcheck_services",
+        "wgpy.nat.signal_watch",
+        "wgpy.nat.stun_serve",
+        # What runs in the foreground until a signal ends it.
+        "wgpy.cli.portmap",
+        "wgpy.cli.stun_server",
+        *("wgpy.nat.turn_stream", "wgpy.nat.turn_wire", "wgpy.nat.office"),
+    ),
+    # It reads what strangers write, in C: it runs in a process of its own. The other only looks
+    # whether it is there.
+    "miniupnpc": ("wgpy.nat.upnp_worker", "wgpy.nat.upnp_run"),
     "tomli": ("wgpy.config.toml",),
-    "sqlite3": ("wgpy.identity",),
+    # The ledgers; of the mesh's store, what its library has no word for: copies, a look whether
+    # somebody has written, the number of an error.
+    "sqlite3": (
+        *("wgpy.identity", "wgpy.mesh.store_engine", "wgpy.mesh.store_notify"),
+        "wgpy.mesh.store_restore",
+    ),
+    "sqlalchemy": MESH_STORE,
+    "psycopg": ("wgpy.mesh.store_engine", "wgpy.mesh.store_notify"),
     "jwt": ("wgpy.identity.token", "wgpy.identity.signer"),
+    "aioice": ("wgpy.nat",),
+    # It draws QR codes, for who invites.
+    "segno": ("wgpy.mesh.line",),
 }
+
+# What in nat/ has sockets, a clock or an event loop; the rest is told what came, and when.
+NAT_SHELLS = (
+    "wgpy.nat.office",
+    # It looks for a library's file, and runs one module of it.
+    "wgpy.nat.aioice_stun",
+    *("wgpy.nat.netcheck_run", "wgpy.nat.netcheck_services", "wgpy.nat.stun_serve"),
+    *("wgpy.nat.signal_file", "wgpy.nat.signal_watch"),
+    *("wgpy.nat.portmap_probe", "wgpy.nat.portmap_run", "wgpy.nat.portmap_wire"),
+    *("wgpy.nat.upnp_run", "wgpy.nat.upnp_worker"),
+    *("wgpy.nat.turn_stream", "wgpy.nat.turn_tls", "wgpy.nat.turn_wire"),
+)
 
 
 class Import(NamedTuple):
@@ -229,12 +288,19 @@ def test_the_package_was_walked() -> None:
 # --- The rules ---
 
 
+# Where the process is put together, and nothing else of its room.
+COMPOSES = {("wgpy.device.daemon", "wgpy.nat.office")}
+
+
 def test_each_room_imports_only_what_it_may() -> None:
     wrong = []
     for found in IMPORTS:
         here = room(found.importer)
         assert here in MAY_IMPORT, f"{here} is a new room: say in MAY_IMPORT what it may import"
         if found.imported == "wgpy" or outside(found.imported) != "wgpy":
+            continue
+        if (found.importer, found.imported) in COMPOSES:
+            assert found.lazy
             continue
         if room(found.imported) != here and not within(found.imported, MAY_IMPORT[here]):
             wrong.append(str(found))
@@ -285,6 +351,37 @@ def test_only_the_shell_of_the_data_path_touches_the_machine() -> None:
     assert wrong == []
 
 
+def test_the_protocols_of_nat_are_pure() -> None:
+    """No socket, no clock, no randomness; `ipaddress` knows what kinds of addresses there are."""
+    texts = {"base64", "binascii", "json", "re", "textwrap", "unicodedata", "urllib"}
+    others = {"aioice", "cryptography", "heapq", "ipaddress", "itertools", "wgpy"} | texts
+    wrong = [
+        str(x)
+        for x in IMPORTS
+        if room(x.importer) == "nat"
+        and x.importer not in NAT_SHELLS
+        and (
+            outside(x.imported) not in PURE | HASHES | others or within(x.imported, ("wgpy.linux",))
+        )
+    ]
+    assert wrong == []
+
+
+def test_what_a_mesh_is_made_of_is_pure() -> None:
+    """Records and addresses: no clock, no randomness, no database."""
+    texts = {"base64", "binascii", "json"}
+    pure = [f"wgpy.mesh.{x}" for x in ("addresses", "fields", "records", "settings")]
+    wrong = [
+        str(x)
+        for x in IMPORTS
+        if x.importer in pure and outside(x.imported) not in PURE | HASHES | texts | {"wgpy"}
+    ]
+    assert wrong == []
+    loaded = reachable(pure, lazy=True)
+    slow = ("sqlalchemy", "psycopg", "sqlite3", "asyncio")
+    assert [str(x) for x in loaded.values() if within(x.imported, slow)] == []
+
+
 @pytest.mark.parametrize("library", OUTSIDERS)
 def test_libraries_stay_in_their_places(library: str) -> None:
     users = [x for x in IMPORTS if outside(x.imported) == library]
@@ -312,7 +409,10 @@ def test_only_linux_speaks_ioctl_and_netlink() -> None:
 
 def test_commands_start_without_what_is_slow() -> None:
     """A command's module may be imported for `--help` alone; the slow part comes with `run`."""
-    slow = ("asyncio", "pyroute2", "noise", "cryptography", "jwt", "sqlite3", "rich")
+    slow = (
+        *("asyncio", "pyroute2", "noise", "cryptography", "jwt", "sqlite3", "rich", "aioice"),
+        *("sqlalchemy", "psycopg"),
+    )
     commands = [name for name in FILES if room(name) == "cli"]
     loaded = reachable(commands, lazy=False)
     assert [str(x) for x in loaded.values() if within(x.imported, slow)] == []

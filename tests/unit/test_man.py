@@ -37,7 +37,7 @@ def entries(page: str = WGPY) -> dict[str, str]:
 
     What a command's actions are called belongs to the name: `ca issue`.
     """
-    start = r"^\.It Ic ([a-z]+(?: [a-z]+)?)\b"
+    start = r"^\.It Ic ([a-z-]+(?: [a-z]+)?)\b"
     parts = re.split(start, section(page, "DESCRIPTION"), flags=re.MULTILINE)
     return dict(zip(parts[1::2], parts[2::2], strict=True))
 
@@ -147,9 +147,9 @@ def test_the_daemons_options() -> None:
 
 def test_our_own_keys_of_the_control_socket_are_described() -> None:
     source = (ROOT / "wgpy" / "device" / "uapi_codec.py").read_text()
-    spoken = set(re.findall(r"\bwgpy_[a-z]+\b", source))
+    spoken = set(re.findall(r"\bwgpy_[a-z_]+[a-z]\b", source))
     listed = WGPYD.split(".Ss The control socket")[1].split(".El")[0]
-    assert set(re.findall(r"^\.It Li (wgpy_[a-z]+)=", listed, re.MULTILINE)) == spoken
+    assert set(re.findall(r"^\.It Li (wgpy_[a-z_]+)=", listed, re.MULTILINE)) == spoken
 
 
 # --- Both ---

@@ -51,6 +51,10 @@ COMMANDS: Final[dict[str, Command]] = {
     "cert": Command("wgpy.cli.cert", "show what a certificate says"),
     "token": Command("wgpy.cli.token", "make, look at and verify tokens that let peers in"),
     "firewall": Command("wgpy.cli.firewall", "show the rules by group, and explain a verdict"),
+    "netcheck": Command("wgpy.cli.netcheck", "see what NAT stands between this machine and others"),
+    "punch": Command("wgpy.cli.punch", "find a direct way to a peer, with the help of two people"),
+    "stun-server": Command("wgpy.cli.stun_server", "tell machines behind NATs where they are seen"),
+    "portmap": Command("wgpy.cli.portmap", "say what the router forwards ports by, or have one"),
     "demo": Command("wgpy.cli.demo", "bring up a tunnel between two namespaces and show it"),
     "doctor": Command("wgpy.cli.doctor", "say what this machine has and what it lacks"),
 }

@@ -11,6 +11,9 @@ from wgpy.device.uapi import DeviceState, PeerState
 from wgpy.firewall import explain
 from wgpy.firewall.rules import RulesError
 from wgpy.firewall.verdict import Member, verdict
+from wgpy.firewall.wall import Wall, wall_verdict
+from wgpy.identity.claims import Kind
+from wgpy.identity.derived import quarantine_range
 from wgpy.linux.udp import is_local
 
 
@@ -54,10 +57,26 @@ def answer(args: argparse.Namespace, states: Mapping[str, DeviceState]) -> tuple
         value = {x: explain.show_json(s.firewall, members(s)) for x, s in states.items()}
         return 0, json.dumps(value, indent=2) + "\n"
     parts = (
-        f"{name}:\n{explain.show_text(state.firewall, members(state))}\n"
+        f"{name}:\n{_wall_text(state)}{explain.show_text(state.firewall, members(state))}\n"
         for name, state in states.items()
     )
     return 0, "".join(parts)
+
+
+def _wall_text(state: DeviceState) -> str:
+    """A line about those who enrol, where somebody may."""
+    standing = wall(state)
+    if standing is None:
+        return ""
+    return f"  quarantine: {standing.range} reaches {standing.port}/tcp of this, and nothing else\n"
+
+
+def wall(state: DeviceState) -> Wall | None:
+    """The wall around those who enrol at an interface."""
+    authority = state.authority
+    if authority is None or not authority.enrol:
+        return None
+    return Wall(quarantine_range(authority.network), authority.enrol_port)
 
 
 def _test(words: Sequence[str], state: DeviceState, *, as_json: bool) -> tuple[int, str]:
@@ -65,7 +84,12 @@ def _test(words: Sequence[str], state: DeviceState, *, as_json: bool) -> tuple[i
     source, destination = (explain.find_end(text, everybody, is_local) for text in words[:2])
     target = words[2]
     protocol, port = explain.parse_target(target)
-    found = verdict(state.firewall.rules, source, destination, protocol, port)
+    standing = wall(state)
+    found = None
+    if standing is not None:
+        found = wall_verdict(standing, source, destination, protocol, port)
+    if found is None:
+        found = verdict(state.firewall.rules, source, destination, protocol, port)
     arguments = (state.firewall, source, destination, target, found)
     if as_json:
         text = json.dumps(explain.verdict_json(*arguments), indent=2)
@@ -90,6 +114,6 @@ def members(state: DeviceState) -> list[Member]:
 
 def _credential(peer: PeerState) -> tuple[str, frozenset[str]] | None:
     """Name and groups of a peer that came in by its credential."""
-    if not peer.admitted or peer.claims is None:
+    if not peer.admitted or peer.claims is None or peer.claims.kind is Kind.ENROLMENT:
         return None
     return peer.claims.name, frozenset(peer.claims.groups)

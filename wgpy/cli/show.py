@@ -11,8 +11,10 @@ from typing import Any, Final
 
 from wgpy.cli import style
 from wgpy.cli.errors import CommandError
+from wgpy.cli.show_nat import nat_json, path_json, path_text, way_json, way_lines
 from wgpy.device import client
 from wgpy.device.uapi import ClaimsSummary, DeviceState, PeerState, UapiError
+from wgpy.identity.claims import Kind
 from wgpy.identity.settings import AuthoritySettings, Expectation, IdentitySettings
 from wgpy.ip import Prefix
 from wgpy.keys import PublicKey
@@ -116,12 +118,16 @@ def pretty(name: str, state: DeviceState, now: int) -> str:
         accepts = _coloured(state.authority.accept)
         out.append(style.label("network", state.authority.network.hex()))
         out.append(style.label("accepts", f"{accepts} by credential"))
+        if state.authority.enrol:
+            port = state.authority.enrol_port
+            out.append(style.label("enrols", f"by token, at port {port}/tcp"))
     if state.claims is not None:
-        out.extend(_claims_lines(state.claims, now))
+        out.extend(_claims_lines(state.claims, now, ours=True))
     elif state.identity is not None:
         out.append(
             style.label("identity", state.identity.certificate or state.identity.token or NONE)
         )
+    out.extend(way_lines(state.nat_state))
     # The latest handshake first, those that never had one last, otherwise as they come.
     peers = sorted(state.peers, key=lambda peer: peer.last_handshake, reverse=True)
     out.extend("\n" + _pretty_peer(peer, now) for peer in peers)
@@ -142,6 +148,8 @@ def _pretty_peer(peer: PeerState, now: int) -> str:
     if peer.endpoint_name is not None:
         host, port = peer.endpoint_name
         out.append(style.label("endpoint name", f"{host}:{port}"))
+    if peer.path is not None:
+        out.append(style.label("path", path_text(peer.path)))
     out.append(style.label("allowed ips", _coloured(peer.allowed_ips) or NONE))
     if peer.last_handshake[0]:
         out.append(style.label("latest handshake", style.ago(peer.last_handshake[0], now)))
@@ -154,12 +162,16 @@ def _pretty_peer(peer: PeerState, now: int) -> str:
     return "".join(out)
 
 
-def _claims_lines(claims: ClaimsSummary, now: int) -> list[str]:
+def _claims_lines(claims: ClaimsSummary, now: int, *, ours: bool = False) -> list[str]:
     serial = f"serial {claims.serial}, " if claims.serial else ""
     if claims.expiry > now:
         ends = f"expires in {style.leading(claims.expiry - now)}"
     else:
         ends = f"{style.RED}expired{style.RESET}"
+    if claims.kind is Kind.ENROLMENT:
+        asked = claims.name or "any name"
+        word = "enrols" if ours else "quarantine"
+        return [style.label(word, f"as {asked}, by the token {claims.serial}")]
     return [
         style.label("name", claims.name),
         style.label("groups", ", ".join(claims.groups) or NONE),
@@ -318,6 +330,8 @@ def _device_json(state: DeviceState, hide: bool) -> dict[str, Any]:
         "offloads": state.offloads,
         "authority": _authority_json(state.authority),
         "identity": _identity_json(state.identity),
+        "nat": nat_json(state.nat),
+        "way": way_json(state.nat_state),
         **_claims_json(state.claims),
     }
 
@@ -336,6 +350,10 @@ def _peer_json(peer: PeerState, hide: bool) -> dict[str, Any]:
         "allowedIps": [str(prefix) for prefix in peer.allowed_ips],
         "admitted": peer.admitted,
         "expects": _expectation_json(peer.expectation),
+        "nat": peer.nat,
+        "path": path_json(peer.path),
+        "offer": peer.offer,
+        "quarantine": peer.claims is not None and peer.claims.kind is Kind.ENROLMENT,
         **_claims_json(peer.claims),
     }
 
@@ -352,6 +370,7 @@ def _authority_json(authority: AuthoritySettings | None) -> dict[str, Any] | Non
         "tokenIssuers": [issuer.jwks for issuer in authority.issuers],
         "requireGroups": list(authority.require_groups),
         "strict": authority.strict,
+        "enrolPort": authority.enrol_port if authority.enrol else None,
     }
 
 
@@ -376,7 +395,7 @@ def _claims_json(claims: ClaimsSummary | None) -> dict[str, Any]:
     if claims is None:
         return {"name": None, "groups": None, "credential": None}
     return {
-        "name": claims.name,
+        "name": claims.name or None,
         "groups": list(claims.groups),
         "credential": {
             "kind": claims.kind.value,

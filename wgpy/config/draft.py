@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from wgpy.config.draft_credentials import AuthorityDraft, IdentityDraft
+from wgpy.config.draft_nat import NatDraft
 from wgpy.config.errors import ConfigError, located
 from wgpy.config.model import (
     Config,
@@ -59,6 +60,8 @@ class PeerDraft:
     credential_line: int | None = None
     expect: Literal["certificate", "key"] | None = None
     expect_line: int | None = None
+    nat: bool = False
+    nat_line: int | None = None
     # What was written, in order, with its lines; and whether it replaces what the peer has.
     changes: list[tuple[AllowedIpChange, int | None]] = field(default_factory=list)
     replace: bool = True
@@ -84,6 +87,7 @@ class Draft:
     peers: list[PeerDraft] = field(default_factory=list)
     authority: AuthorityDraft | None = None
     identity: IdentityDraft | None = None
+    nat: NatDraft | None = None
     # Rules in the order of the file; None for a format that has none.
     rules: list[Rule] | None = None
     warnings: list[str] = field(default_factory=list)
@@ -129,6 +133,8 @@ class Draft:
         peers = self._merge_peers()
         expectations = {key: self._expectation(peer) for key, peer in peers.items()}
         allowed = self._share_out(peers)
+        self._check_nat(peers)
+        self._check_enrol()
         return Config(
             InterfaceConfig(
                 private_key=self.private_key,
@@ -155,14 +161,38 @@ class Draft:
                     name=peer.name,
                     incremental=None if peer.replace else tuple(c for c, _ in peer.changes),
                     expectation=expectations[key],
+                    nat=peer.nat,
                 )
                 for key, peer in peers.items()
             ),
             self.path,
             authority=None if self.authority is None else self.authority.finish(self.error),
             identity=None if self.identity is None else self.identity.finish(self.error),
+            nat=None if self.nat is None else self.nat.finish(self.error),
             firewall=self._firewall(peers),
         )
+
+    def _check_nat(self, peers: dict[PublicKey, PeerDraft]) -> None:
+        """What changes a running interface may leave [nat] to what it has."""
+        for peer in peers.values():
+            if peer.nat and self.nat is None and self.mode == "quick":
+                raise self.error(
+                    peer.nat_line,
+                    "nat",
+                    "there is no [nat] to find the way to this peer by",
+                    "write one, or leave nat out",
+                )
+
+    def _check_enrol(self) -> None:
+        """Who enrols names nobody: that has a meaning only where others name us."""
+        enrols = self.authority is not None and self.authority.enrol
+        if enrols and self.identity is None and self.mode == "quick":
+            raise self.error(
+                self.authority.enrol_line if self.authority is not None else None,
+                "enrol",
+                "lets others enrol where we have no credential ourselves",
+                "write [identity] with ours, or leave enrol out",
+            )
 
     def _expectation(self, peer: PeerDraft) -> Expectation | None:
         """What a peer with `credential = true` must prove."""
@@ -268,6 +298,8 @@ class Draft:
                 first.credential, first.credential_line = peer.credential, peer.credential_line
             if peer.expect is not None:
                 first.expect, first.expect_line = peer.expect, peer.expect_line
+            if peer.nat_line is not None:
+                first.nat, first.nat_line = peer.nat, peer.nat_line
             if peer.name is not None:
                 first.name, first.name_line = peer.name, peer.name_line
             if peer.replace:

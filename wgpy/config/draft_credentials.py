@@ -4,7 +4,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from wgpy.config.errors import ConfigError
-from wgpy.identity.settings import Anchor, AuthoritySettings, IdentitySettings, TokenIssuer
+from wgpy.identity.settings import (
+    ENROL_PORT,
+    Anchor,
+    AuthoritySettings,
+    IdentitySettings,
+    TokenIssuer,
+)
 from wgpy.ip import Prefix
 
 # Makes the error of a line, a key, a reason and a hint.
@@ -26,9 +32,14 @@ class AuthorityDraft:
     strict: bool = False
     preshared_key_file: str | None = None
     rotations: list[tuple[str, str]] = field(default_factory=list)
+    enrol: bool = False
+    enrol_line: int | None = None
+    enrol_port: int | None = None
+    enrol_port_line: int | None = None
 
     def finish(self, error: MakeError) -> AuthoritySettings:
         """The settings. Raises ConfigError if nobody could ever come in by them."""
+        self._check_enrol(error)
         if self.network is None:
             raise error(
                 self.line,
@@ -61,7 +72,22 @@ class AuthorityDraft:
             strict=self.strict,
             preshared_key_file=self.preshared_key_file,
             rotations=tuple(self.rotations),
+            enrol=self.enrol,
+            enrol_port=self.enrol_port or ENROL_PORT,
         )
+
+    def _check_enrol(self, error: MakeError) -> None:
+        if self.enrol and not self.issuers:
+            raise error(
+                self.enrol_line,
+                "enrol",
+                "is by token, and there is no issuer of tokens",
+                "write [[authority.token_issuer]]",
+            )
+        if self.enrol_port is not None and not self.enrol:
+            raise error(
+                self.enrol_port_line, "enrol_port", "goes with enrol = true", "write both or none"
+            )
 
 
 @dataclass(slots=True)

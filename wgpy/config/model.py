@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from wgpy.device.paths import NatSettings
 from wgpy.device.uapi import AllowedIpChange
 from wgpy.firewall.rules import Settings as FirewallSettings
 from wgpy.identity.settings import AuthoritySettings, Expectation, IdentitySettings
@@ -85,13 +86,16 @@ class PeerConfig:
     incremental: tuple[AllowedIpChange, ...] | None = None
     # `credential = true` (TOML only): what it must prove, and that it uses no plain handshake.
     expectation: Expectation | None = None
+    # `nat = true` (TOML only): the way to it is found by signalling.
+    nat: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
     """What one file says, and which file it was; None when it was no file.
 
-    `authority` is who may come in by credential, `identity` the credential that is presented.
+    `authority` is who may come in by credential, `identity` the credential that is presented,
+    `nat` how ways through NATs are found.
     """
 
     interface: InterfaceConfig = InterfaceConfig()
@@ -99,8 +103,9 @@ class Config:
     path: Path | None = None
     authority: AuthoritySettings | None = None
     identity: IdentitySettings | None = None
-    # Whether the file's format can speak of credentials. A .conf file cannot, and so leaves those
-    # of a running interface as they are; a TOML file without them says that there are none.
-    has_credentials: bool = field(default=False, compare=False)
+    nat: NatSettings | None = None
+    # Whether the file's format can speak of all this. A .conf file cannot, and so leaves it in a
+    # running interface as it is; a TOML file without it says that there is none.
+    says_all: bool = field(default=False, compare=False)
     # None for a format that cannot say it; a TOML file without rules says that there are none.
     firewall: FirewallSettings | None = None

@@ -27,7 +27,7 @@ def set_change(config: Config, resolve: Resolve, *, names: bool = False) -> Devi
     """What `setconf` asks for: the interface is as the file says, and has nothing else.
 
     Peers that came in by their credentials stay, as long as the authority lets them. What a .conf
-    file cannot say, which is everything about credentials, stays as it is.
+    file cannot say, which is everything about credentials and ways through NATs, stays as it is.
 
     `resolve` is called for each endpoint that is not an address. With `names` the daemon is
     wgpy's, and is told the name as well, to look it up again later.
@@ -39,6 +39,7 @@ def set_change(config: Config, resolve: Resolve, *, names: bool = False) -> Devi
         fwmark=interface.fwmark or 0,
         authority=config.authority or _cleared(config),
         identity=config.identity or _cleared(config),
+        nat=config.nat or _cleared(config),
         replace_peers=True,
         peers=[_whole_peer(peer, resolve, names=names) for peer in config.peers],
         firewall=config.firewall,
@@ -54,6 +55,7 @@ def add_change(config: Config, resolve: Resolve, *, names: bool = False) -> Devi
         fwmark=interface.fwmark,
         authority=config.authority,
         identity=config.identity,
+        nat=config.nat,
         peers=[_whole_peer(peer, resolve, names=names) for peer in config.peers],
         firewall=config.firewall if config.firewall and config.firewall.rules else None,
     )
@@ -89,6 +91,8 @@ def sync_change(
         change.authority = config.authority or _cleared(config)
     if config.identity != state.identity:
         change.identity = config.identity or _cleared(config)
+    if config.nat != state.nat:
+        change.nat = config.nat or _cleared(config)
     if config.firewall is not None and config.firewall != state.firewall:
         change.firewall = config.firewall
     wanted = {peer.public_key for peer in config.peers}
@@ -107,6 +111,8 @@ def sync_change(
         difference = _peer_difference(peer, now, resolve, names=names)
         if peer.expectation != now.expectation:
             difference.expectation = peer.expectation or _cleared(config)
+        if peer.nat != now.nat and (peer.nat or config.says_all):
+            difference.nat = peer.nat
         if difference != PeerChange(peer.public_key, update_only=True):
             change.peers.append(difference)
     return change
@@ -129,6 +135,7 @@ def _whole_peer(peer: PeerConfig, resolve: Resolve, *, names: bool) -> PeerChang
         preshared_key=peer.preshared_key,
         persistent_keepalive=peer.persistent_keepalive,
         expectation=peer.expectation,
+        nat=peer.nat or None,
     )
     _set_endpoint(change, peer, resolve, names=names)
     if peer.incremental is None:
@@ -194,8 +201,8 @@ def _set_allowed_ips(change: PeerChange, peer: PeerConfig, now: PeerState) -> No
 
 
 def _cleared(config: Config) -> Cleared | None:
-    """What is said of credentials by a file that has none."""
-    return Cleared.CLEARED if config.has_credentials else None
+    """What is said of credentials, and of NATs, by a file that does not mention them."""
+    return Cleared.CLEARED if config.says_all else None
 
 
 def _no_private_key() -> PrivateKey:

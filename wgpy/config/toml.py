@@ -14,12 +14,14 @@ import tomli
 from wgpy.config.conf import HOOKS
 from wgpy.config.draft import Draft, Mode, PeerDraft, Spelling
 from wgpy.config.draft_credentials import AuthorityDraft, IdentityDraft
+from wgpy.config.draft_nat import NatDraft
 from wgpy.config.errors import ConfigError
 from wgpy.config.model import Config
 from wgpy.config.toml_credentials import AUTHORITY, IDENTITY
 from wgpy.config.toml_keys import INTERFACE, PEER, Value, unknown_key
 from wgpy.config.toml_lines import Path as Place
 from wgpy.config.toml_lines import line_index
+from wgpy.config.toml_nat import NAT
 from wgpy.config.toml_rules import RULES, RuleDraft
 from wgpy.config.values import BadValueError
 from wgpy.firewall.rules import MAX_RULES, Rule
@@ -31,7 +33,7 @@ _SPELLING: Final = Spelling("public_key", "allowed_ips", "address")
 QUICK_KEYS: Final = frozenset({"address", "dns", "mtu", "table", "save_config", *HOOKS.values()})
 
 # The tables that a file can have.
-SECTIONS: Final = ("interface", "peer", "authority", "identity")
+SECTIONS: Final = ("interface", "peer", "authority", "identity", "nat")
 
 _KEY_HINTS: Final = {
     "private_key": "`wgpy genkey` makes one",
@@ -52,7 +54,7 @@ def parse(text: str, mode: Mode, path: Path | None = None) -> tuple[Config, list
         raise ConfigError(path, None, None, "this is not TOML that a person wrote") from None
     reader = _Reader(Draft(path, mode, _SPELLING), text)
     reader.document(document)
-    config = replace(reader.draft.finish(), has_credentials=True)
+    config = replace(reader.draft.finish(), says_all=True)
     return config, reader.draft.warnings
 
 
@@ -88,6 +90,9 @@ class _Reader:
                 case "identity":
                     self.draft.identity = IdentityDraft(self.line((key,)))
                     self._table((key,), value, IDENTITY)
+                case "nat":
+                    self.draft.nat = NatDraft(self.line((key,)))
+                    self._table((key,), value, NAT)
                 case "allow" | "deny":
                     tables = self._list((key,), value, f"write each rule under [[{key}]]")
                     for index, table in enumerate(tables):

@@ -4,85 +4,28 @@ Files are named as everywhere in TOML, and go to the daemon by their absolute pa
 and reads them again when they change. Here they must be there, so that an error has its line.
 """
 
-import os
-import stat
 from collections.abc import Callable, Mapping
-from typing import Final, TypeVar
+from typing import Final
 
 from wgpy.config.draft_credentials import AuthorityDraft, IdentityDraft
-from wgpy.config.toml_keys import Value, unknown_key
+from wgpy.config.toml_keys import Value
+from wgpy.config.toml_parts import (
+    elements,
+    fields_of,
+    file_path,
+    file_paths,
+    read_part,
+    required,
+)
 from wgpy.config.values import BadValueError, has_host_bits, parse_network, shown
 from wgpy.identity.settings import Anchor, Limits, TokenIssuer
 from wgpy.identity.words import is_dns_name, is_fingerprint, is_group, parse_network_id
 from wgpy.ip import Prefix, mask
 from wgpy.keys import PresharedKey
 
-# As many as anybody has CAs, lists and issuers; the request to the daemon is one line of 60,000
-# characters.
-MAX_FILES: Final = 64
-
 # The keys of what an issuer may sign for.
 LIMITS: Final = ("names", "networks", "groups")
-
-T = TypeVar("T")
-
-
-def _file(item: Value, *, directory: bool = False) -> str:
-    """The absolute path of a file that is there; with `directory` it may also be one."""
-    path = os.path.abspath(item.path())
-    try:
-        mode = os.stat(path).st_mode
-    except OSError as error:
-        raise BadValueError(f"cannot read {shown(path)}: {error.strerror}") from None
-    except ValueError:
-        raise BadValueError("is no file's name") from None
-    if not stat.S_ISREG(mode) and not (directory and stat.S_ISDIR(mode)):
-        raise BadValueError(f"{shown(path)} is no file")
-    return path
-
-
-def _read(item: Value, read: Callable[[Value], T]) -> T:
-    """What `read` makes of a value inside another one; a refusal names its own line and key."""
-    try:
-        return read(item)
-    except BadValueError as error:
-        raise item.error(error.reason, error.hint) from None
-
-
-def _elements(item: Value) -> list[Value]:
-    """The elements of a list, or the value itself if it is none."""
-    if not isinstance(item.value, list):
-        return [item]
-    if len(item.value) > MAX_FILES:
-        raise BadValueError(f"has more than {MAX_FILES} entries")
-    return [item.inner(index, value, {}) for index, value in enumerate(item.value)]
-
-
-def _fields(item: Value, known: tuple[str, ...]) -> dict[str, Value]:
-    """The keys of a table within a table."""
-    table = item.value
-    if not isinstance(table, dict):
-        raise BadValueError("is no table", f"write {{ {known[0]} = ..., ... }}")
-    found = {}
-    for key, value in table.items():
-        field = item.inner(key, value, table)
-        if key not in known:
-            raise unknown_key(item.draft, field.line, key, known)
-        found[key] = field
-    return found
-
-
-def _required(item: Value, fields: Mapping[str, Value], key: str, read: Callable[[Value], T]) -> T:
-    if key not in fields:
-        raise BadValueError(f"has no {key}", f"write {key} = ... in it")
-    return _read(fields[key], read)
-
-
-def _files(item: Value, *, directory: bool = False) -> list[str]:
-    return [
-        _read(element, lambda value: _file(value, directory=directory))
-        for element in _elements(item)
-    ]
+MAX_PORT: Final = 65_535
 
 
 def _networks(item: Value) -> tuple[Prefix, ...]:
@@ -137,9 +80,9 @@ def _groups(item: Value) -> tuple[str, ...]:
 def _limits(item: Value, fields: Mapping[str, Value]) -> Limits:
     """What an issuer may sign for. What is not stated is nothing, so two must be."""
     return Limits(
-        names=_required(item, fields, "names", _names),
-        networks=_required(item, fields, "networks", _networks),
-        groups=_read(fields["groups"], _groups) if "groups" in fields else (),
+        names=required(item, fields, "names", _names),
+        networks=required(item, fields, "networks", _networks),
+        groups=read_part(fields["groups"], _groups) if "groups" in fields else (),
     )
 
 
@@ -171,34 +114,34 @@ def _accept(item: Value) -> None:
 
 
 def _ca(item: Value) -> None:
-    for element in _elements(item):
-        _authority(item).anchors.append(_read(element, _anchor))
+    for element in elements(item):
+        _authority(item).anchors.append(read_part(element, _anchor))
 
 
 def _anchor(item: Value) -> Anchor:
     if not isinstance(item.value, dict):
-        return Anchor(_file(item))
-    fields = _fields(item, ("file", *LIMITS))
-    path = _required(item, fields, "file", _file)
+        return Anchor(file_path(item))
+    fields = fields_of(item, ("file", *LIMITS))
+    path = required(item, fields, "file", file_path)
     return Anchor(path, _limits(item, fields) if len(fields) > 1 else None)
 
 
 def _intermediates(item: Value) -> None:
-    _authority(item).intermediates += _files(item)
+    _authority(item).intermediates += file_paths(item)
 
 
 def _crl(item: Value) -> None:
-    _authority(item).revocations += _files(item, directory=True)
+    _authority(item).revocations += file_paths(item, directory=True)
 
 
 def _token_issuers(item: Value) -> None:
-    for element in _elements(item):
-        _authority(item).issuers.append(_read(element, _token_issuer))
+    for element in elements(item):
+        _authority(item).issuers.append(read_part(element, _token_issuer))
 
 
 def _token_issuer(item: Value) -> TokenIssuer:
-    fields = _fields(item, ("jwks", *LIMITS))
-    return TokenIssuer(_required(item, fields, "jwks", _file), _limits(item, fields))
+    fields = fields_of(item, ("jwks", *LIMITS))
+    return TokenIssuer(required(item, fields, "jwks", file_path), _limits(item, fields))
 
 
 def _require_groups(item: Value) -> None:
@@ -212,17 +155,17 @@ def _strict(item: Value) -> None:
 def _preshared_key_file(item: Value) -> None:
     # Read for its errors and warnings; the daemon reads it again.
     PresharedKey.from_base64(item.key_file()).wipe()
-    _authority(item).preshared_key_file = _file(item)
+    _authority(item).preshared_key_file = file_path(item)
 
 
 def _rotations(item: Value) -> None:
-    for element in _elements(item):
-        _authority(item).rotations.append(_read(element, _rotation))
+    for element in elements(item):
+        _authority(item).rotations.append(read_part(element, _rotation))
 
 
 def _rotation(item: Value) -> tuple[str, str]:
-    fields = _fields(item, ("old", "new"))
-    old, new = (_required(item, fields, key, _fingerprint) for key in ("old", "new"))
+    fields = fields_of(item, ("old", "new"))
+    old, new = (required(item, fields, key, _fingerprint) for key in ("old", "new"))
     if old == new:
         raise BadValueError("is from one CA to itself", "write the new one under new")
     return old, new
@@ -238,6 +181,20 @@ def _fingerprint(item: Value) -> str:
     return text
 
 
+def _enrol(item: Value) -> None:
+    authority = _authority(item)
+    authority.enrol, authority.enrol_line = item.flag(), item.line
+
+
+def _enrol_port(item: Value) -> None:
+    authority = _authority(item)
+    number = item.number()
+    if number is None or not 0 < number <= MAX_PORT:
+        reason = f"{shown(str(item.value))} is no port"
+        raise BadValueError(reason, "write a number from 1 to 65535")
+    authority.enrol_port, authority.enrol_port_line = number, item.line
+
+
 AUTHORITY: Final[dict[str, Callable[[Value], None]]] = {
     "network": _network,
     "accept": _accept,
@@ -249,6 +206,8 @@ AUTHORITY: Final[dict[str, Callable[[Value], None]]] = {
     "strict": _strict,
     "preshared_key_file": _preshared_key_file,
     "rotation": _rotations,
+    "enrol": _enrol,
+    "enrol_port": _enrol_port,
 }
 
 
@@ -261,19 +220,19 @@ def _identity(item: Value) -> IdentityDraft:
 
 
 def _certificate(item: Value) -> None:
-    _identity(item).certificate = _file(item)
+    _identity(item).certificate = file_path(item)
 
 
 def _intermediate(item: Value) -> None:
     identity = _identity(item)
-    identity.intermediate, identity.intermediate_line = _file(item), item.line
+    identity.intermediate, identity.intermediate_line = file_path(item), item.line
 
 
 def _token(item: Value) -> None:
     # The head of every token in its usual form: `{"` in base64. It is a secret of some kind.
     if item.text("a file's name in quotes").startswith("eyJ"):
         raise BadValueError("is a token itself", "write it to a file and name that, with mode 0600")
-    _identity(item).token = _file(item)
+    _identity(item).token = file_path(item)
 
 
 IDENTITY: Final[dict[str, Callable[[Value], None]]] = {

@@ -266,6 +266,10 @@ def _expect(item: Value) -> None:
     item.peer.expect_line = item.line
 
 
+def _nat(item: Value) -> None:
+    item.peer.nat, item.peer.nat_line = item.flag(), item.line
+
+
 PEER: Final[dict[str, Callable[[Value], None]]] = {
     "name": _name,
     "public_key": _public_key,
@@ -276,6 +280,7 @@ PEER: Final[dict[str, Callable[[Value], None]]] = {
     "persistent_keepalive": _keepalive,
     "credential": _credential,
     "expect": _expect,
+    "nat": _nat,
 }
 
 

@@ -7,7 +7,8 @@ from wgpy.config.conf import QUICK_KEYS, lower, parse_bool
 from wgpy.config.errors import ConfigError, located
 from wgpy.config.model import Config, EndpointSpec, InterfaceConfig, PeerConfig
 from wgpy.config.values import WHITESPACE, BadValueError
-from wgpy.device.uapi import DeviceState
+from wgpy.device.paths import PathKind
+from wgpy.device.uapi import DeviceState, PeerState
 
 
 def from_state(state: DeviceState) -> Config:
@@ -27,34 +28,51 @@ def from_state(state: DeviceState) -> Config:
                 public_key=peer.public_key,
                 preshared_key=peer.preshared_key,
                 allowed_ips=tuple(peer.allowed_ips),
-                endpoint=None if peer.endpoint is None else EndpointSpec(*peer.endpoint),
+                endpoint=_endpoint(peer),
                 persistent_keepalive=peer.persistent_keepalive or None,
                 expectation=peer.expectation,
+                nat=peer.nat,
             )
             for peer in state.peers
             if not peer.admitted
         ),
         authority=state.authority,
         identity=state.identity,
-        has_credentials=True,
+        nat=state.nat,
+        says_all=True,
     )
+
+
+def _endpoint(peer: PeerState) -> EndpointSpec | None:
+    """Where a peer is, if that is of use to who has the file: what a relay calls it is not."""
+    direct = peer.path is None or peer.path.kind is PathKind.DIRECT
+    return EndpointSpec(*peer.endpoint) if peer.endpoint is not None and direct else None
 
 
 def left_out(config: Config) -> str | None:
     """What of a configuration no .conf file can say, as a warning; None if it can say it all."""
-    parts = []
+    credentials = []
     if config.authority is not None:
-        parts.append("[authority]")
+        credentials.append("[authority]")
     if config.identity is not None:
-        parts.append("[identity]")
+        credentials.append("[identity]")
     peers = sum(peer.expectation is not None for peer in config.peers)
     if peers:
-        parts.append(f"{peers} peer{'s' if peers > 1 else ''} with credential = true")
-    if not parts:
-        return None
-    return located(
-        config.path, None, None, f"a .conf file knows no credentials: left out {', '.join(parts)}"
-    )
+        credentials.append(f"{_peers(peers)} with credential = true")
+    nat = [] if config.nat is None else ["[nat]"]
+    peers = sum(peer.nat and peer.expectation is None for peer in config.peers)
+    if peers:
+        nat.append(f"nat = true of {_peers(peers)}")
+    reasons = []
+    if credentials:
+        reasons.append(f"a .conf file knows no credentials: left out {', '.join(credentials)}")
+    if nat:
+        reasons.append(f"a .conf file knows no ways through NATs: left out {', '.join(nat)}")
+    return located(config.path, None, None, "; ".join(reasons)) if reasons else None
+
+
+def _peers(number: int) -> str:
+    return f"{number} peer{'s' if number > 1 else ''}"
 
 
 def conf_text(config: Config, *, quick: bool) -> str:

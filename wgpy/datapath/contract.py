@@ -26,6 +26,9 @@ from wgpy.protocol.constants import (
 )
 
 Handle = int
+# One of our sockets, or a relay: 0 is the pair of `set_sockets`, other numbers are never reused
+# within one data path.
+Via = int
 
 # Why `install` refuses: an initiator has the credential in its hands before it has the keys.
 GATED_NEXT_ONLY = "only the key pair of a responder can be gated; install it as the next one"
@@ -42,6 +45,9 @@ class Endpoint:
     `address` is numeric; `scope` is the interface index of a link-local IPv6 address. `source` is
     the address of ours that the peer's last authenticated packet hit (4 or 16 bytes) or None to
     let the routing table choose, and `ifindex` the interface it came in by, 0 if unknown.
+
+    `via` is the socket that leads there, or the relay; then `channel` is the TURN channel, address
+    and port are the peer's as `set_channel` has them, and there is no source.
     """
 
     address: str
@@ -49,6 +55,8 @@ class Endpoint:
     scope: int = 0
     source: bytes | None = None
     ifindex: int = 0
+    via: Via = 0
+    channel: int = 0
 
 
 class Slot(Enum):
@@ -104,7 +112,8 @@ class Budget(NamedTuple):
     # A second, and at once of either. Under load each costs a cookie reply, 0.1 ms of Python.
     unproven_rate: float = float(STRANGERS_PER_SECOND)
     unproven_burst: int = STRANGERS_AT_ONCE
-    # For one IPv4 address, or one /64 of IPv6, a second and at once, apart for each of the three.
+    # For one IPv4 address, one /64 of IPv6, or one channel of a relay, a second and at once, apart
+    # for each of the three.
     # Twice what the control plane allows: who is over its bound there is asked for a cookie, and so
     # gets in although another writes its address on datagrams.
     source_rate: float = 2.0 * SOURCE_PER_SECOND
@@ -116,8 +125,11 @@ class FilterRule(NamedTuple):
 
     `length` is exact, or with `exact` false the least, and `longest` the greatest, unless None. At
     `mac1_offset` stands a mac1 of 16 bytes under the filter's key, unless None; a negative offset
-    counts from the end. At `index_offset` stands one of our reserved indices, unless None. Whatever
-    fits no rule is dropped and counted. A `budget` needs a mac1, and room for a mac2 behind it.
+    counts from the end. At `index_offset` stands one of our reserved indices, unless None, and at
+    `path_offset` one of the identifiers of `set_path_ids`, 8 bytes. Whatever fits no rule is
+    dropped and counted. A `budget` needs a mac1, and room for a mac2 behind it.
+
+    The lowest byte of a `type` is none of 0x40 to 0x4f, with which ChannelData begins (RFC 8656).
     """
 
     type: int
@@ -127,6 +139,7 @@ class FilterRule(NamedTuple):
     index_offset: int | None = None
     longest: int | None = None
     budget: Budget | None = None
+    path_offset: int | None = None
 
 
 class AllowedIpOperation(NamedTuple):
@@ -191,7 +204,10 @@ class RekeyReceive:
 
 @dataclass(frozen=True, slots=True)
 class Roamed:
-    """An authenticated packet came from another address, or to another one of ours."""
+    """An authenticated packet came from another address, or to another one of ours.
+
+    Where roaming is not applied (`set_roaming`): it came from there, and the peer was not moved.
+    """
 
     peer: Handle
     endpoint: Endpoint
@@ -256,13 +272,15 @@ class DataPath(Protocol):
     def drain(self, limit: int) -> list[Event]:
         """At most `limit` datagrams and every pending peer event, oldest datagram first.
 
-        Types with a budget come after the others, and have a quarter of `limit` at the least.
+        STUN comes after the other datagrams, then types with a budget; STUN and each of these
+        types have a quarter of `limit` at the least.
         """
 
     def queue_depth(self, kind: int | None = None) -> int:
         """Control datagrams that wait to be drained: what "under load" means.
 
-        Those of a type with a budget are in none but its own queue, which `kind` asks for.
+        Those of a type with a budget are in none but its own queue, which `kind` asks for. STUN
+        is not among them.
         """
 
     def close(self) -> None:
@@ -270,6 +288,45 @@ class DataPath(Protocol):
 
     def set_sockets(self, v4: int | None, v6: int | None) -> None:
         """Serve these sockets (their descriptors are owned from now on) and close the old ones."""
+
+    def add_socket(self, fd: int) -> Via:
+        """Serve another UDP socket, bound and opened like those of the pair, of either family.
+
+        Its descriptor is owned from now on, whatever comes of it. There are at most 64. It stays
+        until `remove_via` or `close`, and is read while the link is up. Raises DataPathError.
+        """
+
+    def add_relay(self, server: Endpoint, carrier: int | None = None) -> Via:
+        """Serve peers through a TURN server, with which an allocation exists (RFC 8656).
+
+        Their datagrams are ChannelData (section 12.4) to and from the server's address and port, by
+        the socket that `server.via` names. With a `carrier` they are messages on this descriptor:
+        a connected AF_UNIX socket of datagrams, one ChannelData each without padding, whose other
+        end sees to the rest. It is owned from now on, whatever comes of it, and what it has no room
+        for is dropped and counted (`carrier_full`).
+
+        There are at most 16, no two with one server by one socket. STUN from the server, by this
+        socket, may come up. What is inside of ChannelData is a WireGuard message or of a type that
+        the filter has, and nothing else. Raises DataPathError.
+        """
+
+    def set_channel(self, relay: Via, number: int, peer: Endpoint | None) -> None:
+        """What comes on a channel of 0x4000 to 0x4FFF is from the peer with this address and port.
+
+        None unbinds it. Of its `Endpoint` a peer through a relay is known by, and told with, these
+        two, `via` and `channel`. Who had another peer's endpoint on the channel has none any more.
+        Raises DataPathError.
+        """
+
+    def remove_via(self, via: Via) -> None:
+        """Forget a socket or a relay that was added, and close its descriptor; with a socket go
+        the relays that it leads to. Unknown ones are ignored.
+
+        When it returns nothing is sent by it any more. Peers whose endpoint was reached by it have
+        none, until a packet of theirs or `set_endpoint` says where they are; so has an endpoint
+        that names it later, or a channel that is not bound. What it received and nobody read is
+        lost.
+        """
 
     def set_mtu(self, mtu: int) -> None:
         """Padding ends at the MTU. Raises DataPathError over MAX_INNER_LENGTH."""
@@ -288,8 +345,29 @@ class DataPath(Protocol):
         """The secrets that cookies are made with, 32 bytes or empty for none (whitepaper 5.4.7).
 
         A cookie is keyed BLAKE2s of 16 bytes over the sender's address (4 or 16 bytes) and port
-        (2 bytes, big-endian). Call it when the secret turns, before the cookie reply is sent.
-        Whether a cookie is still fresh is for the control plane to say. Raises DataPathError.
+        (2 bytes, big-endian), or through a relay over its handle (4 bytes, big-endian) and the
+        channel (2 bytes, big-endian): `endpoint.source_of`. Call it when the secret turns, before
+        the cookie reply is sent. Whether a cookie is still fresh is for the control plane to say.
+        Raises DataPathError.
+        """
+
+    def set_stun_sources(self, places: Iterable[tuple[str, int]]) -> None:
+        """The numeric addresses and the ports that STUN may come from, at most 64; relays' servers
+        may as well, and none else.
+
+        STUN is what begins with a byte below 4, has the magic cookie 0x2112A442 at byte 4, and is
+        as long as its length field says with its header of 20 bytes (RFC 8489 section 5). It comes
+        up as `Datagram` from a queue of its own of 128. From elsewhere it is dropped and counted
+        (`unknown_stun`), and so is what the queue does not hold (`stun_queue_full`). A WireGuard
+        message is never taken for it: no index of ours is the cookie, and the length field of one
+        that begins with a WireGuard type would be zero. Raises DataPathError.
+        """
+
+    def set_path_ids(self, ids: Iterable[bytes]) -> None:
+        """The identifiers of paths that peers were told, 8 bytes each, at most 65,536.
+
+        A datagram whose rule has a `path_offset`, and which has no such identifier there, is
+        dropped and counted (`unknown_path`). Raises DataPathError.
         """
 
     def add_peer(self) -> Handle:
@@ -304,8 +382,33 @@ class DataPath(Protocol):
     def allowed_ips(self, peer: Handle) -> list[Prefix]:
         """The prefixes that the peer owns now, sorted."""
 
-    def set_endpoint(self, peer: Handle, endpoint: Endpoint | None) -> None:
-        """Where the peer is; roaming replaces it."""
+    def set_endpoint(self, peer: Handle, endpoint: Endpoint | None, hold: float = 0.0) -> None:
+        """Where the peer is; roaming replaces it, unless `set_roaming` says otherwise.
+
+        With `hold`, at most 5 s, what the TUN has for the peer waits, so that it does not overtake
+        what is under way on a slower path. Then it is sent, in order and before anything newer: by
+        `let_go`, by the next call without `hold`, when a packet of the peer or `drain` comes after
+        that time (no timer watches for it), or when it is 4,096 TUN reads or 8 MiB, or 64 MiB of
+        all peers, which is counted (`hold_full`). What waits for a key meanwhile is sent before it.
+        Handshakes, keepalives and `send` do not wait. What is kept is lost, and counted
+        (`hold_dropped`), by `remove_peer`, with the link, and when the peer is nowhere as it is let
+        go, and not looked for (`set_roaming`). Raises DataPathError.
+        """
+
+    def let_go(self, peer: Handle) -> None:
+        """Send what `set_endpoint` made wait, and let nothing wait any more."""
+
+    def set_roaming(self, peer: Handle, applied: bool) -> None:
+        """Whether the peer is where its last authenticated packet came from (whitepaper 2.1).
+
+        It is so for a new peer. Where it is not, a packet from elsewhere, or the release of a gated
+        pair that was used from there, raises Roamed with that place and moves nothing; once for
+        each place that follows another one, or `set_endpoint`. Between two calls of `drain` only
+        the latest place is kept. A packet from the same place to another address of ours is
+        followed all the same: which of ours answers is no question of where the peer is. Packets
+        for such a peer that is nowhere wait as for a key (HandshakeNeeded), for it is being looked
+        for; what waits is sent when it is found.
+        """
 
     def clear_source(self, peer: Handle | None) -> None:
         """Forget the sticky source of one peer, or of all: routes or addresses changed."""
@@ -358,12 +461,23 @@ class DataPath(Protocol):
         """Drop and count what waits for a handshake."""
 
     def send(
-        self, data: bytes, *, to: Endpoint | None = None, peer: Handle | None = None
+        self,
+        data: bytes,
+        *,
+        to: Endpoint | None = None,
+        peer: Handle | None = None,
+        ttl: int = 0,
+        whole: bool = False,
     ) -> int | None:
         """Send a control datagram, to a peer's endpoint unless `to` says otherwise.
 
-        With `peer` it is counted to it as authenticated, and not as data. Returns an errno, or
-        None when the socket took it; EDESTADDRREQ when there is no endpoint.
+        With `peer` it is counted to it as authenticated, and not as data. `ttl` is its time to
+        live, or hop limit, up to 255; 0 for the usual one. With `whole` it may not be fragmented,
+        here or on the way, whatever is known of the path's MTU (IP_PMTUDISC_PROBE). Through a relay
+        both concern the way to its server, and mean nothing to a carrier. Returns an
+        errno, or None when the socket took it: EDESTADDRREQ when there is no endpoint, or no such
+        way to it, EMSGSIZE when it has to be `whole` and the link is too narrow. Raises
+        DataPathError.
         """
 
     def heard(self, peer: Handle, size: int, when: float) -> None:

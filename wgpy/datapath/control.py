@@ -1,48 +1,37 @@
-"""The control plane's side of the portable data path: peers, keys, filters, events and counters.
+"""The control plane's side of the portable data path: peers, their addresses and keys.
 
 `contract.DataPath` documents every public method.
 """
 
-from abc import ABC, abstractmethod
-from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from abc import abstractmethod
+from collections.abc import Callable, Iterable
 from dataclasses import replace
-from errno import EDESTADDRREQ
+from errno import EAGAIN, EDESTADDRREQ, EMSGSIZE
 
 from wgpy.datapath.allowedips import AllowedIps
 from wgpy.datapath.contract import (
     GATED_NEXT_ONLY,
-    Active,
     AllowedIpOperation,
-    Datagram,
     DataPathError,
     Endpoint,
     Event,
-    FilterRule,
     Handle,
-    HandshakeNeeded,
-    KeyConfirmed,
     NewKeyPair,
-    RekeyReceive,
-    RekeySend,
-    Roamed,
     Slot,
 )
-from wgpy.datapath.endpoint import Route, to_endpoint, to_route
-from wgpy.datapath.filter import ControlFilter
+from wgpy.datapath.demux import STUN_COOKIE_INDEX
+from wgpy.datapath.endpoint import Route, check_ttl
 from wgpy.datapath.gate import Gate, Gates
 from wgpy.datapath.road import Pending, Road
 from wgpy.datapath.session import Session
-from wgpy.datapath.shed import shares
+from wgpy.datapath.vias import MAX_CHANNEL_DATA, frame
+from wgpy.datapath.ways import Ways
 from wgpy.ip import Prefix
 from wgpy.protocol.activity import Activity
-from wgpy.protocol.constants import CONTROL_QUEUE_LENGTH, MAX_INNER_LENGTH
-
-# An index must not read as the STUN magic cookie (RFC 8489 section 5), which shares our port.
-_STUN_COOKIE = 0x42A41221
+from wgpy.protocol.constants import MAX_INNER_LENGTH
 
 
-class ControlSide(ABC):
+class ControlSide(Ways):
     """Everything of the data path that is not a packet on its way."""
 
     def __init__(
@@ -53,21 +42,14 @@ class ControlSide(ABC):
         clock: Callable[[], float],
         random: Callable[[int], bytes],
     ) -> None:
+        super().__init__(clock, random)
         self._vnet_header = vnet_header
-        self._clock = clock
-        self._random = random
-        self._roads: dict[Handle, Road] = {}
         self._next_handle = 1
         self._allowed = AllowedIps()
         # Indices that open a session, and those that are only reserved for a handshake.
         self._indices: dict[int, tuple[Road, Session]] = {}
         self._reserved: set[int] = set()
         self._gates = Gates()
-        self._filter = ControlFilter()
-        self._datagrams: deque[Datagram] = deque()
-        self._dirty: list[Road] = []
-        self._alarms: list[Event] = []
-        self._counters: dict[str, int] = {}
         self._up = False
         self._mtu = 0
         self.set_mtu(mtu)
@@ -78,16 +60,10 @@ class ControlSide(ABC):
         """Make what the packet's side needs."""
 
     @abstractmethod
-    def _transmit_control(self, data: bytes, route: Route) -> int | None:
-        """Send one control datagram. Returns an errno."""
-
-    @abstractmethod
-    def _ring(self) -> None:
-        """Make fileno() readable: there is something to drain."""
-
-    @abstractmethod
-    def _flush_staged(self, road: Road, now: float) -> None:
-        """Send what waited for a key."""
+    def _transmit_control(
+        self, data: bytes, route: Route, ttl: int = 0, whole: bool = False
+    ) -> int | None:
+        """Send one control datagram, as `send` has it. Returns an errno."""
 
     @abstractmethod
     def _let_in(self, road: Road, packets: Iterable[memoryview]) -> None:
@@ -97,63 +73,11 @@ class ControlSide(ABC):
     def _send_empty(self, road: Road, now: float) -> None:
         """Send a keepalive."""
 
-    # --- Events and counters ---
-
-    def _count(self, reason: str, times: int = 1) -> None:
-        self._counters[reason] = self._counters.get(reason, 0) + times
-
-    def _raise(self, road: Road, event: Pending) -> None:
-        if not road.pending:
-            self._dirty.append(road)
-            self._ring()
-        road.pending |= event
-
-    def _alarm(self, event: Event) -> None:
-        self._alarms.append(event)
-        self._ring()
-
-    def _wake(self, road: Road) -> None:
-        road.resting = False
-        self._raise(road, Pending.ACTIVE)
-
-    def _control_datagram(self, data: bytes, route: Route, now: float) -> None:
-        refusal = self._filter.refusal(data, route, now, self._is_ours)
-        queue = self._filter.queue_of(int.from_bytes(data[:4], "little"))
-        if queue is None:
-            queue = self._datagrams
-            if refusal is None and len(queue) >= CONTROL_QUEUE_LENGTH:
-                refusal = "control_queue_full"
-        if refusal is not None:
-            self._count(refusal)
-            return
-        queue.append(Datagram(data, to_endpoint(route), now))
-        self._ring()
-
     def _collect(self, limit: int) -> list[Event]:
-        """The events that wait: all of the peers', and at most `limit` datagrams."""
-        self._expire_gates(self._clock())
-        events = self._alarms
-        self._alarms = []
-        dirty = self._dirty
-        self._dirty = []
-        for road in dirty:
-            events.extend(_events_of(road))
-            road.pending = 0
-        queues = [self._datagrams, *self._filter.queues()]
-        counts = shares([len(queue) for queue in queues], limit)
-        for queue, count in zip(queues, counts, strict=True):
-            for _ in range(count):
-                events.append(queue.popleft())
-        if any(queues):
-            self._ring()
-        return events
-
-    def queue_depth(self, kind: int | None = None) -> int:
-        queue = None if kind is None else self._filter.queue_of(kind)
-        return len(self._datagrams if queue is None else queue)
-
-    def counters(self) -> dict[str, int]:
-        return dict(self._counters)
+        now = self._clock()
+        self._expire_gates(now)
+        self._expire_holds(now)
+        return super()._collect(limit)
 
     # --- Configuration ---
 
@@ -171,15 +95,7 @@ class ControlSide(ABC):
             for road in self._roads.values():
                 self._drop_staged(road)
                 self._drop_held(road)
-
-    def set_filter(self, rules: Sequence[FilterRule], mac1_key: bytes) -> None:
-        budgets = any(rule.budget is not None for rule in rules)
-        shed = self._filter.set(rules, mac1_key, self._random(16) if budgets else b"")
-        if shed:
-            self._count("shed_queue", shed)
-
-    def set_cookie_secret(self, current: bytes, previous: bytes = b"") -> None:
-        self._filter.set_secrets(current, previous)
+                self._drop_kept(road)
 
     def add_peer(self) -> Handle:
         handle = self._next_handle
@@ -193,6 +109,7 @@ class ControlSide(ABC):
         self._retire(road.keys.clear())
         self._drop_gate(road)
         self._drop_staged(road)
+        self._drop_kept(road)
         self._allowed.forget(peer)
         if road.pending:
             self._dirty.remove(road)
@@ -203,18 +120,6 @@ class ControlSide(ABC):
     def allowed_ips(self, peer: Handle) -> list[Prefix]:
         return self._allowed.of(peer)
 
-    def set_endpoint(self, peer: Handle, endpoint: Endpoint | None) -> None:
-        self._move(self._roads[peer], None if endpoint is None else to_route(endpoint))
-
-    def _move(self, road: Road, route: Route | None) -> None:
-        self._filter.places.moved(road.route, route)
-        road.route = route
-
-    def clear_source(self, peer: Handle | None) -> None:
-        for road in self._roads.values() if peer is None else (self._roads[peer],):
-            if road.route is not None and road.route.pktinfo:
-                road.route = Route(road.route.address)
-
     # --- Indices and keys ---
 
     def _is_ours(self, index: int) -> bool:
@@ -223,7 +128,7 @@ class ControlSide(ABC):
     def reserve_index(self) -> int:
         while True:
             index = int.from_bytes(self._random(4), "little")
-            if index != _STUN_COOKIE and not self._is_ours(index):
+            if index != STUN_COOKIE_INDEX and not self._is_ours(index):
                 self._reserved.add(index)
                 return index
 
@@ -247,9 +152,11 @@ class ControlSide(ABC):
             self._retire(road.keys.install_next(session))
             return
         self._retire(road.keys.install_current(session))
+        road.has_new_key()
         if kick:
             now = self._clock()
-            if road.staged:
+            # Where packets wait because the peer moved, those wait with them.
+            if road.staged and road.hold is None:
                 self._flush_staged(road, now)
             else:
                 self._send_empty(road, now)
@@ -276,12 +183,12 @@ class ControlSide(ABC):
         if not gate.confirmed:
             return True
         self._retire(road.keys.confirm(gate.session))
+        road.has_new_key()
         if road.pending & Pending.GATE_CONFIRMED:
             road.pending &= ~Pending.GATE_CONFIRMED
             road.pending |= Pending.KEY_CONFIRMED
-        if gate.route != road.route:
-            self._move(road, gate.route)
-            self._raise(road, Pending.ROAMED)
+        if gate.route is not None and gate.route != road.route:
+            self._came_from(road, gate.route)
         self._let_in(road, map(memoryview, gate.held))
         self._gates.empty(gate)
         self._flush_staged(road, now)
@@ -322,17 +229,38 @@ class ControlSide(ABC):
         road.activity.staged = 0
 
     def send(
-        self, data: bytes, *, to: Endpoint | None = None, peer: Handle | None = None
+        self,
+        data: bytes,
+        *,
+        to: Endpoint | None = None,
+        peer: Handle | None = None,
+        ttl: int = 0,
+        whole: bool = False,
     ) -> int | None:
+        check_ttl(ttl)
         road = None if peer is None else self._roads[peer]
-        route = to_route(to) if to is not None else road.route if road is not None else None
+        route = self._vias.route(to) if to is not None else None
+        if to is None and road is not None:
+            route = road.route
         if route is None:
             return EDESTADDRREQ
-        error = self._transmit_control(data, route)
+        error = self._send_control(data, route, ttl, whole)
         if road is not None:
             road.mark_sent(self._clock())
             if error is None:
                 road.activity.tx_bytes += len(data)
+        return error
+
+    def _send_control(self, data: bytes, route: Route, ttl: int, whole: bool) -> int | None:
+        if not route.channel:
+            return self._transmit_control(data, route, ttl, whole)
+        if len(data) > MAX_CHANNEL_DATA:
+            return EMSGSIZE
+        error = self._transmit_control(
+            frame(route, data), self._vias.wire(route), ttl=ttl, whole=whole
+        )
+        if error == EAGAIN and self._vias.is_carried(route):
+            self._count("carrier_full")
         return error
 
     def heard(self, peer: Handle, size: int, when: float) -> None:
@@ -343,23 +271,3 @@ class ControlSide(ABC):
 
     def rest(self, peer: Handle) -> None:
         self._roads[peer].resting = True
-
-
-def _events_of(road: Road) -> list[Event]:
-    pending, peer = road.pending, road.handle
-    events: list[Event] = []
-    if pending & Pending.ROAMED and road.route is not None:
-        events.append(Roamed(peer, to_endpoint(road.route)))
-    if pending & Pending.KEY_CONFIRMED and road.keys.current is not None:
-        events.append(KeyConfirmed(peer, road.keys.current.local_index))
-    if pending & Pending.GATE_CONFIRMED and road.gate is not None and road.gate.confirmed:
-        events.append(KeyConfirmed(peer, road.gate.session.local_index))
-    if pending & Pending.ACTIVE:
-        events.append(Active(peer))
-    if pending & Pending.REKEY_SEND:
-        events.append(RekeySend(peer))
-    if pending & Pending.REKEY_RECEIVE:
-        events.append(RekeyReceive(peer))
-    if pending & Pending.HANDSHAKE_NEEDED:
-        events.append(HandshakeNeeded(peer))
-    return events

@@ -7,16 +7,21 @@ A shell (portable.py, or a test's fake network) reads into buffers, hands them t
 
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
+from errno import EAGAIN
 
 from wgpy.datapath.coalesce import Coalescer
+from wgpy.datapath.contract import Via
 from wgpy.datapath.control import ControlSide
+from wgpy.datapath.demux import is_channel, is_stun
 from wgpy.datapath.endpoint import Route
 from wgpy.datapath.gate import Gate
+from wgpy.datapath.hold import Hold
 from wgpy.datapath.icmp import unreachable
 from wgpy.datapath.packet import destination, length_and_source
 from wgpy.datapath.road import Pending, Road
 from wgpy.datapath.segment import OffloadError, finish_checksum, segments
 from wgpy.datapath.session import HEADER, Session, padding
+from wgpy.datapath.vias import CHANNEL_HEADER, CHANNEL_HEADER_LENGTH, Relay
 from wgpy.datapath.vnet import FLAG_NEEDS_CSUM, GSO_NONE, VNET_HEADER, VNET_HEADER_LENGTH
 from wgpy.protocol.constants import (
     KEEPALIVE_LENGTH,
@@ -30,8 +35,11 @@ from wgpy.protocol.constants import (
 # Room for a UDP payload of 65,507 bytes, or a TUN read of 65,535 after its vnet header, with
 # header, padding and tag; and for a train of sealed datagrams with the next one being written.
 BUFFER_LENGTH = 1 << 18
+# Where a message begins in a buffer. A ChannelData header goes into the last 4 bytes before it;
+# 16 of them leave the packet where ciphers are fastest.
+MESSAGE_OFFSET = 16
 # Where a packet begins in a buffer: its message header goes before it.
-PACKET_OFFSET = TRANSPORT_HEADER_LENGTH
+PACKET_OFFSET = MESSAGE_OFFSET + TRANSPORT_HEADER_LENGTH
 VNET_OFFSET = PACKET_OFFSET - VNET_HEADER_LENGTH
 # Linux takes 64 segments in one UDP_SEGMENT send (UDP_MAX_SEGMENTS before 6.9), and one UDP
 # payload's worth of bytes.
@@ -72,12 +80,44 @@ class Engine(ControlSide):
             return
         owner = self._allowed.lookup(target)
         road = self._roads[owner] if owner is not None else None
-        if road is None or road.route is None:
+        if road is None or (road.route is None and not road.pinned):
             self._count("no_peer" if road is None else "no_endpoint")
             self._answer_unreachable(packet, now)
             return
         if road.resting:
             self._wake(road)
+        if road.hold is not None:
+            self._keep(road, road.hold, buffer[VNET_OFFSET:PACKET_OFFSET], packet, now)
+        else:
+            self._send_on(road, buffer, length, now)
+
+    def _keep(
+        self, road: Road, hold: Hold, vnet: memoryview, packet: memoryview, now: float
+    ) -> None:
+        """Keep a packet of a peer that moved; it goes with the others if it is time."""
+        has_room = self._holds.keep(hold, vnet, packet)
+        session = road.keys.current
+        if session is None or not session.can_seal(now):
+            self._raise(road, Pending.HANDSHAKE_NEEDED)
+        if not has_room:
+            self._count("hold_full")
+        if not has_room or now >= hold.deadline:
+            self._let_go(road, now)
+
+    def _send_kept(self, road: Road, kept: list[bytes], now: float) -> None:
+        if not kept:
+            return
+        if road.route is None and not road.pinned:
+            self._count("hold_dropped", len(kept))
+            return
+        buffer = memoryview(bytearray(BUFFER_LENGTH))
+        for read in kept:
+            buffer[VNET_OFFSET : VNET_OFFSET + len(read)] = read
+            self._send_on(road, buffer, len(read) - VNET_HEADER_LENGTH, now)
+
+    def _send_on(self, road: Road, buffer: memoryview, length: int, now: float) -> None:
+        """Send the packet at PACKET_OFFSET to a peer, or stage it."""
+        packet = buffer[PACKET_OFFSET : PACKET_OFFSET + length]
         flags, gso, _length, _size, start, offset = VNET_HEADER.unpack_from(buffer, VNET_OFFSET)
         try:
             if gso != GSO_NONE:
@@ -89,33 +129,51 @@ class Engine(ControlSide):
             self._count("bad_offload")
             return
         session = road.keys.current
-        if session is None or not session.can_seal(now):
+        if session is None or road.route is None or not session.can_seal(now):
             self._stage(road, packet)
             return
-        size = self._seal(session, buffer, 0, length)
-        self._send_data(road, session, buffer[:size], size, now)
+        self._send_packet(road, session, buffer, length, now)
 
     def _seal(self, session: Session, buffer: memoryview, start: int, length: int) -> int:
         """Pad and seal the packet whose message starts at `start`; the message's length."""
         pad = padding(length, self._mtu)
         if pad:
-            end = start + PACKET_OFFSET + length
+            end = start + TRANSPORT_HEADER_LENGTH + length
             buffer[end : end + pad] = bytes(pad)
         return session.seal(buffer, start, length + pad)
 
-    def _send_data(
-        self, road: Road, session: Session, data: memoryview, segment: int, now: float
+    def _send_packet(
+        self, road: Road, session: Session, buffer: memoryview, length: int, now: float
     ) -> None:
-        assert road.route is not None
-        error = self._transmit(data, segment, road.route)
-        if error is None:
-            road.activity.tx_bytes += len(data)
-        else:
-            # Datagrams, however many of them one call took.
-            self._count("send_error", -(-len(data) // segment))
+        """Seal and send the packet at PACKET_OFFSET."""
+        size = self._seal(session, buffer, MESSAGE_OFFSET, length)
+        self._put(road, buffer, size)
         road.mark_sent(now)
         road.mark_data_sent(now)
         self._check_age(road, session, now)
+
+    def _put(self, road: Road, buffer: memoryview, size: int) -> None:
+        """Send the message at MESSAGE_OFFSET."""
+        start, end = MESSAGE_OFFSET, MESSAGE_OFFSET + size
+        assert road.route is not None
+        if road.route.channel:
+            start -= CHANNEL_HEADER_LENGTH
+            CHANNEL_HEADER.pack_into(buffer, start, road.route.channel, size)
+        self._put_train(road, buffer[start:end], end - start, 1)
+
+    def _put_train(self, road: Road, data: memoryview, segment: int, count: int) -> None:
+        """Send so many datagrams of `segment` bytes each, the last may be shorter."""
+        route = road.route
+        assert route is not None
+        wire = self._vias.wire(route) if route.channel else route
+        error = self._transmit(data, segment, wire)
+        if error is None:
+            header = CHANNEL_HEADER_LENGTH if route.channel else 0
+            road.activity.tx_bytes += len(data) - count * header
+        elif error == EAGAIN and self._vias.is_carried(route):
+            self._count("carrier_full", count)
+        else:
+            self._count("send_error", count)
 
     def _check_age(self, road: Road, session: Session, now: float) -> None:
         if session.wants_rekey(now):
@@ -126,42 +184,53 @@ class Engine(ControlSide):
         """Split what TCP segmentation left to us, and send it in trains of equal datagrams."""
         pieces = segments(packet, vnet)
         session = road.keys.current
-        if session is None or not session.can_seal(now):
+        if session is None or road.route is None or not session.can_seal(now):
             for header, payload in pieces:
                 self._stage(road, header + bytes(payload))
             return
-        for data, segment in self._trains(road, session, pieces):
-            self._send_data(road, session, data, segment, now)
+        for data, segment, count in self._trains(road, session, pieces):
+            self._put_train(road, data, segment, count)
+            road.mark_sent(now)
+            road.mark_data_sent(now)
+            self._check_age(road, session, now)
 
     def _trains(
         self, road: Road, session: Session, pieces: Iterator[tuple[bytearray, memoryview]]
-    ) -> Iterator[tuple[memoryview, int]]:
-        out = self._out
+    ) -> Iterator[tuple[memoryview, int, int]]:
+        """Seal the pieces; the bytes of each train, its segment, and how many datagrams it is."""
+        out, route = self._out, road.route
+        assert route is not None
+        channel = route.channel
+        head = CHANNEL_HEADER_LENGTH if channel else 0
+        most = 1 if self._vias.is_carried(route) else MAX_TRAIN_SEGMENTS
         end = count = segment = 0
         for header, payload in pieces:
             if session.counter >= REJECT_AFTER_MESSAGES:
                 # The key's last message went a moment ago: the rest waits for the next key.
                 self._stage(road, header + bytes(payload))
                 continue
-            begin = end + PACKET_OFFSET
+            begin = end + head + TRANSPORT_HEADER_LENGTH
             middle = begin + len(header)
             length = len(header) + len(payload)
             # The one copy on the way out: the kernel's large packet has no room for our headers.
             out[begin:middle] = header
             out[middle : begin + length] = payload
-            size = self._seal(session, out, end, length)
+            size = self._seal(session, out, end + head, length)
+            if channel:
+                CHANNEL_HEADER.pack_into(out, end, channel, size)
+                size += head
             if count and end + size > MAX_TRAIN_LENGTH:
-                yield out[:end], segment
+                yield out[:end], segment, count
                 out[:size] = out[end : end + size]
                 end = count = 0
             segment = segment if count else size
             end += size
             count += 1
-            if count == MAX_TRAIN_SEGMENTS or size < segment:
-                yield out[:end], segment
+            if count == most or size < segment:
+                yield out[:end], segment, count
                 end = count = 0
         if count:
-            yield out[:end], segment
+            yield out[:end], segment, count
 
     def _stage(self, road: Road, packet: memoryview | bytes | bytearray) -> None:
         """Keep a packet until there is a key; the oldest makes room."""
@@ -173,6 +242,8 @@ class Engine(ControlSide):
 
     def _flush_staged(self, road: Road, now: float) -> None:
         """Send what waited, now that there is a key."""
+        if road.hold is not None:
+            return
         session = road.keys.current
         out = self._out
         while road.staged and road.route is not None:
@@ -181,8 +252,7 @@ class Engine(ControlSide):
                 break
             packet = road.staged.popleft()
             out[PACKET_OFFSET : PACKET_OFFSET + len(packet)] = packet
-            size = self._seal(session, out, 0, len(packet))
-            self._send_data(road, session, out[:size], size, now)
+            self._send_packet(road, session, out, len(packet), now)
         road.activity.staged = len(road.staged)
 
     def _send_empty(self, road: Road, now: float) -> None:
@@ -194,12 +264,7 @@ class Engine(ControlSide):
         if road.route is None:
             self._count("no_endpoint")
             return
-        size = session.seal(self._out, 0, 0)
-        error = self._transmit(self._out[:size], size, road.route)
-        if error is None:
-            road.activity.tx_bytes += size
-        else:
-            self._count("send_error")
+        self._put(road, self._out, session.seal(self._out, MESSAGE_OFFSET, 0))
         road.mark_sent(now)
         self._check_age(road, session, now)
 
@@ -228,13 +293,57 @@ class Engine(ControlSide):
         self._expire_gates(now)
         for start in range(0, length, segment or length):
             end = min(start + segment, length) if segment else length
-            if end - start >= TRANSPORT_OVERHEAD:
-                kind, index, counter = HEADER.unpack_from(buffer, start)
-                if kind == TYPE_TRANSPORT:
-                    self._open(buffer, start, end, index, counter, route, now)
-                    continue
-            self._control_datagram(bytes(buffer[start:end]), route, now)
+            if self._is_opened(buffer, start, end, route, now):
+                continue
+            if is_channel(buffer[start]):
+                self._channel_data(self._vias.relay_at(route), buffer, start, end, now)
+            elif is_stun(buffer, start, end):
+                self._stun_datagram(bytes(buffer[start:end]), route, now)
+            else:
+                self._control_datagram(bytes(buffer[start:end]), route, now)
         self._coalescer.flush()
+
+    def inbound_carried(self, buffer: memoryview, length: int, via: Via, now: float) -> None:
+        """Take the `length` bytes of one message that came by a relay's carrier."""
+        self._expire_gates(now)
+        self._channel_data(self._vias.relays[via], buffer, 0, length, now)
+        self._coalescer.flush()
+
+    def _channel_data(
+        self, relay: Relay | None, buffer: memoryview, start: int, end: int, now: float
+    ) -> None:
+        """Take what a relay has sent (RFC 8656 section 12.4); over UDP there may be padding."""
+        if relay is None:
+            self._count("unknown_relay")
+            return
+        begin = start + CHANNEL_HEADER_LENGTH
+        if begin > end:
+            self._count("bad_channel_data")
+            return
+        number, length = CHANNEL_HEADER.unpack_from(buffer, start)
+        if begin + length > end:
+            self._count("bad_channel_data")
+            return
+        route = relay.channels.get(number)
+        if route is None:
+            self._count("unknown_channel")
+            return
+        end = begin + length
+        # What is neither is of a type that no filter has, ChannelData and STUN as well.
+        if not self._is_opened(buffer, begin, end, route, now):
+            self._control_datagram(bytes(buffer[begin:end]), route, now)
+
+    def _is_opened(
+        self, buffer: memoryview, start: int, end: int, route: Route, now: float
+    ) -> bool:
+        """Whether this is a transport message; then it was opened."""
+        if end - start < TRANSPORT_OVERHEAD:
+            return False
+        kind, index, counter = HEADER.unpack_from(buffer, start)
+        if kind != TYPE_TRANSPORT:
+            return False
+        self._open(buffer, start, end, index, counter, route, now)
+        return True
 
     def _open(
         self,
@@ -268,10 +377,10 @@ class Engine(ControlSide):
             gate.route = route
         elif route is not road.route:
             if route != road.route:
-                self._raise(road, Pending.ROAMED)
-                self._move(road, route)
-            # From now on known by its identity.
-            road.route = route
+                self._came_from(road, route)
+            else:
+                # From now on known by its identity.
+                road.route = route
         road.mark_received(now, end - start)
         if gate is not None:
             self._confirm_gated(road, gate, now)
@@ -294,7 +403,7 @@ class Engine(ControlSide):
         if self._allowed.lookup(source) != road.handle:
             self._count("wrong_source")
             return
-        self._coalescer.add(buffer, start + PACKET_OFFSET, size)
+        self._coalescer.add(buffer, start + TRANSPORT_HEADER_LENGTH, size)
 
     def _confirm_gated(self, road: Road, gate: Gate, now: float) -> None:
         """The initiator used the key; whether it may is being decided."""
@@ -323,6 +432,7 @@ class Engine(ControlSide):
     def _confirm(self, road: Road, session: Session, now: float) -> None:
         """The initiator used the key we answered with: now we may use it too."""
         self._retire(road.keys.confirm(session))
+        road.has_new_key()
         self._raise(road, Pending.KEY_CONFIRMED)
         # What is gathered for the TUN lies in another buffer than what is sent here.
         self._flush_staged(road, now)

@@ -6,14 +6,18 @@ with a budget are bounded in number as well (shed.py).
 
 import hmac
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from wgpy.datapath.contract import Datagram, DataPathError, FilterRule
-from wgpy.datapath.endpoint import Route
-from wgpy.datapath.shed import MAC_LENGTH, Lane, Places, address_and_port, is_proven, mac
+from wgpy.datapath.demux import is_channel
+from wgpy.datapath.endpoint import Route, source_of, to_endpoint
+from wgpy.datapath.shed import MAC_LENGTH, Lane, Places, is_proven, mac
 from wgpy.protocol.constants import CONTROL_QUEUE_LENGTH
 
 SECRET_LENGTH = 32
+PATH_ID_LENGTH = 8
+# Four for each of 10,000 peers, and room for as many again while they are replaced.
+MAX_PATH_IDS = 65_536
 
 
 def check_rules(rules: Sequence[FilterRule]) -> None:
@@ -21,17 +25,20 @@ def check_rules(rules: Sequence[FilterRule]) -> None:
     for rule in rules:
         if not _fits(rule):
             raise DataPathError(f"the rule of type {rule.type} looks past its length")
+        if is_channel(rule.type & 0xFF):
+            raise DataPathError(f"the type {rule.type} would be taken for ChannelData")
         if not _affords(rule):
             raise DataPathError(f"the budget of type {rule.type} has a bound that bounds nothing")
 
 
 def _fits(rule: FilterRule) -> bool:
     span = MAC_LENGTH if rule.budget is None else 2 * MAC_LENGTH
-    at, index = rule.mac1_offset, rule.index_offset
+    at, index, path = rule.mac1_offset, rule.index_offset, rule.path_offset
     return (
         rule.length >= 4
         and (rule.longest is None or (not rule.exact and rule.longest >= rule.length))
         and (index is None or 0 <= index <= rule.length - 4)
+        and (path is None or 0 <= path <= rule.length - PATH_ID_LENGTH)
         and (at is None or (0 <= at <= rule.length - span) or (span <= -at <= rule.length))
         and not (at is None and rule.budget is not None)
     )
@@ -55,6 +62,16 @@ def check_secrets(*secrets: bytes) -> list[bytes]:
     return present
 
 
+def check_path_ids(ids: Iterable[bytes]) -> frozenset[bytes]:
+    """The identifiers as a set. Raises DataPathError for another length than 8, or too many."""
+    found = frozenset(ids)
+    if any(len(path) != PATH_ID_LENGTH for path in found):
+        raise DataPathError(f"a path identifier has {PATH_ID_LENGTH} bytes")
+    if len(found) > MAX_PATH_IDS:
+        raise DataPathError(f"{len(found)} path identifiers are more than {MAX_PATH_IDS}")
+    return found
+
+
 class ControlFilter:
     """The rules of `DataPath.set_filter`, and the queues of the types that have a budget."""
 
@@ -63,6 +80,7 @@ class ControlFilter:
         self._lanes: dict[int, Lane] = {}
         self._mac1_key = bytes(32)
         self._secrets: list[bytes] = []
+        self._paths: frozenset[bytes] = frozenset()
         self.places = Places()
 
     def set(self, rules: Sequence[FilterRule], mac1_key: bytes, seed: bytes) -> int:
@@ -84,6 +102,10 @@ class ControlFilter:
     def set_secrets(self, current: bytes, previous: bytes) -> None:
         """What cookies are made with; an empty one is none."""
         self._secrets = check_secrets(current, previous)
+
+    def set_paths(self, ids: Iterable[bytes]) -> None:
+        """The identifiers of paths that are ours."""
+        self._paths = check_path_ids(ids)
 
     def queue_of(self, kind: int) -> deque[Datagram] | None:
         """The queue of a type that has one of its own."""
@@ -113,6 +135,9 @@ class ControlFilter:
         at = rule.index_offset
         if at is not None and not is_ours(int.from_bytes(data[at : at + 4], "little")):
             return "unknown_index"
+        at = rule.path_offset
+        if at is not None and data[at : at + PATH_ID_LENGTH] not in self._paths:
+            return "unknown_path"
         lane = self._lanes.get(kind)
         if lane is not None and lane.is_full:
             return "shed_queue"
@@ -124,7 +149,7 @@ class ControlFilter:
         end = at + MAC_LENGTH
         proven = False
         if lane is not None:
-            address, source = address_and_port(route)
+            address, source = source_of(to_endpoint(route))
             is_peer = self.places.has(route)
             if lane.is_dry(now) and not is_peer:
                 # In a flood mac1 need not be looked at: only who proved its address could pass.

@@ -22,8 +22,13 @@ from wgpy.datapath.contract import (
     NewKeyPair,
     Roamed,
     Slot,
+    Via,
 )
-from wgpy.datapath.filter import check_rules, check_secrets
+from wgpy.datapath.demux import check_stun_sources
+from wgpy.datapath.endpoint import check_ttl
+from wgpy.datapath.filter import check_path_ids, check_rules, check_secrets
+from wgpy.datapath.hold import check_hold
+from wgpy.datapath.vias import check_channel
 from wgpy.ip import Prefix, address_text, parse_address
 from wgpy.protocol.activity import Activity
 
@@ -34,7 +39,7 @@ OFFLOADS = ("tun_tso", "tun_uso", "tun_tcp_merge", "tun_udp_merge", "udp_segment
 
 _OPERATIONS = {"add": 0, "remove": 1, "replace": 2}
 
-_Packed = tuple[bytes, int, int, bytes | None, int]
+_Packed = tuple[bytes, int, int, bytes | None, int, int, int]
 
 
 def unwanted_offloads(text: str) -> list[str]:
@@ -54,13 +59,14 @@ def unwanted_offloads(text: str) -> list[str]:
 def pack(endpoint: Endpoint) -> _Packed:
     """An endpoint as the native module takes it."""
     address = parse_address(endpoint.address)
-    return address, endpoint.port, endpoint.scope, endpoint.source, endpoint.ifindex
+    here = (endpoint.source, endpoint.ifindex, endpoint.via, endpoint.channel)
+    return address, endpoint.port, endpoint.scope, *here
 
 
 def unpack(packed: _Packed) -> Endpoint:
     """An endpoint as the native module gives it."""
-    address, port, scope, source, ifindex = packed
-    return Endpoint(address_text(address), port, scope, source, ifindex)
+    address, port, scope, source, ifindex, via, channel = packed
+    return Endpoint(address_text(address), port, scope, source, ifindex, via, channel)
 
 
 def to_event(name: str, *fields: Any) -> Event:
@@ -108,6 +114,13 @@ class Control:
     def set_cookie_secret(self, current: bytes, previous: bytes = b"") -> None:
         self._inner.set_cookie_secrets(check_secrets(current, previous))
 
+    def set_stun_sources(self, places: Iterable[tuple[str, int]]) -> None:
+        found = check_stun_sources(places)
+        self._inner.set_stun_sources([(parse_address(host), port) for host, port in found])
+
+    def set_path_ids(self, ids: Iterable[bytes]) -> None:
+        self._inner.set_path_ids(list(check_path_ids(ids)))
+
     def add_peer(self) -> Handle:
         peer: Handle = self._inner.add_peer()
         return peer
@@ -126,8 +139,46 @@ class Control:
     def allowed_ips(self, peer: Handle) -> list[Prefix]:
         return [Prefix(*prefix) for prefix in self._inner.allowed_ips(peer)]
 
-    def set_endpoint(self, peer: Handle, endpoint: Endpoint | None) -> None:
-        self._inner.set_endpoint(peer, None if endpoint is None else pack(endpoint))
+    def set_endpoint(self, peer: Handle, endpoint: Endpoint | None, hold: float = 0.0) -> None:
+        check_hold(hold)
+        self._inner.set_endpoint(peer, None if endpoint is None else pack(endpoint), hold)
+
+    def let_go(self, peer: Handle) -> None:
+        self._inner.let_go(peer)
+
+    def add_socket(self, fd: int) -> Via:
+        try:
+            via: Via = self._inner.add_socket(fd)
+        except ValueError as error:
+            raise DataPathError(str(error)) from None
+        return via
+
+    def add_relay(self, server: Endpoint, carrier: int | None = None) -> Via:
+        try:
+            packed = pack(server)
+        except ValueError as error:
+            if carrier is not None:
+                os.close(carrier)
+            raise DataPathError(str(error)) from None
+        try:
+            via: Via = self._inner.add_relay(packed, carrier)
+        except ValueError as error:
+            raise DataPathError(str(error)) from None
+        return via
+
+    def set_channel(self, relay: Via, number: int, peer: Endpoint | None) -> None:
+        check_channel(number)
+        try:
+            place = None if peer is None else (parse_address(peer.address), peer.port)
+            self._inner.set_channel(relay, number, place)
+        except ValueError as error:
+            raise DataPathError(str(error)) from None
+
+    def remove_via(self, via: Via) -> None:
+        self._inner.remove_via(via)
+
+    def set_roaming(self, peer: Handle, applied: bool) -> None:
+        self._inner.set_roaming(peer, applied)
 
     def clear_source(self, peer: Handle | None) -> None:
         self._inner.clear_source(peer)
@@ -171,9 +222,17 @@ class Control:
         self._inner.drop_staged(peer)
 
     def send(
-        self, data: bytes, *, to: Endpoint | None = None, peer: Handle | None = None
+        self,
+        data: bytes,
+        *,
+        to: Endpoint | None = None,
+        peer: Handle | None = None,
+        ttl: int = 0,
+        whole: bool = False,
     ) -> int | None:
-        error: int | None = self._inner.send(data, None if to is None else pack(to), peer)
+        check_ttl(ttl)
+        packed = None if to is None else pack(to)
+        error: int | None = self._inner.send(data, packed, peer, ttl, whole)
         return error
 
     def heard(self, peer: Handle, size: int, when: float) -> None:

@@ -6,6 +6,7 @@ from enum import IntFlag
 from wgpy.datapath.contract import Handle
 from wgpy.datapath.endpoint import Route
 from wgpy.datapath.gate import Gate
+from wgpy.datapath.hold import Hold
 from wgpy.datapath.session import Session
 from wgpy.protocol.activity import Activity
 from wgpy.protocol.constants import MAX_STAGED_PACKETS
@@ -22,6 +23,11 @@ class Pending(IntFlag):
     REKEY_RECEIVE = 16
     ROAMED = 32
     GATE_CONFIRMED = 64
+    ELSEWHERE = 128
+
+
+# Answered when a new pair seals: a handshake asked for before it would be one too many.
+_ANSWERED = Pending.HANDSHAKE_NEEDED | Pending.REKEY_SEND | Pending.REKEY_RECEIVE
 
 
 class Road:
@@ -29,10 +35,13 @@ class Road:
 
     __slots__ = (
         "activity",
+        "elsewhere",
         "gate",
         "handle",
+        "hold",
         "keys",
         "pending",
+        "pinned",
         "resting",
         "route",
         "staged",
@@ -46,8 +55,22 @@ class Road:
         self.gate: Gate | None = None
         self.activity = Activity()
         self.staged: deque[bytes] = deque(maxlen=MAX_STAGED_PACKETS)
+        # What waits because the peer moved.
+        self.hold: Hold | None = None
         self.pending = 0
         self.resting = False
+        # Its route does not follow its packets; where they came from is only told, and this is
+        # what was told last.
+        self.pinned = False
+        self.elsewhere: Route | None = None
+
+    def stays(self, route: Route) -> bool:
+        """Whether an authentic packet from there moves nothing."""
+        return self.pinned and not route.leads_to(self.route)
+
+    def has_new_key(self) -> None:
+        """A new pair seals from now on."""
+        self.pending &= ~_ANSWERED
 
     def mark_sent(self, now: float) -> None:
         """Something authenticated went out."""

@@ -13,8 +13,7 @@ from collections.abc import Sequence
 from hashlib import blake2s
 
 from wgpy.datapath.contract import Budget, Datagram
-from wgpy.datapath.endpoint import Route, to_endpoint
-from wgpy.ip import parse_address
+from wgpy.datapath.endpoint import Route, place_of
 
 MAC_LENGTH = 16
 # Buckets for sources, for each standing. Sources share them by a keyed hash: a flood from made-up
@@ -57,7 +56,7 @@ class Places:
     """Where the peers are: how many at each place."""
 
     def __init__(self) -> None:
-        self._count: dict[tuple[str, int], int] = {}
+        self._count: dict[tuple[str | int, int], int] = {}
 
     def __len__(self) -> int:
         return len(self._count)
@@ -81,10 +80,8 @@ class Places:
         return _place(route) in self._count
 
 
-def _place(route: Route) -> tuple[str, int]:
-    host, port = route.address[:2]
-    # recvmsg writes a link-local address with its %scope; in an endpoint it stands beside it.
-    return host.partition("%")[0], port
+def _place(route: Route) -> tuple[str | int, int]:
+    return (route.via, route.channel) if route.channel else place_of(route)
 
 
 class Lane:
@@ -122,7 +119,7 @@ class Lane:
         return self._dry and self._full_at[_UNPROVEN] > now
 
     def refusal(self, address: bytes, *, proven: bool, is_peer: bool, now: float) -> str | None:
-        """Why a datagram from an address of 4 or 16 bytes is dropped, as the name of a counter.
+        """Why a datagram from an address, or through a relay, is dropped: the name of a counter.
 
         Its sender proved its address, or is where a peer is, or neither; what the peers' bucket
         does not take may still go as any other.
@@ -144,20 +141,13 @@ class Lane:
             self._dry |= standing == _UNPROVEN
             return "shed_rate" if standing == _PROVEN else "shed_unproven"
         # A host commonly has a whole /64.
-        source = address if len(address) == 4 else address[:8]
+        source = address[:8]
         slot = int.from_bytes(mac(self._seed, source)[:4], "little") % SOURCES + standing * SOURCES
         if not self._source.allows(self._sources[slot], now):
             return "shed_source"
         self._sources[slot] = self._source.take(self._sources[slot], now)
         self._full_at[standing] = self._rates[standing].take(self._full_at[standing], now)
         return None
-
-
-def address_and_port(route: Route) -> tuple[bytes, bytes]:
-    """The packed address of a sender, and with its port what a cookie is made over."""
-    endpoint = to_endpoint(route)
-    address = parse_address(endpoint.address)
-    return address, address + endpoint.port.to_bytes(2, "big")
 
 
 def is_proven(secrets: Sequence[bytes], source: bytes, data: bytes, mac2_at: int) -> bool:

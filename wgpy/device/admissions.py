@@ -62,6 +62,12 @@ class CredentialSettings:
         ):
             raise _unable("`credential = true` of a peer")
 
+    def following(self, change: DeviceChange) -> AuthoritySettings | None:
+        """The authority after a request."""
+        if change.authority is None:
+            return self.authority
+        return None if isinstance(change.authority, Cleared) else change.authority
+
     def prepare(
         self, change: DeviceChange, own: PublicKey | None, *, own_changes: bool
     ) -> Callable[[], None]:
@@ -70,9 +76,7 @@ class CredentialSettings:
         Naming the same settings again reads their files again. A new key of ours is checked
         against the credential that we present. Raises UapiError, and has changed nothing.
         """
-        authority, identity = self.authority, self.identity
-        if change.authority is not None:
-            authority = None if isinstance(change.authority, Cleared) else change.authority
+        authority, identity = self.following(change), self.identity
         if change.identity is not None:
             identity = None if isinstance(change.identity, Cleared) else change.identity
         before, after = (self.authority, self.identity), (authority, identity)

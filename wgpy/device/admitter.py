@@ -12,16 +12,17 @@ import math
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from wgpy.datapath.contract import Datagram, DataPath, Slot
+from wgpy.datapath.endpoint import source_of
 from wgpy.device.pairs import key_pair
 from wgpy.device.peer import PeerEntry, PeerTable, Shown
+from wgpy.device.quarantine import Quarantine
 from wgpy.device.refusals import MAX_PEERS
 from wgpy.device.sessions import Sessions
 from wgpy.device.trust import Trust
 from wgpy.identity.claims import Claims, CredentialError
-from wgpy.ip import parse_address
 from wgpy.keys import PresharedKey, PublicKey
 from wgpy.protocol.cookie import CookieChecker
 from wgpy.protocol.credential_bounds import Budget
@@ -35,6 +36,9 @@ from wgpy.protocol.credential_intake import (
 from wgpy.protocol.credential_payload import Offer, ResponsePayload
 from wgpy.protocol.handshake import HandshakeError, Local, Remote
 from wgpy.protocol.load import LoadMeter
+
+if TYPE_CHECKING:
+    from wgpy.identity.token import Enrolment
 
 _log = logging.getLogger(__name__)
 
@@ -52,6 +56,7 @@ _ASKED: Final = {
     "wrong_network": "it asks for another network",
     "wrong_name": "it asks for another name than ours",
     "no_credential": "it shows no credential",
+    "no_enrolment": "it wants to enrol, and may not do so here",
 }
 
 
@@ -60,7 +65,7 @@ class Waiting:
     """A peer that was answered, with what takes effect once it proves that it got the answer."""
 
     entry: PeerEntry
-    claims: Claims
+    claims: "Claims | Enrolment"
     index: int
     # Its packets are held until then.
     gated: bool
@@ -79,6 +84,7 @@ class Admitter:
         peers: PeerTable,
         trust: Trust,
         sessions: Sessions,
+        quarantine: Quarantine,
         *,
         stamp_ns: Callable[[], int],
         random: Callable[[int], bytes],
@@ -89,6 +95,7 @@ class Admitter:
         self._peers = peers
         self._trust = trust
         self._sessions = sessions
+        self._quarantine = quarantine
         self._stamp_ns = stamp_ns
         self._random = random
         self._add = add
@@ -107,11 +114,13 @@ class Admitter:
     def set_local(self, local: Local | None, checker: CookieChecker | None) -> bool:
         """Our static key is another, or what we trust or present is. Whether 0x10 is answered."""
         self._local = local
-        network, own = self._trust.network, self._trust.own
+        network = self._trust.network
         if local is None or checker is None or network is None:
             self._intake.set_ours(None)
             return False
-        self._intake.set_ours(Ours(local, checker, network, None if own is None else own.name))
+        self._intake.set_ours(
+            Ours(local, checker, network, self._trust.name, enrols=self._trust.enrols)
+        )
         return True
 
     def leaves(self, entry: PeerEntry) -> None:
@@ -141,10 +150,9 @@ class Admitter:
         """Take in a 0x10. Returns a cookie reply to send back, or None; `work` goes on with it."""
         under_load = under_load or self._under_load
         self.idle = False
-        endpoint = datagram.endpoint
-        address = parse_address(endpoint.address)
+        address, source = source_of(datagram.endpoint)
         return self._intake.arrive(
-            datagram.data, address, endpoint.port, datagram, under_load=under_load, now=now
+            datagram.data, address, source, datagram, under_load=under_load, now=now
         )
 
     def work(self, now: float) -> list[PeerEntry]:
@@ -183,13 +191,18 @@ class Admitter:
             if entry.denied or not entry.by_credential:
                 return None
             suffices = entry.expectation is not None and entry.expectation.key_suffices
-            shown = entry.shown
-            known = None if shown is None or shown.state is not self._trust.state else shown.offer
-            protocol = entry.protocol
-            return Standing(protocol.remote, protocol.greatest_stamp, suffices, known)
+            shown, state = entry.shown, self._trust.state
+            known = shown is not None and state is not None and shown.state is state
+            return Standing(
+                entry.protocol.remote,
+                entry.protocol.greatest_stamp,
+                suffices,
+                may_enrol=entry.admitted,
+                known=shown.offer if shown is not None and known else None,
+            )
         if self._local is None or self._trust.authority is None:
             return None
-        return Standing(Remote(self._local, key, self._trust.psk))
+        return Standing(Remote(self._local, key, self._trust.psk), may_enrol=True)
 
     def _refused(self, key: PublicKey, origin: Datagram, reason: str) -> None:
         self._tell_refused(key, origin, _ASKED.get(reason, "it cannot be read"), reason)
@@ -197,8 +210,14 @@ class Admitter:
     def _decide(self, presented: Presented[Datagram], wall: float, now: float) -> PeerEntry | None:
         key = presented.static
         entry = self._peers.by_key.get(key)
+        claims: Claims | Enrolment | None
         try:
-            claims = self._judge(entry, key, presented.payload.offer, wall)
+            if presented.enrols:
+                claims = self._judge_enrolment(key, presented.payload.offer)
+                if claims is None:
+                    return None
+            else:
+                claims = self._judge(entry, key, presented.payload.offer, wall)
             if entry is None and len(self._peers) >= MAX_PEERS:
                 raise CredentialError("peers-full", f"there are {MAX_PEERS} peers already")
         except CredentialError as error:
@@ -242,11 +261,27 @@ class Admitter:
             entry.shown = Shown(offer, claims, self._trust.state)
         return claims
 
+    def _judge_enrolment(self, key: PublicKey, offer: Offer | None) -> "Enrolment | None":
+        """What a peer may become. None where there is no room: it need not wait for a minute then.
+
+        Raises CredentialError.
+        """
+        if offer is None:
+            raise CredentialError("no-credential", "it showed no credential")
+        full = self._quarantine.fault(key, None)
+        if full is None:
+            enrolment = self._trust.examine_enrolment(key, offer)
+            full = self._quarantine.fault(key, enrolment)
+            if full is None:
+                return enrolment
+        self._intake.put_off(full)
+        return None
+
     def _answer(
         self,
         presented: Presented[Datagram],
         entry: PeerEntry,
-        claims: Claims | None,
+        claims: "Claims | Enrolment | None",
         wall: float,
         now: float,
     ) -> bool:
@@ -262,7 +297,7 @@ class Admitter:
             self._datapath.free_index(index)
             raise
         gated = False
-        if claims is not None and claims is not entry.claims and claims != entry.claims:
+        if claims is not None and claims not in (entry.claims, entry.enrolment):
             # A renewal lets nothing pass that does not pass now. So none of it waits: at full speed
             # more comes while the ledger is written than a gate can hold.
             gated = entry.claims is None or _place(claims) != _place(entry.claims)
@@ -306,7 +341,12 @@ class Admitter:
         batch = [x for x in confirmed if self._peers.by_key.get(x.entry.key) is x.entry]
         if not batch:
             return []
-        failed = self._sessions.commit([(x.entry, x.claims) for x in batch], now)
+        failed = self._sessions.commit(
+            [(x.entry, x.claims) for x in batch if isinstance(x.claims, Claims)], now
+        )
+        failed |= self._quarantine.commit(
+            [(x.entry, x.claims) for x in batch if not isinstance(x.claims, Claims)], now
+        )
         began = []
         for waiting in batch:
             entry = waiting.entry
@@ -315,7 +355,8 @@ class Admitter:
                 self._counters[f"credential_{error.reason}"] += 1
                 # What a renewal cannot continue goes on as it was, until that ends.
                 what = "let in" if waiting.gated else "renewed"
-                self._tell(f"{waiting.claims.name} is not {what}: {error} ({error.reason})", now)
+                who = waiting.claims.name or entry.key.base64()
+                self._tell(f"{who} is not {what}: {error} ({error.reason})", now)
             if self._peers.by_key.get(entry.key) is not entry:
                 # Another of the batch has its name now, and it was dropped with its session.
                 continue
@@ -344,7 +385,7 @@ class Admitter:
 
     def _drop_unknown(self, entry: PeerEntry) -> None:
         """Drop a peer that was made for a handshake which came to nothing."""
-        if entry.admitted and entry.claims is None and entry.waiting is None:
+        if not entry.is_shown and entry.waiting is None:
             self._drop(entry)
 
     # --- The initiator ---
@@ -396,9 +437,10 @@ class Admitter:
             _log.info("%s", text)
 
 
-def _place(claims: Claims) -> tuple[object, ...]:
+def _place(claims: "Claims | Enrolment") -> tuple[object, ...]:
     """What claims say that decides which packets pass."""
-    return claims.network, claims.name, claims.addresses, claims.groups
+    kind = isinstance(claims, Claims)
+    return kind, claims.network, claims.name, claims.addresses, claims.groups
 
 
 def _wanted(entry: PeerEntry | None) -> str | None:

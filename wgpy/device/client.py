@@ -10,7 +10,14 @@ import os
 import socket
 from typing import Final
 
-from wgpy.device.uapi import SOCKET_DIRECTORY, Cleared, DeviceChange, DeviceState, UapiError
+from wgpy.device.uapi import (
+    SOCKET_DIRECTORY,
+    Cleared,
+    DeviceChange,
+    DeviceState,
+    PeerChange,
+    UapiError,
+)
 from wgpy.device.uapi_codec import format_change, parse_errno, parse_state
 from wgpy.identity.settings import Expectation
 
@@ -55,8 +62,8 @@ def apply(name: str, change: DeviceChange, directory: str = SOCKET_DIRECTORY) ->
     """Change an interface. Raises UapiError.
 
     Keys of wgpy's own, which another daemon would refuse, are sent only to wgpyd. Elsewhere names
-    of endpoints are left out, and credentials and rules are refused: without them the interface
-    would not do what was asked.
+    of endpoints are left out, and credentials, rules and ways through NATs are refused: without
+    them the interface would not do what was asked.
     """
     what = f"Unable to modify interface {name}"
     if _has_own_keys(change):
@@ -79,8 +86,14 @@ def _has_own_keys(change: DeviceChange) -> bool:
         change.authority is not None
         or change.identity is not None
         or change.firewall is not None
+        or change.nat is not None
         or any(peer.endpoint_name or peer.expectation for peer in change.peers)
+        or any(_about_nat(peer) for peer in change.peers)
     )
+
+
+def _about_nat(peer: PeerChange) -> bool:
+    return peer.nat is not None or peer.offer or peer.answer is not None
 
 
 def _for_daemon(change: DeviceChange, state: DeviceState) -> DeviceChange:
@@ -89,12 +102,15 @@ def _for_daemon(change: DeviceChange, state: DeviceState) -> DeviceChange:
         change = dataclasses.replace(change, authority=None)
     if isinstance(change.identity, Cleared) and state.identity is None:
         change = dataclasses.replace(change, identity=None)
+    if isinstance(change.nat, Cleared) and state.nat is None:
+        change = dataclasses.replace(change, nat=None)
     if state.wgpy_version is not None:
         return change
+    peers = change.peers
     if (
         change.authority is not None
         or change.identity is not None
-        or any(isinstance(peer.expectation, Expectation) for peer in change.peers)
+        or any(isinstance(peer.expectation, Expectation) for peer in peers)
     ):
         raise UapiError(
             errno.EOPNOTSUPP,
@@ -104,8 +120,11 @@ def _for_daemon(change: DeviceChange, state: DeviceState) -> DeviceChange:
     if change.firewall is not None and change.firewall.rules:
         reason = "its daemon has no firewall: take the rules out, or let wgpyd serve it"
         raise UapiError(errno.EOPNOTSUPP, reason)
+    if change.nat is not None or any(peer.nat or peer.offer or peer.answer for peer in peers):
+        reason = "its daemon finds no ways through NATs; only wgpyd takes [nat] and `nat = true`"
+        raise UapiError(errno.EOPNOTSUPP, reason)
     peers = [
-        dataclasses.replace(peer, endpoint_name=None, expectation=None) for peer in change.peers
+        dataclasses.replace(peer, endpoint_name=None, expectation=None, nat=None) for peer in peers
     ]
     return dataclasses.replace(change, peers=peers, firewall=None)
 

@@ -8,6 +8,7 @@ from typing import Final
 from wgpy.datapath.contract import DataPath
 from wgpy.device.admitter import Admitter
 from wgpy.device.peer import PeerEntry, PeerTable
+from wgpy.device.quarantine import LIFE, Quarantine
 from wgpy.device.sessions import Gate, Sessions
 from wgpy.device.trust import Trust
 from wgpy.device.uapi import ClaimsSummary
@@ -47,7 +48,9 @@ class Credentials:
         stamp_ns: Callable[[], int],
         random: Callable[[int], bytes],
         gate: Gate | None = None,
+        quarantine_life: float = LIFE,
     ) -> None:
+        self._clock = clock
         self._peers = peers
         self._trust = trust
         self._hooks = hooks
@@ -60,11 +63,15 @@ class Credentials:
             drop_keys=hooks.drop_keys,
             gate=gate,
         )
+        self._quarantine = Quarantine(
+            datapath, peers, trust, self._sessions, drop=hooks.drop, life=quarantine_life
+        )
         self.admitter = Admitter(
             datapath,
             peers,
             trust,
             self._sessions,
+            self._quarantine,
             stamp_ns=stamp_ns,
             random=random,
             add=hooks.add,
@@ -96,10 +103,14 @@ class Credentials:
                 if entry.admitted:
                     entry.set_psk(psk)
             self._hooks.trust_changed()
-            self._sessions.trust_changed()
+            self._who_may_stay()
             self._hooks.follow(self._trust.paths())
 
         return put_into_force
+
+    def _who_may_stay(self) -> None:
+        self._sessions.trust_changed()
+        self._quarantine.look(self._clock())
 
     def peer_expectation(self, key: PublicKey, expectation: Expectation | None) -> None:
         """What a configured peer proved until now is not what it has to prove."""
@@ -109,7 +120,7 @@ class Credentials:
 
     def peers_changed(self) -> None:
         """Configured peers come before who was admitted."""
-        self._sessions.trust_changed()
+        self._who_may_stay()
 
     def removed(self, key: PublicKey) -> None:
         """An admitted peer has left the device."""
@@ -119,6 +130,8 @@ class Credentials:
         """What the credential of a peer says, or our own for our own key."""
         entry = self._peers.by_key.get(key)
         if entry is not None:
+            if entry.enrolment is not None:
+                return ClaimsSummary.of_enrolment(entry.enrolment)
             return None if entry.claims is None else ClaimsSummary.of(entry.claims)
         own = self._trust.own
         if own is None or own.key != key:
@@ -129,6 +142,7 @@ class Credentials:
     def counters(self) -> Mapping[str, int]:
         """What was admitted, refused and dropped, by name."""
         counters = Counter(self.admitter.counters()) + Counter(self._sessions.counters())
+        counters += Counter(self._quarantine.counters())
         return counters + Counter(self._trust.counters())
 
     def keys_dropped(self) -> None:
@@ -140,6 +154,7 @@ class Credentials:
     def set_addresses(self, own: tuple[Prefix, ...], links: tuple[Prefix, ...]) -> None:
         """The machine's addresses, and the networks that it is attached to."""
         self._sessions.set_addresses(own, links)
+        self._quarantine.look(self._clock())
 
     def files_changed(self) -> list[PeerEntry]:
         """Read what has changed on disk. Returns the peers that should see our new credential:
@@ -148,7 +163,7 @@ class Credentials:
         if trusted or presented:
             self._hooks.trust_changed()
         if trusted:
-            self._sessions.trust_changed()
+            self._who_may_stay()
         entries = self._peers.by_key.values()
         return [x for x in entries if x.expectation is not None] if presented else []
 
@@ -165,11 +180,12 @@ class Credentials:
             began, answered = self.admitter.commit(now), self.admitter.work(now)
         if self._sessions.next_look is not None and now >= self._sessions.next_look:
             self._sessions.look(now)
+        if self._quarantine.next_look is not None and now >= self._quarantine.next_look:
+            self._quarantine.look(now)
         return began, answered
 
     def next_at(self, now: float) -> float | None:
         """When `work` has something to do."""
-        if self.admitter.idle:
-            return self._sessions.next_look
-        moments = (self.admitter.next_at(now), self._sessions.next_look)
+        looks = (self._sessions.next_look, self._quarantine.next_look)
+        moments = looks if self.admitter.idle else (self.admitter.next_at(now), *looks)
         return min((moment for moment in moments if moment is not None), default=None)

@@ -1,6 +1,6 @@
 """wgpyd: the daemon of one interface, by the contract of WireGuard's userspace implementations.
 
-    wgpyd [-f | --foreground] [--keylog FILE] INTERFACE
+    wgpyd [-f | --foreground] [--keylog FILE] [--signal DIRECTORY] INTERFACE
 
 It makes the TUN and the control socket, goes to the background, and serves until a signal, or
 until the link or the socket is removed. Environment: LOG_LEVEL (verbose, debug, error, silent),
@@ -15,16 +15,19 @@ import os
 import re
 import signal
 import sys
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import wgpy
 from wgpy.datapath.choose import chosen_name
 from wgpy.datapath.contract import DataPathError
 from wgpy.device.keylog import KeyLog
+from wgpy.device.roads import Roads
 from wgpy.device.server import SocketInUseError, UapiServer, socket_path
-from wgpy.device.service import Service
+from wgpy.device.service import OpenWays, Service
 from wgpy.device.uapi import SOCKET_DIRECTORY
 from wgpy.device.wallclock import STATE_DIRECTORY, WallClock, make_state_directory
+from wgpy.device.ways import Ways
 from wgpy.linux.notify import Notifier
 from wgpy.linux.sandbox import forbid_writing, keep_capabilities, no_core_dumps
 from wgpy.linux.tun import Tun, TunError, open_tun
@@ -50,6 +53,9 @@ def main() -> int:
     """The command. Returns the exit status."""
     arguments = _parse(sys.argv[1:])
     name: str = arguments.interface
+    if arguments.signal is not None and not arguments.signal.is_dir():
+        print(f"wgpyd: {name}: {arguments.signal} is no directory", file=sys.stderr)
+        return 1
     os.umask(0o077)
     try:
         no_core_dumps()
@@ -57,14 +63,16 @@ def main() -> int:
         make_state_directory()
         clock = WallClock(STATE_DIRECTORY / f"{name}.clock")
         keylog = _open_keylog(arguments.keylog)
-        service = Service(_open_tun(name), stamp_ns=clock, keylog=keylog)
+        service = Service(
+            _open_tun(name), stamp_ns=clock, keylog=keylog, open_ways=_way_opener(clock)
+        )
         _open_socket(service.server, name)
         foreground = arguments.foreground or os.environ.get("WG_PROCESS_FOREGROUND") == "1"
         if not foreground and os.fork():
             # The parent leaves the TUN, the socket and the lock to the child.
             os._exit(0)
         _set_logging(name, foreground)
-        _restrict()
+        _restrict(arguments.signal)
     except (StartError, TunError, DataPathError) as error:
         print(f"wgpyd: {error}", file=sys.stderr)
         return 1
@@ -85,6 +93,12 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         metavar="FILE",
         type=Path,
         help="write every session's keys for Wireshark: whoever has FILE reads the traffic",
+    )
+    parser.add_argument(
+        "--signal",
+        metavar="DIRECTORY",
+        type=Path,
+        help="a directory that it may write to: `signal` under [nat]",
     )
     parser.add_argument("--version", action="version", version=f"wgpyd {wgpy.__version__}")
     parser.add_argument("interface", metavar="INTERFACE")
@@ -151,6 +165,18 @@ def _open_keylog(path: Path | None) -> KeyLog | None:
     return KeyLog(path)
 
 
+def _way_opener(clock: WallClock) -> OpenWays:
+    def open_ways(
+        roads: Roads, link: Callable[[], str], wake: Callable[[], None]
+    ) -> tuple[Ways, Callable[[], Awaitable[None]]]:
+        # The process is put together here. These parts are loaded with the first `[nat]`.
+        from wgpy.nat.office import open_ways as make
+
+        return make(roads, link=link, wall_ns=clock, wake=wake)
+
+    return open_ways
+
+
 def _set_logging(name: str, foreground: bool) -> None:
     """Log to standard error; in the background only if LOG_LEVEL asks for it."""
     chosen = os.environ.get("LOG_LEVEL", "")
@@ -164,10 +190,12 @@ def _set_logging(name: str, foreground: bool) -> None:
     logging.basicConfig(level=level, format=f"{name}: %(levelname)s: %(message)s")
 
 
-def _restrict() -> None:
+def _restrict(signal_directory: Path | None) -> None:
     """Keep the privileges that serving needs, and no others."""
     keep_capabilities()
-    writable = (Path(SOCKET_DIRECTORY), RUN_DIRECTORY, STATE_DIRECTORY)
+    writable = [Path(SOCKET_DIRECTORY), RUN_DIRECTORY, STATE_DIRECTORY]
+    if signal_directory is not None:
+        writable.append(signal_directory)
     if not forbid_writing([directory for directory in writable if directory.is_dir()]):
         _log.info("this kernel has no Landlock: the daemon could write files outside its own")
 

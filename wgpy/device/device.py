@@ -4,34 +4,25 @@ Everything here is a plain call that returns at once. `service.py` runs it in an
 run it on a fake clock over a fake network. Times are seconds on the clock it was given.
 """
 
+import contextlib
 import errno
 import os
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Protocol
 
-from wgpy.datapath.contract import (
-    Active,
-    AllowedIpOperation,
-    Datagram,
-    DataPath,
-    Endpoint,
-    Event,
-    Failed,
-    HandshakeNeeded,
-    KeyConfirmed,
-    RekeyReceive,
-    RekeySend,
-    Roamed,
-)
+from wgpy.datapath.contract import AllowedIpOperation, DataPath, Endpoint, Event
 from wgpy.device.address import next_endpoint, to_endpoint
 from wgpy.device.admissions import CredentialSettings
-from wgpy.device.agenda import Agenda
 from wgpy.device.credentials import Credentials, Hooks
 from wgpy.device.guard import Guard
 from wgpy.device.handshaker import Handshaker
 from wgpy.device.keylog import KeyLog
 from wgpy.device.peer import PeerEntry, PeerTable
+from wgpy.device.pulse import Pulse
+from wgpy.device.quarantine import LIFE
 from wgpy.device.refusals import check_change
+from wgpy.device.roads import Roads
 from wgpy.device.shown import device_state
 from wgpy.device.trust import Trust
 from wgpy.device.uapi import (
@@ -42,14 +33,16 @@ from wgpy.device.uapi import (
     PeerChange,
     UapiError,
 )
+from wgpy.device.ways import Ways, WaySettings
 from wgpy.firewall.rules import Settings as FirewallSettings
-from wgpy.identity.settings import Expectation
+from wgpy.firewall.wall import Wall
+from wgpy.identity.derived import quarantine_range
+from wgpy.identity.settings import AuthoritySettings, Expectation
 from wgpy.ip import Prefix
 from wgpy.keys import PresharedKey, PrivateKey, PublicKey
 from wgpy.protocol.constants import MAX_JITTER
 from wgpy.protocol.handshake import Local
 from wgpy.protocol.peer import Peer
-from wgpy.protocol.timers import Action
 
 
 class Sockets(Protocol):
@@ -70,6 +63,8 @@ class Device:
     `ask_name(key, name, port)` asks for the addresses of an endpoint that does not answer;
     `resolved` takes the answer. With `trust`, peers can be admitted by their credentials, and
     `follow(paths)` is told whose change to report by `files_changed`. `guard` is the firewall.
+    `ways(roads)` makes who finds ways through NATs. `quarantine_life` is how many seconds a peer
+    has to enrol.
     """
 
     def __init__(
@@ -86,27 +81,29 @@ class Device:
         guard: Guard | None = None,
         trust: Trust | None = None,
         follow: Callable[[list[str]], None] = lambda paths: None,
+        ways: Callable[[Roads], Ways] | None = None,
+        quarantine_life: float = LIFE,
     ) -> None:
         self._guard = guard
         self._datapath = datapath
         self._bind = bind
         self._clock = clock
-        self._wall_ns = wall_ns
         self._random = random
-        self._ask_name = ask_name
         self._peers = PeerTable()
+        calls = (self._initiate, self._shake_hands, self._trust_changed)
+        self.roads = Roads(datapath, self._peers, *calls)
         self._admissions: Credentials | None = None
         if trust is not None:
-            hooks = Hooks(self._add, self._remove, self._drop_keys, self._trust_changed, follow)
             self._admissions = Credentials(
                 datapath,
                 self._peers,
                 trust,
-                hooks,
+                Hooks(self._add, self._remove, self._drop_keys, self._trust_changed, follow),
                 clock=clock,
                 stamp_ns=stamp_ns or wall_ns,
                 random=random,
                 gate=None if guard is None else guard.firewall,
+                quarantine_life=quarantine_life,
             )
         self._handshaker = Handshaker(
             datapath,
@@ -115,11 +112,13 @@ class Device:
             stamp_ns=stamp_ns or wall_ns,
             random=random,
             moved=self._moved,
+            roads=self.roads,
             keylog=keylog,
             admitter=None if self._admissions is None else self._admissions.admitter,
         )
         self._credentials = CredentialSettings(self._admissions)
-        # Peers can be configured before there is a key: until then they belong to a random one.
+        self._ways = WaySettings(ways, self._peers, self.roads)
+        # Before there is a key, peers belong to a random one.
         self._no_key = Local(PrivateKey(random(32)))
         self._sockets: Sockets | None = None
         self._port = 0
@@ -127,7 +126,17 @@ class Device:
         # The link may be up and we down: the port was taken. Another port brings us up then.
         self._link_up = False
         self._up = False
-        self._agenda = Agenda(self._peers)
+        self._pulse = Pulse(
+            datapath,
+            self._peers,
+            self._handshaker,
+            self._admissions,
+            self.roads,
+            is_up=lambda: self._up,
+            clock=clock,
+            wall_ns=wall_ns,
+            ask_name=ask_name,
+        )
 
     # --- The link ---
 
@@ -143,15 +152,15 @@ class Device:
             for entry in self._peers.by_key.values():
                 if entry.protocol.timers.persistent_keepalive:
                     self._datapath.send_keepalive(entry.handle)
+            self.roads.bound(self._port)
             return
         self._up = False
         self._datapath.set_up(False)
         self.forget_keys()
-        for entry in self._peers.by_key.values():
-            entry.protocol.timers.stop()
-        self._agenda.clear()
+        self._pulse.stop()
         self._sockets = None
         self._datapath.set_sockets(None, None)
+        self.roads.bound(0)
 
     def set_mtu(self, mtu: int) -> None:
         """The link's MTU changed. Raises DataPathError if it cannot be carried."""
@@ -160,17 +169,20 @@ class Device:
     def routes_changed(self) -> None:
         """Routes or addresses of the machine changed: no source address is certain any more."""
         self._datapath.clear_source(None)
+        self.roads.changed()
+
+    def slept(self) -> None:
+        """The machine slept: no session is worth anything, and no place is certain."""
+        self.forget_keys()
+        self.roads.slept()
 
     def forget_keys(self) -> None:
         """Drop every key pair and handshake: the link went down, or the machine slept."""
-        for entry in self._peers.by_key.values():
-            self._drop_keys(entry)
-            entry.protocol.timers.clear_after_keys_dropped()
-        if self._admissions is not None:
-            self._admissions.keys_dropped()
+        self._pulse.forget_keys()
 
     def close(self) -> None:
         """Go down for good and wipe what is secret."""
+        self._ways.close()
         self.set_up(False)
         self._handshaker.set_private_key(None)
         self._datapath.close()
@@ -191,111 +203,22 @@ class Device:
 
     def files_changed(self) -> None:
         """Files that say what is trusted, revoked or presented may have changed."""
-        now = self._clock()
         for entry in [] if self._admissions is None else self._admissions.files_changed():
             if self._up and self._datapath.activity(entry.handle).rx_bytes:
-                self._perform(entry, entry.protocol.timers.want_handshake(now), now)
-                self._look(entry, now)
+                self._shake_hands(entry)
 
     # --- Events and timers ---
 
     def process(self, events: Iterable[Event]) -> None:
         """Act on what the data path reports."""
-        now = self._clock()
-        self._handshaker.begin_batch()
-        for event in events:
-            if isinstance(event, Datagram):
-                entry = self._handshaker.receive(event, now)
-            elif isinstance(event, Failed):
-                self.forget_keys()
-                continue
-            else:
-                entry = self._peers.by_handle.get(getattr(event, "peer", 0))
-            if entry is None:
-                continue
-            if isinstance(event, HandshakeNeeded | RekeySend | RekeyReceive):
-                self._perform(entry, entry.protocol.timers.want_handshake(now), now)
-            elif isinstance(event, KeyConfirmed):
-                if not self._is_gated(entry, event.local_index):
-                    self._session_began(entry, now)
-            elif isinstance(event, Roamed):
-                entry.endpoint = event.endpoint
-            elif not isinstance(event, Active | Datagram):
-                continue
-            self._look(entry, now)
-        if self._admissions is not None and not self._admissions.admitter.idle:
-            self._work(now)
-
-    def _session_began(self, entry: PeerEntry, now: float) -> None:
-        """The peer proved that it has the keys of the session that we answered with."""
-        entry.last_handshake_ns = self._wall_ns()
-        entry.protocol.timers.handshake_complete(now)
-        self._handshaker.forget(entry)
-
-    def _is_gated(self, entry: PeerEntry, index: int) -> bool:
-        return self._admissions is not None and self._admissions.admitter.confirmed(entry, index)
-
-    def _work(self, now: float) -> None:
-        """Go on with handshakes by credential, and with what rests on them."""
-        if self._admissions is None:
-            return
-        began, answered = self._admissions.work(now)
-        for entry in began:
-            self._session_began(entry, now)
-        for entry in (*began, *answered):
-            # Another that began may have ended it since.
-            if self._peers.by_handle.get(entry.handle) is entry:
-                self._look(entry, now)
+        self._pulse.process(events)
 
     def wake(self) -> float | None:
         """Run the timers that are due. Returns when to be woken next, None for not at all."""
-        now = self._clock()
-        while (entry := self._agenda.due(now)) is not None:
-            self._look(entry, now)
-        more = None
-        if self._admissions is not None:
-            more = self._admissions.next_at(now)
-            if more is not None and more <= now:
-                self._work(now)
-                more = self._admissions.next_at(now)
-        moments = (self._agenda.next_at(), more)
-        return min((moment for moment in moments if moment is not None), default=None)
-
-    def _look(self, entry: PeerEntry, now: float) -> None:
-        """Let a peer's timers decide, and note when to ask them again."""
-        if not self._up:
-            return
-        timers = entry.protocol.timers
-        actions, when, pending = timers.look(self._datapath.activity(entry.handle), now)
-        if actions:
-            self._perform(entry, actions, now)
-            actions, when, pending = timers.look(self._datapath.activity(entry.handle), now)
-            self._perform(entry, actions, now)
-        if not pending:
-            self._datapath.rest(entry.handle)
-        self._agenda.note(entry, when)
-
-    def _perform(self, entry: PeerEntry, actions: list[Action], now: float) -> None:
-        for action in actions:
-            if action is Action.SEND_INITIATION:
-                self._handshaker.initiate(entry, now)
-            elif action is Action.SEND_KEEPALIVE:
-                self._datapath.send_keepalive(entry.handle)
-            elif action is Action.CLEAR_SOURCE:
-                # Asked for when nobody answers: the name may point elsewhere by now.
-                self._datapath.clear_source(entry.handle)
-                if entry.endpoint_name is not None and self._ask_name is not None:
-                    self._ask_name(entry.key, *entry.endpoint_name)
-            elif action is Action.DROP_STAGED:
-                self._datapath.drop_staged(entry.handle)
-            elif action is Action.GAVE_UP:
-                self._handshaker.forget(entry)
-            elif action is Action.DROP_KEYS:
-                self._drop_keys(entry)
+        return self._pulse.wake()
 
     def _drop_keys(self, entry: PeerEntry) -> None:
-        self._handshaker.forget(entry)
-        self._datapath.drop_keys(entry.handle)
+        self._pulse.drop_keys(entry)
 
     def _trust_changed(self) -> None:
         self._handshaker.trust_changed()
@@ -307,9 +230,15 @@ class Device:
     def resolved(self, key: PublicKey, addresses: list[Address]) -> None:
         """The addresses of an endpoint's name, best first, for a peer that did not answer."""
         entry = self._peers.by_key.get(key)
-        if entry is None or not addresses or not entry.protocol.timers.handshake_under_way:
+        if entry is None or not addresses:
             return
         endpoints = [to_endpoint(address) for address in addresses]
+        if entry.managed:
+            for endpoint in endpoints:
+                self._ways.hint(entry, endpoint)
+            return
+        if not entry.protocol.timers.handshake_under_way:
+            return
         following = next_endpoint(entry.endpoint, endpoints, entry.unanswered)
         if following is None:
             return
@@ -324,17 +253,21 @@ class Device:
         is that the firewall cannot follow the peers."""
         check_change(change, self._peers)
         self._credentials.check_peers(change)
+        put_ways_into_force = self._ways.prepare_settings(change)
+        talk = self._ways.prepare_talk(change)
         put_into_force = self._prepare_credentials(change)
         former = self._set_rules(change)
         try:
             self._set_sockets(change)
         except UapiError:
             if former is not None and self._guard is not None:
-                self._guard.start(former)
+                self._guard.start(*former)
             raise
         if change.private_key is not None:
             self._set_private_key(change.private_key)
         put_into_force()
+        self._settle_wall()
+        put_ways_into_force()
         if change.replace_peers:
             # Who was admitted stays, unless it is configured now: then the configuration counts.
             named = {peer.public_key for peer in change.peers}
@@ -344,6 +277,7 @@ class Device:
         for peer in change.peers:
             self._apply_peer(peer)
         self._credentials.peers_changed(change)
+        talk()
         if self._guard is not None and (self._guard.active or change.firewall is not None):
             self._guard.follow(
                 (entry.key, self._datapath.allowed_ips(entry.handle))
@@ -351,15 +285,32 @@ class Device:
                 if not entry.admitted
             )
 
-    def _set_rules(self, change: DeviceChange) -> FirewallSettings | None:
-        """Put the rules in force before any peer comes; returns those of before."""
-        if change.firewall is None or (self._guard is None and not change.firewall.rules):
+    def _set_rules(self, change: DeviceChange) -> tuple[FirewallSettings, Wall | None] | None:
+        """Put the rules, and the wall around those who enrol, in force before any peer comes;
+        returns those of before."""
+        wall = _wall(self._credentials.following(change))
+        guard = self._guard
+        if guard is None:
+            if wall is not None or (change.firewall is not None and change.firewall.rules):
+                raise UapiError(errno.EOPNOTSUPP, "this device has no firewall")
             return None
-        if self._guard is None:
-            raise UapiError(errno.EOPNOTSUPP, "this device has no firewall")
-        former = self._guard.settings
-        self._guard.start(change.firewall)
+        former = guard.settings, guard.wall
+        wanted = guard.settings if change.firewall is None else change.firewall
+        if guard.wall is not None:
+            # Who is in quarantine stays walled in until it is out of it.
+            wall = _both(guard.wall, wall)
+        if (wanted, wall) == former:
+            return None
+        guard.start(wanted, wall)
         return former
+
+    def _settle_wall(self) -> None:
+        """Nobody is left whom the former wall was around. One that cannot be taken down stays, and
+        is in nobody's way."""
+        wall = _wall(self._credentials.authority)
+        if self._guard is not None and self._guard.wall != wall:
+            with contextlib.suppress(UapiError):
+                self._guard.start(self._guard.settings, wall)
 
     def _prepare_credentials(self, change: DeviceChange) -> Callable[[], None]:
         private, local = change.private_key, self._handshaker.local
@@ -390,12 +341,14 @@ class Device:
                 raise UapiError(error.errno or errno.EIO, "the firewall mark is refused") from None
         self._mark = mark
         self._datapath.clear_source(None)
+        self.roads.marked(mark)
 
     def _set_port(self, port: int) -> None:
         former = self._port
         try:
             if self._up and (port == 0 or port != former):
                 self._open_sockets(port)
+                self.roads.bound(self._port)
             elif not self._up:
                 self._port = port
                 self.set_up(self._link_up)
@@ -416,6 +369,7 @@ class Device:
         for entry in self._peers.by_key.values():
             self._drop_keys(entry)
             entry.protocol.rebind(local or self._no_key)
+        self.roads.own_key_changed(None if local is None else local.public)
 
     def _remove(self, entry: PeerEntry) -> None:
         self._handshaker.forget(entry)
@@ -424,6 +378,7 @@ class Device:
         entry.set_psk(PresharedKey(bytes(32)))
         self._peers.remove(entry)
         self._datapath.remove_peer(entry.handle)
+        self._ways.removed(entry)
         if entry.expectation is not None:
             self._credentials.expect(entry.key, None)
         if entry.admitted:
@@ -463,9 +418,10 @@ class Device:
             self._set_expectation(entry, change.expectation)
         if change.preshared_key is not None:
             entry.set_psk(change.preshared_key)
+        if change.nat is not None:
+            self._ways.set_nat(entry, change.nat)
         if change.endpoint is not None:
-            self._moved(entry, to_endpoint(change.endpoint))
-            entry.endpoint_name = None
+            self._set_endpoint(entry, to_endpoint(change.endpoint))
         if change.endpoint_name is not None:
             entry.endpoint_name = change.endpoint_name
         handle = entry.handle
@@ -482,7 +438,23 @@ class Device:
             timers.persistent_keepalive = change.persistent_keepalive
             if turned_on and self._up:
                 self._datapath.send_keepalive(handle)
-        self._look(entry, self._clock())
+        self._pulse.look(entry, self._clock())
+
+    def _set_endpoint(self, entry: PeerEntry, endpoint: Endpoint) -> None:
+        """The operator says where a peer is; where one is managed, that is one place to try."""
+        entry.given, entry.endpoint_name = endpoint, None
+        if entry.managed:
+            self._ways.hint(entry, endpoint)
+        else:
+            self._moved(entry, endpoint)
+
+    def _initiate(self, entry: PeerEntry, to: Endpoint | None) -> bool:
+        sent = self._handshaker.initiate(entry, self._clock(), to)
+        self._pulse.look(entry, self._clock())
+        return sent
+
+    def _shake_hands(self, entry: PeerEntry) -> None:
+        self._pulse.shake_hands(entry, self._clock())
 
     def _set_expectation(self, entry: PeerEntry, wanted: Expectation | Cleared) -> None:
         expectation = None if isinstance(wanted, Cleared) else wanted
@@ -501,5 +473,21 @@ class Device:
     def state(self) -> DeviceState:
         """The answer to a `get=1` request."""
         firewall = FirewallSettings() if self._guard is None else self._guard.settings
-        parts = (self._handshaker, self._datapath, self._peers, self._credentials)
+        parts = (self._handshaker, self._datapath, self._peers, self._credentials, self._ways)
         return device_state(*parts, port=self._port, mark=self._mark, firewall=firewall)
+
+
+def _both(former: Wall, following: Wall | None) -> Wall:
+    """One wall around those who are in quarantine, and those who will be."""
+    if following is None:
+        return former
+    if following.range == former.range:
+        return following
+    return replace(following, former=former.range)
+
+
+def _wall(authority: AuthoritySettings | None) -> Wall | None:
+    """What stands around those who enrol; None where nobody may."""
+    if authority is None or not authority.enrol:
+        return None
+    return Wall(quarantine_range(authority.network), authority.enrol_port)

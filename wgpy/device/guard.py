@@ -14,6 +14,7 @@ from wgpy.firewall.compile import table_name
 from wgpy.firewall.rules import RulesError, Settings
 from wgpy.firewall.table import Firewall, clear
 from wgpy.firewall.verdict import Member
+from wgpy.firewall.wall import Wall
 from wgpy.ip import Prefix
 from wgpy.keys import PublicKey
 from wgpy.linux.nft import FirewallError, have_nft
@@ -38,8 +39,13 @@ class Guard:
         return self.firewall.settings
 
     @property
+    def wall(self) -> Wall | None:
+        """The wall around those who enrol."""
+        return self.firewall.wall
+
+    @property
     def active(self) -> bool:
-        """Whether there are rules."""
+        """Whether there are rules, or a wall."""
         return self.firewall.active
 
     def clean(self) -> None:
@@ -50,12 +56,12 @@ class Guard:
             except FirewallError as error:
                 _log.warning("%s: an old table may be left: %s", self._interface, error)
 
-    def start(self, settings: Settings) -> None:
-        """Put rules in force. Raises UapiError; then those of before are."""
-        if settings == self.settings:
+    def start(self, settings: Settings, wall: Wall | None = None) -> None:
+        """Put rules and a wall in force. Raises UapiError; then those of before are."""
+        if (settings, wall) == (self.settings, self.wall):
             return
         try:
-            self.firewall.start(settings, self._link())
+            self.firewall.start(settings, self._link(), wall)
         except (FirewallError, RulesError) as error:
             _log.error("%s: the rules are not in force: %s", self._interface, error)
             raise UapiError(errno.EIO, f"the rules are not in force: {error}") from None
@@ -66,7 +72,7 @@ class Guard:
         Without rules nothing is kept of them.
         """
         members = {}
-        if self.active:
+        if self.firewall.judges:
             names = {key: name for name, key in self.settings.peers.items()}
             for public, prefixes in peers:
                 key = public.base64()

@@ -5,6 +5,7 @@ Everything that came here passed the data path's filter: its type, length and ma
 
 from collections import Counter
 from collections.abc import Callable
+from typing import Final
 
 from wgpy.datapath.contract import (
     Budget,
@@ -12,14 +13,16 @@ from wgpy.datapath.contract import (
     DataPath,
     Endpoint,
     FilterRule,
+    Handle,
     Slot,
 )
+from wgpy.datapath.endpoint import source_of
 from wgpy.device.admitter import Admitter
 from wgpy.device.keylog import KeyLog
 from wgpy.device.pairs import key_pair
 from wgpy.device.peer import PeerEntry, PeerTable
+from wgpy.device.roads import Roads
 from wgpy.identity.claims import CredentialError
-from wgpy.ip import parse_address
 from wgpy.keys import PrivateKey
 from wgpy.protocol.constants import (
     COOKIE_REPLY_LENGTH,
@@ -29,6 +32,7 @@ from wgpy.protocol.constants import (
     INITIATION_LENGTH,
     INITIATION_MAC1_OFFSET,
     MAC_LENGTH,
+    REKEY_TIMEOUT,
     RESPONSE_LENGTH,
     RESPONSE_MAC1_OFFSET,
     TYPE_COOKIE_REPLY,
@@ -39,7 +43,7 @@ from wgpy.protocol.constants import (
 )
 from wgpy.protocol.cookie import CookieChecker
 from wgpy.protocol.credential import parse_credential_response
-from wgpy.protocol.handshake import HandshakeError, Local, read_initiation
+from wgpy.protocol.handshake import HandshakeError, Local, TransportKeys, read_initiation
 from wgpy.protocol.load import LoadMeter
 from wgpy.protocol.messages import (
     ParseError,
@@ -76,6 +80,10 @@ _CREDENTIAL_RULES = (
 )
 
 
+# As many as a peer may have candidates.
+MAX_CALLS: Final = 10
+
+
 class Handshaker:
     """The responder's and the initiator's side of every handshake of one interface.
 
@@ -92,6 +100,7 @@ class Handshaker:
         stamp_ns: Callable[[], int],
         random: Callable[[int], bytes],
         moved: Callable[[PeerEntry, Endpoint], None],
+        roads: Roads,
         keylog: KeyLog | None = None,
         admitter: Admitter | None = None,
     ) -> None:
@@ -101,9 +110,12 @@ class Handshaker:
         self._stamp_ns = stamp_ns
         self._random = random
         self._moved = moved
+        self._roads = roads
         self._keylog = keylog
         self._admitter = admitter
         self._secrets: tuple[bytes, ...] = ()
+        # Peers with calls under way, and until when they are.
+        self._calls: dict[Handle, float] = {}
         self._load = LoadMeter()
         # None until it was looked at for this batch; the other is of 0x10's own queue.
         self._under_load: bool | None = None
@@ -131,53 +143,86 @@ class Handshaker:
         self.trust_changed()
 
     def trust_changed(self) -> None:
-        """Whether there is a network, or which credential is ours, may be another now."""
+        """Whether there is a network, which credential is ours, or whether ways are looked for, may
+        be another now."""
         admitter, local = self._admitter, self.local
         listens = admitter is not None and admitter.set_local(local, self._checker)
         if local is None:
             self._datapath.set_filter((), bytes(32))
         else:
-            self._datapath.set_filter(
-                _RULES + _CREDENTIAL_RULES if listens else _RULES, local.mac1_key
-            )
+            rules = _RULES + _CREDENTIAL_RULES if listens else _RULES
+            self._datapath.set_filter(rules + self._roads.rules(), local.mac1_key)
 
     # --- Initiator ---
 
-    def initiate(self, entry: PeerEntry, now: float) -> None:
-        """Send a first or a repeated initiation: a fresh one each time."""
-        if self.local is None or entry.endpoint is None or entry.denied:
-            return
-        self.forget(entry)
+    def initiate(self, entry: PeerEntry, now: float, to: Endpoint | None = None) -> bool:
+        """Send a first or a repeated initiation: a fresh one each time. False if it cannot be.
+
+        It goes to where the peer is, and what was under way is over. With `to` it goes there, and
+        those to other places go on: up to MAX_CALLS, until 5 s after the last; then the oldest is
+        given up for the next. With a credential one is under way, wherever it goes.
+        """
+        # Who is in quarantine comes to us, or does not: its session is shorter than a rekey away.
+        if self.local is None or entry.denied or entry.enrolment is not None:
+            return False
+        if entry.endpoint is None and to is None:
+            self._roads.wanted(entry)
+            return False
+        beside = to is not None and not entry.by_credential
+        if not beside:
+            self.forget(entry)
+        elif len(entry.protocol.begun) >= MAX_CALLS:
+            self._forget_index(entry, entry.protocol.begun[0])
         index = self._datapath.reserve_index()
         try:
-            data = self._initiation_for(entry, index, now)
+            data = self._initiation_for(entry, index, now, beside=beside)
         except HandshakeError as error:
             self._datapath.free_index(index)
             self.counters[error.reason] += 1
-            return
+            return False
         self._peers.by_index[index] = entry
+        if beside:
+            self._calls[entry.handle] = now + REKEY_TIMEOUT
         entry.unanswered += 1
-        if self._datapath.send(data, peer=entry.handle) is not None:
+        if self._datapath.send(data, to=to, peer=entry.handle) is not None:
             self.counters["send_error"] += 1
+            return False
+        return True
 
-    def _initiation_for(self, entry: PeerEntry, index: int, now: float) -> bytes:
+    def _initiation_for(self, entry: PeerEntry, index: int, now: float, *, beside: bool) -> bytes:
         """A key shakes hands in one way only. Raises HandshakeError."""
         if entry.by_credential and self._admitter is not None:
             return self._admitter.initiation(entry, index, now)
         ephemeral = self._random(32)
-        data = entry.protocol.initiation(
-            index=index, ephemeral=ephemeral, wall_ns=self._stamp_ns(), now=now
-        )
+        begin = entry.protocol.call if beside else entry.protocol.initiation
+        data = begin(index=index, ephemeral=ephemeral, wall_ns=self._stamp_ns(), now=now)
         self._log_keys(entry, ephemeral)
         return data
 
     def forget(self, entry: PeerEntry) -> None:
-        """Give up the handshake under way, if any."""
-        index = entry.protocol.initiation_index
-        if index is not None:
-            self._peers.by_index.pop(index, None)
-            self._datapath.free_index(index)
-            entry.protocol.forget_handshake()
+        """Give up what we began, if there is anything."""
+        self._calls.pop(entry.handle, None)
+        for index in entry.protocol.begun:
+            self._forget_index(entry, index)
+
+    def _forget_index(self, entry: PeerEntry, index: int) -> None:
+        self._peers.by_index.pop(index, None)
+        self._datapath.free_index(index)
+        entry.protocol.forget_call(index)
+
+    def expire_calls(self, now: float) -> None:
+        """Give up calls that nobody answered. Where a handshake is still wanted, its own timer
+        begins it anew."""
+        for handle in [handle for handle, until in self._calls.items() if until <= now]:
+            entry = self._peers.by_handle.get(handle)
+            if entry is None:
+                del self._calls[handle]
+            else:
+                self.forget(entry)
+
+    def next_at(self) -> float | None:
+        """When `expire_calls` has something to do."""
+        return min(self._calls.values(), default=None)
 
     # --- Datagrams ---
 
@@ -221,8 +266,7 @@ class Handshaker:
 
     def _admit(self, checker: CookieChecker, datagram: Datagram, now: float) -> bool:
         """Under load: ask for a cookie, and bound what each source that has one may cost."""
-        address = parse_address(datagram.endpoint.address)
-        source = address + datagram.endpoint.port.to_bytes(2, "big")
+        address, source = source_of(datagram.endpoint)
         if not checker.check_mac2(datagram.data, source, now):
             self.counters["cookie_replies_sent"] += 1
             self._send_cookie(checker.reply(datagram.data, source, now), datagram.endpoint)
@@ -272,23 +316,25 @@ class Handshaker:
         self._log_keys(entry, ephemeral)
         pair = key_pair(keys, index, responder.sender, now, initiator=False)
         self._datapath.install(entry.handle, Slot.NEXT, pair, kick=False)
-        if self._datapath.send(reply, peer=entry.handle) is not None:
+        # A managed peer may be somewhere else for us, or nowhere yet.
+        to = datagram.endpoint if entry.managed else None
+        if self._datapath.send(reply, to=to, peer=entry.handle) is not None:
             self.counters["send_error"] += 1
         return entry
 
     def _response(self, datagram: Datagram, now: float) -> PeerEntry | None:
         message = parse_response(datagram.data)
         entry = self._peers.by_index.get(message.receiver)
-        if entry is None or entry.protocol.initiation_index != message.receiver:
+        if entry is None or message.receiver not in entry.protocol.begun:
             self.counters["unexpected_response"] += 1
             return None
+        begun = entry.protocol.begun
         keys, remote_index = entry.protocol.consume_response(message, now)
         self._peers.by_index.pop(message.receiver, None)
+        for index in begun[: begun.index(message.receiver)]:
+            self._forget_index(entry, index)
         self._authenticated(entry, datagram)
-        entry.last_handshake_ns = self._wall_ns()
-        pair = key_pair(keys, message.receiver, remote_index, now, initiator=True)
-        self._datapath.install(entry.handle, Slot.CURRENT, pair, kick=True)
-        return entry
+        return self._install_current(entry, keys, message.receiver, remote_index, now)
 
     def _credential_initiation(self, datagram: Datagram, under_load: bool, now: float) -> None:
         if self._admitter is None:
@@ -304,11 +350,7 @@ class Handshaker:
     def _credential_response(self, datagram: Datagram, now: float) -> PeerEntry | None:
         message = parse_credential_response(datagram.data)
         entry = self._peers.by_index.get(message.receiver)
-        if (
-            entry is None
-            or self._admitter is None
-            or entry.protocol.initiation_index != message.receiver
-        ):
+        if entry is None or self._admitter is None or message.receiver not in entry.protocol.begun:
             self.counters["unexpected_response"] += 1
             return None
         try:
@@ -326,15 +368,22 @@ class Handshaker:
         entry.protocol.credential_accepted(now)
         self._peers.by_index.pop(message.receiver, None)
         self._authenticated(entry, datagram)
+        return self._install_current(entry, keys, message.receiver, remote_index, now)
+
+    def _install_current(
+        self, entry: PeerEntry, keys: TransportKeys, local: int, remote: int, now: float
+    ) -> PeerEntry:
+        """The handshake that we began is over: its keys are used from now on."""
         entry.last_handshake_ns = self._wall_ns()
-        pair = key_pair(keys, message.receiver, remote_index, now, initiator=True)
+        pair = key_pair(keys, local, remote, now, initiator=True)
         self._datapath.install(entry.handle, Slot.CURRENT, pair, kick=True)
+        self._roads.began(entry)
         return entry
 
     def _authenticated(self, entry: PeerEntry, datagram: Datagram) -> None:
         entry.unanswered = 0
         self._datapath.heard(entry.handle, len(datagram.data), datagram.when)
-        if entry.endpoint != datagram.endpoint:
+        if entry.endpoint != datagram.endpoint and not self._roads.roamed(entry, datagram.endpoint):
             self._moved(entry, datagram.endpoint)
 
     def _log_keys(self, entry: PeerEntry, ephemeral: bytes) -> None:

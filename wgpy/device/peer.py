@@ -1,7 +1,7 @@
 """What the device keeps of one peer, and the tables to find it by."""
 
 import math
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from wgpy.datapath.contract import Endpoint, Handle
 from wgpy.identity.claims import Claims
@@ -9,6 +9,9 @@ from wgpy.identity.settings import Expectation
 from wgpy.keys import PresharedKey, PublicKey
 from wgpy.protocol.credential_payload import Offer
 from wgpy.protocol.peer import Peer
+
+if TYPE_CHECKING:
+    from wgpy.identity.token import Enrolment
 
 
 class Shown(NamedTuple):
@@ -39,11 +42,16 @@ class PeerEntry:
         "endpoint",
         "endpoint_name",
         "ends_at",
+        "enrolment",
         "expectation",
+        "given",
         "handle",
+        "in_session",
         "key",
         "last_handshake_ns",
         "look_at",
+        "managed",
+        "nat",
         "protocol",
         "response_index",
         "shown",
@@ -59,8 +67,10 @@ class PeerEntry:
         self.admitted = False
         # What a configured peer must prove by a credential; None for an ordinary peer.
         self.expectation: Expectation | None = None
-        # What its live session rests on, and when that ends on the device's clock.
+        # What its live session rests on, and when that ends on the device's clock: claims, or for a
+        # peer in quarantine what it may become.
         self.claims: Claims | None = None
+        self.enrolment: Enrolment | None = None
         self.ends_at = math.inf
         # What it proved that with, for the next time that it shows the same.
         self.shown: Shown | None = None
@@ -68,8 +78,15 @@ class PeerEntry:
         self.waiting: int | None = None
         # A deny list has its key: not even the configuration lets it in.
         self.denied = False
+        # The operator wants its way to be found; and whether somebody does so.
+        self.nat = False
+        self.managed = False
         self.endpoint: Endpoint | None = None
+        # Where the operator said that it is.
+        self.given: Endpoint | None = None
         self.endpoint_name: tuple[str, int] | None = None
+        # A session began, and its keys were not dropped since.
+        self.in_session = False
         # Nanoseconds since the epoch; 0 for never.
         self.last_handshake_ns = 0
         # When the timers are looked at next, on the device's clock.
@@ -94,7 +111,7 @@ class PeerEntry:
     @property
     def is_shown(self) -> bool:
         """Whether it is a peer to anybody: one that was admitted, and not only answered."""
-        return not self.admitted or self.claims is not None
+        return not self.admitted or self.claims is not None or self.enrolment is not None
 
 
 class PeerTable:
@@ -124,6 +141,6 @@ class PeerTable:
         """Take a peer out of every table."""
         del self.by_key[entry.key]
         del self.by_handle[entry.handle]
-        for index in (entry.protocol.initiation_index, entry.response_index):
+        for index in (*entry.protocol.begun, entry.response_index):
             if index is not None:
                 self.by_index.pop(index, None)

@@ -9,7 +9,7 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from wgpy.datapath.choose import open_datapath
@@ -17,10 +17,13 @@ from wgpy.datapath.contract import DataPathError, Event, Failed, Offload, Socket
 from wgpy.device.device import Device
 from wgpy.device.guard import Guard
 from wgpy.device.keylog import KeyLog
+from wgpy.device.quarantine import LIFE
+from wgpy.device.roads import Roads
 from wgpy.device.server import UapiServer
 from wgpy.device.trust import Trust
 from wgpy.device.uapi import Address, DeviceChange, DeviceState
 from wgpy.device.wallclock import STATE_DIRECTORY
+from wgpy.device.ways import Ways
 from wgpy.keys import PublicKey
 from wgpy.linux import udp
 from wgpy.linux.addresses import addresses
@@ -50,6 +53,13 @@ def _open_ledger(interface: str) -> "Ledger":
     return Ledger(STATE_DIRECTORY / f"{interface}.ledger")
 
 
+# Makes who finds ways, from the device's roads, what tells the link's name now, and what is to be
+# called after it did something by itself. With it comes what to wait for at the end.
+OpenWays = Callable[
+    [Roads, Callable[[], str], Callable[[], None]], tuple[Ways, Callable[[], Awaitable[None]]]
+]
+
+
 class Service:
     """The interface of one TUN. It needs no event loop before `run`."""
 
@@ -59,7 +69,10 @@ class Service:
         *,
         stamp_ns: Callable[[], int] = time.time_ns,
         keylog: KeyLog | None = None,
+        open_ways: OpenWays | None = None,
+        quarantine_life: float = LIFE,
     ) -> None:
+        """`open_ways` makes who finds ways through NATs, when settings ask for it."""
         self._tun = tun
         self._monitor = Monitor(tun)
         self._timer = BootTimer()
@@ -84,7 +97,11 @@ class Service:
             guard=self._guard,
             trust=Trust(lambda: _open_ledger(name), stamp_ns),
             follow=self._follow_files,
+            ways=None if open_ways is None else lambda roads: self._open_ways(open_ways, roads),
+            quarantine_life=quarantine_life,
         )
+        # What is to be waited for at the end, once ways were looked for.
+        self._leave: Callable[[], Awaitable[None]] | None = None
         self.server = UapiServer(self)
         self._link_seen = False
         self._followed: list[str] = []
@@ -118,12 +135,22 @@ class Service:
             ):
                 loop.remove_reader(fd)
             self._device.close()
+            if self._leave is not None:
+                await self._leave()
             self._guard.stop()
             self._watch.close()
             self._monitor.close()
             self._timer.close()
             self._tun.close()
         return self._reason
+
+    def _open_ways(self, open_ways: OpenWays, roads: Roads) -> Ways:
+        ways, self._leave = open_ways(roads, self._tun.name, self._wake)
+        return ways
+
+    def _wake(self) -> None:
+        """Something happened beside the data path: timers may be others."""
+        self._timer.set(self._device.wake())
 
     async def _watch_socket(self) -> None:
         await self.server.removed()
@@ -184,7 +211,7 @@ class Service:
         suspended = suspended_time()
         if suspended - self._suspended > SUSPEND_THRESHOLD:
             _log.info("the machine slept: every key is dropped")
-            self._device.forget_keys()
+            self._device.slept()
         self._suspended = suspended
 
     def _follow_link(self) -> None:

@@ -65,6 +65,11 @@ class Sessions:
 
     # --- Beginning ---
 
+    def know(self, member: Member) -> None:
+        """Let the firewall know a peer that is none by its claims. Raises FirewallError."""
+        if self._gate is not None:
+            self._gate.change(add=[member])
+
     def commit(
         self, batch: Sequence[tuple[PeerEntry, Claims]], now: float
     ) -> dict[PublicKey, CredentialError]:
@@ -132,7 +137,9 @@ class Sessions:
             place = addresses if entry.admitted else "a configured peer"
             _log.info("%s came in: %s, until %s", claims.name, place, until)
             self._counters["credential_admitted"] += 1
-        entry.claims = claims
+        if entry.enrolment is not None:
+            self._counters["credential_enrolled"] += 1
+        entry.claims, entry.enrolment = claims, None
         # Whichever clock says so first: the wall clock may be set back.
         entry.ends_at = now + max(0.0, claims.not_after - wall)
         self.next_look = min(entry.ends_at, self.next_look or now + LOOK_EVERY)

@@ -7,15 +7,18 @@ from wgpy.device.admissions import CredentialSettings
 from wgpy.device.handshaker import Handshaker
 from wgpy.device.peer import PeerEntry, PeerTable
 from wgpy.device.uapi import ClaimsSummary, DeviceState, PeerState
+from wgpy.device.ways import WaySettings
 from wgpy.firewall.rules import Settings as FirewallSettings
 from wgpy.keys import PresharedKey
 
 
-def peer_state(entry: PeerEntry, datapath: DataPath, claims: ClaimsSummary | None) -> PeerState:
+def peer_state(
+    entry: PeerEntry, datapath: DataPath, claims: ClaimsSummary | None, ways: WaySettings
+) -> PeerState:
     """A peer's part of the answer to a `get=1` request."""
     activity = datapath.activity(entry.handle)
     endpoint = entry.endpoint
-    return PeerState(
+    state = PeerState(
         public_key=entry.key,
         preshared_key=entry.protocol.remote.psk or PresharedKey(bytes(32)),
         endpoint=None if endpoint is None else to_address(endpoint),
@@ -29,6 +32,8 @@ def peer_state(entry: PeerEntry, datapath: DataPath, claims: ClaimsSummary | Non
         expectation=entry.expectation,
         claims=claims,
     )
+    ways.show_peer(entry, state)
+    return state
 
 
 def device_state(
@@ -36,6 +41,7 @@ def device_state(
     datapath: DataPath,
     peers: PeerTable,
     credentials: CredentialSettings,
+    ways: WaySettings,
     *,
     port: int,
     mark: int,
@@ -52,7 +58,7 @@ def device_state(
         listen_port=port,
         fwmark=mark,
         peers=[
-            peer_state(entry, datapath, credentials.describe(entry.key))
+            peer_state(entry, datapath, credentials.describe(entry.key), ways)
             for entry in peers.by_key.values()
             if entry.is_shown
         ],
@@ -63,4 +69,5 @@ def device_state(
         firewall=firewall,
     )
     credentials.show(state)
+    ways.show(state)
     return state

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from wgpy.identity.authority import Authority
     from wgpy.identity.own import OwnCredential
     from wgpy.identity.place import Surroundings
+    from wgpy.identity.token import Enrolment
 
 _log = logging.getLogger(__name__)
 
@@ -110,9 +111,10 @@ class Trust:
         if authority is not None and own is not None and own.network != authority.network:
             raise CredentialError(
                 "wrong-network",
-                f"{own.name} is of the network {own.network.hex()}, and [authority] of "
+                f"{own} is of the network {own.network.hex()}, and [authority] of "
                 f"{authority.network.hex()}",
             )
+        _check_can_enrol(authority, identity, own)
         psk = None if authority is None else _read_psk(authority.preshared_key_file)
         following = _InForce(judge, None, identity, psk, key).presenting(own)
 
@@ -183,7 +185,7 @@ class Trust:
 
     def _check_network(self, own: "OwnCredential") -> None:
         if self.network is not None and own.network != self.network:
-            raise CredentialError("wrong-network", f"{own.name} is of another network now")
+            raise CredentialError("wrong-network", f"{own} is of another network now")
 
     def _remark(self) -> None:
         """Say what an operator should know of the files, once each."""
@@ -220,6 +222,17 @@ class Trust:
         return self._now.network
 
     @property
+    def name(self) -> str | None:
+        """The name by which we are asked for; None without one, also while we enrol ourselves."""
+        own = self._now.own
+        return None if own is None or own.enrols else own.name
+
+    @property
+    def enrols(self) -> bool:
+        """Whether others may enrol here."""
+        return self.authority is not None and self.authority.settings.enrol
+
+    @property
     def psk(self) -> PresharedKey | None:
         """The pre-shared key of peers that are not configured: ours to wipe, so not to be kept."""
         return self._now.psk
@@ -251,7 +264,7 @@ class Trust:
 
     def _tell_over(self, own: "OwnCredential | None") -> None:
         if own is not None and self._over is not own:
-            _log.error("our own credential, %s, is over: no peer accepts it", own.name)
+            _log.error("our own credential, %s, is over: no peer accepts it", own)
         self._over = own
 
     def counters(self) -> Mapping[str, int]:
@@ -302,6 +315,13 @@ class Trust:
         wall = self.wall() if wall is None else wall
         return authority.examine(key, _kind(offer), offer.body, offer.intermediate, wall, wanted)
 
+    def examine_enrolment(self, key: PublicKey, offer: Offer) -> "Enrolment":
+        """What a peer that is nobody yet may become. Raises CredentialError."""
+        authority = self._now.authority
+        if authority is None or not authority.settings.enrol:
+            raise CredentialError("no-enrolment", "nobody enrols here")
+        return authority.examine_enrolment(key, offer.body, self.wall())
+
     def denied(self, keys: Sequence[PublicKey]) -> set[PublicKey]:
         """Those of these keys that a deny list names: not even the configuration lets them in."""
         found: set[PublicKey] = set()
@@ -314,6 +334,18 @@ class Trust:
         return found
 
 
+def _check_can_enrol(
+    authority: AuthoritySettings | None,
+    identity: IdentitySettings | None,
+    own: "OwnCredential | None",
+) -> None:
+    """Who names nobody wants to enrol: so a coordinator has a name, that others ask for."""
+    if authority is None or not authority.enrol:
+        return
+    if identity is None or (own is not None and own.enrols):
+        raise CredentialError("enrolment", "others enrol only where we have a credential ourselves")
+
+
 def _load(identity: IdentitySettings, key: PublicKey) -> "OwnCredential":
     from wgpy.identity.own import OwnCredential
 
@@ -323,7 +355,7 @@ def _load(identity: IdentitySettings, key: PublicKey) -> "OwnCredential":
 def _offer(own: "OwnCredential | None") -> Offer | None:
     if own is None:
         return None
-    kind = OfferKind.TOKEN if own.kind is Kind.TOKEN else OfferKind.CERTIFICATE
+    kind = OfferKind.CERTIFICATE if own.kind is Kind.CERTIFICATE else OfferKind.TOKEN
     offer = Offer(kind, own.body, own.intermediate)
     try:
         return prepared(offer)

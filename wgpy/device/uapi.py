@@ -7,8 +7,9 @@ asks.
 import errno
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Final, NamedTuple, Self
+from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
+from wgpy.device.paths import NatSettings, NatState, PathState
 from wgpy.firewall.rules import Settings as FirewallSettings
 from wgpy.identity.claims import Claims, Kind
 from wgpy.identity.settings import AuthoritySettings, Expectation, IdentitySettings
@@ -17,6 +18,9 @@ from wgpy.keys import PresharedKey, PrivateKey, PublicKey
 
 # Where every implementation has its sockets, as IF.sock, and every client looks for them.
 SOCKET_DIRECTORY: Final = "/var/run/wireguard"
+
+if TYPE_CHECKING:
+    from wgpy.identity.token import Enrolment
 
 
 class UapiError(Exception):
@@ -53,7 +57,11 @@ class Cleared(Enum):
 
 @dataclass(frozen=True, slots=True)
 class ClaimsSummary:
-    """What is shown of a verified credential. `expiry` is in seconds since the epoch."""
+    """What is shown of a verified credential. `expiry` is in seconds since the epoch.
+
+    Of a token to enrol, that of a peer in quarantine, `name` is the one that it asks for, "" where
+    the coordinator chooses, and `groups` are those that it permits.
+    """
 
     kind: Kind
     name: str
@@ -76,6 +84,18 @@ class ClaimsSummary:
             int(claims.not_after),
         )
 
+    @classmethod
+    def of_enrolment(cls, enrolment: "Enrolment") -> Self:
+        """The summary of a verified token to enrol."""
+        return cls(
+            Kind.ENROLMENT,
+            enrolment.name or "",
+            tuple(sorted(enrolment.groups)),
+            enrolment.jti,
+            enrolment.issuer,
+            int(enrolment.not_after),
+        )
+
 
 @dataclass(slots=True)
 class PeerChange:
@@ -91,6 +111,11 @@ class PeerChange:
     persistent_keepalive: int | None = None
     # wgpy's own key, `wgpy_credential`: it shakes hands with credentials, and must prove this.
     expectation: Expectation | Cleared | None = None
+    # wgpy's own keys: `wgpy_nat_peer`: the way to it is to be found; `wgpy_offer`: a fresh offer is
+    # wanted, for a person to carry; `wgpy_answer`: the other side's offer.
+    nat: bool | None = None
+    offer: bool = False
+    answer: str | None = None
     replace_allowed_ips: bool = False
     allowed_ips: list[AllowedIpChange] = field(default_factory=list)
 
@@ -110,6 +135,8 @@ class DeviceChange:
     # which one is presented. They hold names of files, and no secret.
     authority: AuthoritySettings | Cleared | None = None
     identity: IdentitySettings | Cleared | None = None
+    # wgpy's own key, `wgpy_nat`: how ways through NATs are found.
+    nat: NatSettings | Cleared | None = None
     replace_peers: bool = False
     peers: list[PeerChange] = field(default_factory=list)
     # wgpy's own key: the rules of the firewall, in the place of those that were.
@@ -135,6 +162,11 @@ class PeerState:
     admitted: bool = False
     expectation: Expectation | None = None
     claims: ClaimsSummary | None = None
+    # And of ways through NATs: whether its way is to be found, what that is now, and our offer for
+    # a person to carry to it, while there is a fresh one.
+    nat: bool = False
+    path: PathState | None = None
+    offer: str | None = None
 
 
 @dataclass(slots=True)
@@ -158,5 +190,8 @@ class DeviceState:
     authority: AuthoritySettings | None = None
     identity: IdentitySettings | None = None
     claims: ClaimsSummary | None = None
+    # How ways through NATs are found, and what is known of the way out.
+    nat: NatSettings | None = None
+    nat_state: NatState | None = None
     # The rules of the firewall.
     firewall: FirewallSettings = field(default_factory=FirewallSettings)

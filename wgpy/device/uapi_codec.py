@@ -7,9 +7,12 @@ answers `own_public_key=HEX`, `wgpy_version=TEXT`, `datapath=NAME`, `wgpy_offloa
 `wgpy_counter=NAME N` of the device. Those about credentials are lines of JSON
 (`uapi_credentials.py`): `wgpy_authority` and `wgpy_identity` of the device and `wgpy_credential` of
 a peer, each `off` to clear it, and `wgpy_firewall` (firewall/rules.py) of the device; in answers
-also `wgpy_claims` of both and `wgpy_admitted=true` of a peer. A request with such a key that is
-refused is answered with the reason after the errno, `wgpy_error=TEXT`; nobody else ever meets that
-line.
+also `wgpy_claims` of both and `wgpy_admitted=true` of a peer. Those about ways through NATs
+(`uapi_nat.py`) are `wgpy_nat` of the device, also `off`, and of a peer `wgpy_nat_peer=true|false`,
+`wgpy_offer=new` and `wgpy_answer=TEXT`; in answers `wgpy_nat` and `wgpy_way` of the device and of a
+peer `wgpy_nat_peer=true`, `wgpy_path` and `wgpy_offer=TEXT`. A request with a key that begins with
+`wgpy_` and that is refused is answered with the reason after the errno, `wgpy_error=TEXT`; nobody
+else ever meets that line.
 
 Refusals carry the errno that wireguard-go answers with: EINVAL for an unknown key or a value that
 does not fit its key, EPROTO for a line that is no `key=value`, EIO for one that is too long.
@@ -20,6 +23,7 @@ import os
 from collections.abc import Iterable
 from typing import Final
 
+from wgpy.device.paths import NatSettings
 from wgpy.device.uapi import (
     AllowedIpChange,
     Cleared,
@@ -39,11 +43,21 @@ from wgpy.device.uapi_credentials import (
     parse_expectation,
     parse_identity,
 )
+from wgpy.device.uapi_nat import (
+    format_nat,
+    format_path,
+    format_way,
+    parse_nat,
+    parse_offer,
+    parse_path,
+    parse_way,
+)
 from wgpy.device.uapi_values import (
     MAX_U16,
     MAX_U32,
     MAX_U64,
     format_name,
+    parse_bool,
     parse_endpoint,
     parse_name,
     parse_number,
@@ -61,6 +75,7 @@ MAX_LINE_LENGTH: Final = 64 << 10
 _MAX_REASON: Final = 1000
 _OWN_PREFIX: Final = "wgpy_"
 _CLEARED: Final = Cleared.CLEARED.value
+_NEW: Final = "new"
 # 130,560 IPv6 prefixes take 7 MB, 100,000 peers with three prefixes each some 40 MB.
 MAX_REQUEST_LENGTH: Final = 64 << 20
 
@@ -146,6 +161,8 @@ def _read_device_line(change: DeviceChange, key: str, value: str) -> None:
         case "wgpy_identity":
             cleared = value == _CLEARED
             change.identity = Cleared.CLEARED if cleared else parse_identity(value)
+        case "wgpy_nat":
+            change.nat = Cleared.CLEARED if value == _CLEARED else parse_nat(value)
         case "wgpy_firewall":
             change.firewall = firewall_rules.from_json(value)
         case _:
@@ -178,6 +195,14 @@ def _read_peer_line(peer: PeerChange, key: str, value: str) -> None:
         case "wgpy_credential":
             cleared = value == _CLEARED
             peer.expectation = Cleared.CLEARED if cleared else parse_expectation(value)
+        case "wgpy_nat_peer":
+            peer.nat = parse_bool(value)
+        case "wgpy_offer":
+            if value != _NEW:
+                raise ValueError(f"the only thing to ask for is `{_NEW}`")
+            peer.offer = True
+        case "wgpy_answer":
+            peer.answer = parse_offer(value)
         case "protocol_version":
             if value != "1":
                 raise ValueError("the only version there is, is 1")
@@ -207,6 +232,11 @@ def format_change(change: DeviceChange) -> str:
             out.append(f"wgpy_identity={_CLEARED}")
         case IdentitySettings() as identity:
             out.append(f"wgpy_identity={format_identity(identity)}")
+    match change.nat:
+        case Cleared():
+            out.append(f"wgpy_nat={_CLEARED}")
+        case NatSettings() as nat:
+            out.append(f"wgpy_nat={format_nat(nat)}")
     if change.replace_peers:
         out.append("replace_peers=true")
     if change.firewall is not None:
@@ -230,6 +260,12 @@ def format_change(change: DeviceChange) -> str:
                 out.append(f"wgpy_credential={_CLEARED}")
             case Expectation() as expectation:
                 out.append(f"wgpy_credential={format_expectation(expectation)}")
+        if peer.nat is not None:
+            out.append(f"wgpy_nat_peer={'true' if peer.nat else 'false'}")
+        if peer.offer:
+            out.append(f"wgpy_offer={_NEW}")
+        if peer.answer is not None:
+            out.append(f"wgpy_answer={_checked_offer(peer.answer)}")
         if peer.replace_allowed_ips:
             out.append("replace_allowed_ips=true")
         out.extend(
@@ -266,6 +302,10 @@ def format_state(state: DeviceState) -> str:
         out.append(f"wgpy_identity={format_identity(state.identity)}")
     if state.claims is not None:
         out.append(f"wgpy_claims={format_claims(state.claims)}")
+    if state.nat is not None:
+        out.append(f"wgpy_nat={format_nat(state.nat)}")
+    if state.nat_state is not None:
+        out.append(f"wgpy_way={format_way(state.nat_state)}")
     for peer in state.peers:
         seconds, nanoseconds = peer.last_handshake
         psk = "0" * 64 if peer.preshared_key is None else peer.preshared_key.hex()
@@ -284,8 +324,22 @@ def format_state(state: DeviceState) -> str:
             out.append(f"wgpy_credential={format_expectation(peer.expectation)}")
         if peer.claims is not None:
             out.append(f"wgpy_claims={format_claims(peer.claims)}")
+        if peer.nat:
+            out.append("wgpy_nat_peer=true")
+        if peer.path is not None:
+            out.append(f"wgpy_path={format_path(peer.path)}")
+        if peer.offer is not None:
+            out.append(f"wgpy_offer={peer.offer}")
         out.extend(f"allowed_ip={prefix}" for prefix in peer.allowed_ips)
     return "\n".join(out) + "\n" if out else ""
+
+
+def _checked_offer(text: str) -> str:
+    """A line feed in it would write lines of its own. Raises UapiError (EINVAL)."""
+    try:
+        return parse_offer(text)
+    except ValueError as error:
+        raise UapiError(errno.EINVAL, str(error)) from None
 
 
 def format_errno(code: int, reason: str | None = None) -> str:
@@ -374,6 +428,10 @@ def _read_device_state(state: DeviceState, key: str, value: str) -> None:
             state.identity = parse_identity(value, exact=False)
         case "wgpy_claims":
             state.claims = parse_claims(value)
+        case "wgpy_nat":
+            state.nat = parse_nat(value, exact=False)
+        case "wgpy_way":
+            state.nat_state = parse_way(value)
 
 
 def _read_peer_state(peer: PeerState, key: str, value: str) -> None:
@@ -403,3 +461,9 @@ def _read_peer_state(peer: PeerState, key: str, value: str) -> None:
             peer.expectation = parse_expectation(value, exact=False)
         case "wgpy_claims":
             peer.claims = parse_claims(value)
+        case "wgpy_nat_peer":
+            peer.nat = parse_bool(value)
+        case "wgpy_path":
+            peer.path = parse_path(value)
+        case "wgpy_offer":
+            peer.offer = parse_offer(value)

@@ -6,19 +6,25 @@
     wgpy_claims={"kind":"certificate","name":"laptop.mesh","groups":[],..}   (in answers)
 
 Files are named by absolute paths, because the daemon has a working directory of its own; nothing
-here is secret. Each reader raises ValueError and nothing else. In a request (`exact`) an unknown
-field is refused; in an answer it is passed over, for the daemon may be newer than the client.
+here is secret. Each reader raises ValueError and nothing else (uapi_json.py).
 """
 
-import errno
-import os
-from collections.abc import Callable
-from typing import Any, Final, TypeVar
+from typing import Final
 
-from wgpy.device.uapi import ClaimsSummary, UapiError
+from wgpy.device.uapi import ClaimsSummary
+from wgpy.device.uapi_json import (
+    Fields,
+    as_path,
+    as_text,
+    check_length,
+    dump_json,
+    load_json,
+    named,
+)
 from wgpy.device.uapi_values import parse_prefix, shown
 from wgpy.identity.claims import Kind
 from wgpy.identity.settings import (
+    ENROL_PORT,
     Anchor,
     AuthoritySettings,
     Expectation,
@@ -29,16 +35,10 @@ from wgpy.identity.settings import (
 from wgpy.identity.words import is_dns_name, is_fingerprint, is_group, parse_network_id
 from wgpy.ip import Prefix
 
-# wireguard-go reads no longer lines; it is room for a hundred files with long names.
-MAX_JSON_LENGTH: Final = 60_000
 # The year 9999: no certificate is valid longer (RFC 5280 section 4.1.2.5).
 _MAX_TIME: Final = 253_402_300_799
-# A dNSName has 253 characters, a serial number 40 digits, a token is 700 bytes.
-_MAX_TEXT: Final = 1024
 # A credential has no more.
 MAX_GROUPS: Final = 16
-
-T = TypeVar("T")
 
 
 def format_authority(settings: AuthoritySettings) -> str:
@@ -62,27 +62,31 @@ def format_authority(settings: AuthoritySettings) -> str:
         "strict": settings.strict,
         "preshared_key_file": settings.preshared_key_file,
         "rotations": settings.rotations,
+        # Said only where it is so: who does not know it must not pass over it.
+        **({"enrol": True, "enrol_port": settings.enrol_port} if settings.enrol else {}),
     }
-    return _dump(value, "the authority names too many files")
+    return dump_json(value, "the authority names too many files")
 
 
 def parse_authority(text: str, *, exact: bool = True) -> AuthoritySettings:
     """Read what `format_authority` writes. Raises ValueError."""
-    fields = _Fields(_load(text), exact)
+    fields = Fields(load_json(text), exact)
     settings = AuthoritySettings(
         network=parse_network_id(fields.text("network")),
         accept=fields.each("accept", _prefix),
         anchors=fields.each("anchors", lambda value: _anchor(value, exact)),
-        intermediates=fields.each("intermediates", _path),
-        revocations=fields.each("revocations", _path),
+        intermediates=fields.each("intermediates", as_path),
+        revocations=fields.each("revocations", as_path),
         issuers=fields.each("issuers", lambda value: _issuer(value, exact)),
         require_groups=fields.each("require_groups", _group),
         strict=fields.flag("strict"),
-        preshared_key_file=fields.optional("preshared_key_file", _path),
+        preshared_key_file=fields.optional("preshared_key_file", as_path),
         rotations=fields.each("rotations", _rotation),
+        enrol=fields.flag("enrol"),
+        enrol_port=fields.optional("enrol_port", _port) or ENROL_PORT,
     )
     fields.finish()
-    _check_length(format_authority, settings)
+    check_length(format_authority, settings)
     return settings
 
 
@@ -93,23 +97,23 @@ def format_identity(settings: IdentitySettings) -> str:
         "intermediate": settings.intermediate,
         "token": settings.token,
     }
-    return _dump({key: path for key, path in value.items() if path}, "the identity's paths")
+    return dump_json({key: path for key, path in value.items() if path}, "the identity's paths")
 
 
 def parse_identity(text: str, *, exact: bool = True) -> IdentitySettings:
     """Read what `format_identity` writes. Raises ValueError."""
-    fields = _Fields(_load(text), exact)
+    fields = Fields(load_json(text), exact)
     settings = IdentitySettings(
-        certificate=fields.optional("certificate", _path),
-        intermediate=fields.optional("intermediate", _path),
-        token=fields.optional("token", _path),
+        certificate=fields.optional("certificate", as_path),
+        intermediate=fields.optional("intermediate", as_path),
+        token=fields.optional("token", as_path),
     )
     fields.finish()
     if (settings.certificate is None) == (settings.token is None):
         raise ValueError("it takes a certificate or a token")
     if settings.intermediate is not None and settings.certificate is None:
         raise ValueError("an intermediate goes with a certificate")
-    _check_length(format_identity, settings)
+    check_length(format_identity, settings)
     return settings
 
 
@@ -119,13 +123,13 @@ def format_expectation(expectation: Expectation) -> str:
     value = {"expect": expect}
     if expectation.name is not None:
         value["name"] = expectation.name
-    return _dump(value, "the name is too long")
+    return dump_json(value, "the name is too long")
 
 
 def parse_expectation(text: str, *, exact: bool = True) -> Expectation:
     """Read what `format_expectation` writes. Raises ValueError."""
-    fields = _Fields(_load(text), exact)
-    name = fields.optional("name", _text)
+    fields = Fields(load_json(text), exact)
+    name = fields.optional("name", as_text)
     if name is not None and not is_dns_name(name):
         raise ValueError(f"{shown(name)} is no name that a credential carries")
     expect = fields.text("expect")
@@ -145,12 +149,12 @@ def format_claims(claims: ClaimsSummary) -> str:
         "issuer": None if claims.issuer is None else claims.issuer.hex(),
         "expiry": claims.expiry,
     }
-    return _dump(value, "the claims are too long")
+    return dump_json(value, "the claims are too long")
 
 
 def parse_claims(text: str) -> ClaimsSummary:
     """Read what `format_claims` writes; unknown fields are passed over. Raises ValueError."""
-    fields = _Fields(_load(text), exact=False)
+    fields = Fields(load_json(text), exact=False)
     issuer, expiry = fields.take("issuer"), fields.take("expiry")
     groups = fields.each("groups", _group)
     if len(groups) > MAX_GROUPS:
@@ -169,111 +173,25 @@ def parse_claims(text: str) -> ClaimsSummary:
     )
 
 
-def _dump(value: object, what: str) -> str:
-    # Late: most commands never meet a credential, and start without the module.
-    import json
-
-    text = json.dumps(value, separators=(",", ":"))
-    if len(text) > MAX_JSON_LENGTH:
-        raise UapiError(errno.EMSGSIZE, f"{what}: over {MAX_JSON_LENGTH} characters in all")
-    return text
-
-
-def _load(text: str) -> object:
-    import json
-
-    if len(text) > MAX_JSON_LENGTH:
-        raise ValueError(f"it is over {MAX_JSON_LENGTH} characters")
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        raise ValueError("it is no JSON") from None
-
-
-def _check_length(write: Callable[[T], str], settings: T) -> None:
-    """What was read must be written again for whoever asks, and may then be longer."""
-    try:
-        write(settings)
-    except UapiError as error:
-        raise ValueError(error.reason) from None
-
-
-class _Fields:
-    """The fields of a JSON object, each taken once. Every method raises ValueError."""
-
-    def __init__(self, value: object, exact: bool) -> None:
-        if not isinstance(value, dict):
-            raise ValueError("it is no JSON object")
-        self._left: dict[str, Any] = dict(value)
-        self._exact = exact
-
-    def take(self, key: str) -> object:
-        """The value of a field, None if it is missing."""
-        return self._left.pop(key, None)
-
-    def text(self, key: str) -> str:
-        """A text that must be there."""
-        return _named(key, _text, self.take(key))
-
-    def flag(self, key: str) -> bool:
-        """True or false, false if it is missing."""
-        value = self.take(key)
-        if not isinstance(value, bool | None):
-            raise ValueError(f"{key} is neither true nor false")
-        return bool(value)
-
-    def optional(self, key: str, read: Callable[[object], T]) -> T | None:
-        """What `read` makes of the value, None if it is missing."""
-        value = self.take(key)
-        return None if value is None else _named(key, read, value)
-
-    def each(self, key: str, read: Callable[[object], T]) -> tuple[T, ...]:
-        """What `read` makes of each element; nothing if it is missing."""
-        value = self.take(key)
-        if not isinstance(value, list | None):
-            raise ValueError(f"{key} is no list")
-        return tuple(_named(key, read, element) for element in value or ())
-
-    def finish(self) -> None:
-        """Refuse what nobody took."""
-        if self._left and self._exact:
-            raise ValueError(f"{shown(next(iter(self._left)))} is no field of it")
-
-
-def _named(key: str, read: Callable[[object], T], value: object) -> T:
-    try:
-        return read(value)
-    except ValueError as error:
-        raise ValueError(f"{key}: {error}") from None
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str) or len(value) > _MAX_TEXT or not (value.isprintable()):
-        raise ValueError("it is no text")
-    return value
-
-
-def _path(value: object) -> str:
-    if not isinstance(value, str) or not value.startswith("/") or "\0" in value:
-        raise ValueError("it is no absolute path")
-    # Raises UnicodeEncodeError, a ValueError, for what the file system cannot be asked.
-    os.fsencode(value)
-    return value
-
-
 def _prefix(value: object) -> Prefix:
-    return parse_prefix(_text(value))
+    return parse_prefix(as_text(value))
+
+
+def _port(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 < value < 1 << 16:
+        raise ValueError("it is no port")
+    return value
 
 
 def _group(value: object) -> str:
-    text = _text(value)
+    text = as_text(value)
     if not is_group(text):
         raise ValueError(f"{shown(text)} is no group")
     return text
 
 
 def _name(value: object) -> str:
-    text = _text(value)
+    text = as_text(value)
     if not is_dns_name(text):
         raise ValueError(f"{shown(text)} is no name in the DNS, in lower case")
     return text
@@ -282,7 +200,7 @@ def _name(value: object) -> str:
 def _rotation(value: object) -> tuple[str, str]:
     if not isinstance(value, list) or len(value) != 2:
         raise ValueError("it is no pair")
-    old, new = map(_text, value)
+    old, new = map(as_text, value)
     if not (is_fingerprint(old) and is_fingerprint(new)):
         raise ValueError("it is no pair of SHA-256")
     return old, new
@@ -297,7 +215,7 @@ def _limits_value(limits: Limits) -> dict[str, object]:
 
 
 def _limits(value: object, exact: bool) -> Limits:
-    fields = _Fields(value, exact)
+    fields = Fields(value, exact)
     limits = Limits(
         names=fields.each("names", _name),
         networks=fields.each("networks", _prefix),
@@ -308,16 +226,16 @@ def _limits(value: object, exact: bool) -> Limits:
 
 
 def _anchor(value: object, exact: bool) -> Anchor:
-    fields = _Fields(value, exact)
-    path = _named("file", _path, fields.take("file"))
+    fields = Fields(value, exact)
+    path = named("file", as_path, fields.take("file"))
     anchor = Anchor(path, fields.optional("limits", lambda limits: _limits(limits, exact)))
     fields.finish()
     return anchor
 
 
 def _issuer(value: object, exact: bool) -> TokenIssuer:
-    fields = _Fields(value, exact)
-    path = _named("jwks", _path, fields.take("jwks"))
+    fields = Fields(value, exact)
+    path = named("jwks", as_path, fields.take("jwks"))
     issuer = TokenIssuer(path, _limits(fields.take("limits"), exact))
     fields.finish()
     return issuer

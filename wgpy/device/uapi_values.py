@@ -43,6 +43,13 @@ def parse_true(text: str) -> bool:
     return True
 
 
+def parse_bool(text: str) -> bool:
+    """`true` or `false`. Raises ValueError."""
+    if text not in ("true", "false"):
+        raise ValueError(f"{shown(text)} is neither `true` nor `false`")
+    return text == "true"
+
+
 def parse_endpoint(text: str) -> Address:
     """Read `1.2.3.4:51820` or `[fe80::1%eth0]:51820`. Raises ValueError.
 

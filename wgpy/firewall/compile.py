@@ -19,9 +19,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from wgpy.firewall.matches import address_is, equals, link_is, state_in
 from wgpy.firewall.rules import Action, Kind, Protocol, Rule, RulesError, Selector, Service
 from wgpy.firewall.sets import MEMBERS, Contents, Names, element, set_name
 from wgpy.firewall.verdict import Side
+from wgpy.firewall.wall import Wall, wall_chains, wall_rules
 
 Command = dict[str, Any]
 # Matches that must all hold; a stage of a rule is several of these, of which one must.
@@ -70,22 +72,33 @@ def table(interface: str) -> dict[str, Any]:
 
 
 def build(
-    interface: str, link: str, rules: Sequence[Rule], names: Names, present: Contents
+    interface: str,
+    link: str,
+    rules: Sequence[Rule],
+    names: Names,
+    present: Contents,
+    wall: Wall | None = None,
 ) -> list[Command]:
     """The commands that make the table, with what is to stand in its sets, in the place of one of
     that name that was left behind.
 
-    `link` is the link's name now. Raises RulesError if it would have too many rules.
+    `link` is the link's name now. Without rules nobody is judged; there may be a wall all the same.
+    Raises RulesError if it would have too many rules.
     """
     head = table(interface)
     writer = _Writer(interface)
-    for base in names.bases():
+    for base in names.bases() if rules else ():
         for version in (4, 6):
             for wide in (False, True):
                 writer.set(set_name(base, version, wide=wide), version, wide=wide)
     for hook in _HOOKS:
         writer.chain(hook, hook)
-    for way in WAYS:
+    if wall is not None:
+        for chain in wall_chains():
+            writer.chain(chain)
+        for chain, expression in wall_rules(wall, link):
+            writer.rule(chain, *expression)
+    for way in WAYS if rules else ():
         _way(writer, link, way, rules, names)
     if len(writer.rules) > MAX_COMPILED:
         raise RulesError(
@@ -99,7 +112,7 @@ def build(
         *writer.sets,
         *writer.chains,
         *writer.rules,
-        *changes(interface, {}, present),
+        *(changes(interface, {}, present) if rules else ()),
     ]
 
 
@@ -194,15 +207,15 @@ def _way(writer: _Writer, link: str, way: Way, rules: Sequence[Rule], names: Nam
         return
     writer.chain(way.name)
     writer.chain(f"judge-{way.name}")
-    entrance = [_link(key, link) for key in _directions(way)]
+    entrance = [link_is(key, link) for key in _directions(way)]
     writer.rule(way.hook, *entrance, {"goto": {"target": way.name}})
-    writer.rule(way.name, _state("established", "related"), {"accept": None})
+    writer.rule(way.name, state_in("established", "related"), {"accept": None})
     for field, side in (("saddr", way.source), ("daddr", way.destination)):
         if side is Side.PEER:
             for match in _in_sets(MEMBERS, field):
                 writer.rule(way.name, match, {"goto": {"target": f"judge-{way.name}"}})
     if not from_this:
-        writer.rule(f"judge-{way.name}", _state("invalid"), {"counter": None}, {"drop": None})
+        writer.rule(f"judge-{way.name}", state_in("invalid"), {"counter": None}, {"drop": None})
     for label, rule, stages in judge:
         word = "accept" if rule.action is Action.ALLOW else "drop"
         writer.lay(f"judge-{way.name}", label, stages, [{"counter": None}, {word: None}])
@@ -235,13 +248,13 @@ def _alternatives(
         elif side is Side.OUTSIDE and selector.prefix is not None:
             address, length = str(selector.prefix).split("/")
             right = {"prefix": {"addr": address, "len": int(length)}}
-            yield [_address(selector.prefix.version, field, right)]
+            yield [address_is(selector.prefix.version, field, right)]
 
 
 def _in_sets(base: str, field: str) -> Iterator[dict[str, Any]]:
     for version in (4, 6):
         for wide in (False, True):
-            yield _address(version, field, f"@{set_name(base, version, wide=wide)}")
+            yield address_is(version, field, f"@{set_name(base, version, wide=wide)}")
 
 
 def _services(services: Sequence[Service]) -> list[Matches]:
@@ -255,12 +268,12 @@ def _services(services: Sequence[Service]) -> list[Matches]:
             continue
         if protocol is Protocol.ICMP:
             kinds = {"set": ["icmp", "ipv6-icmp"]}
-            found.append([_match({"meta": {"key": "l4proto"}}, kinds)])
+            found.append([equals({"meta": {"key": "l4proto"}}, kinds)])
         elif any(service.every_port for service in mine):
-            found.append([_match({"meta": {"key": "l4proto"}}, protocol.value)])
+            found.append([equals({"meta": {"key": "l4proto"}}, protocol.value)])
         else:
             field = {"payload": {"protocol": protocol.value, "field": "dport"}}
-            found.append([_match(field, {"set": _ports(mine)})])
+            found.append([equals(field, {"set": _ports(mine)})])
     return found
 
 
@@ -273,20 +286,3 @@ def _ports(services: Sequence[Service]) -> list[object]:
         else:
             joined.append([first, last])
     return [first if first == last else {"range": [first, last]} for first, last in joined]
-
-
-def _match(left: dict[str, Any], right: object) -> dict[str, Any]:
-    return {"match": {"op": "==", "left": left, "right": right}}
-
-
-def _address(version: int, field: str, right: object) -> dict[str, Any]:
-    protocol = "ip" if version == 4 else "ip6"
-    return _match({"payload": {"protocol": protocol, "field": field}}, right)
-
-
-def _link(key: str, link: str) -> dict[str, Any]:
-    return _match({"meta": {"key": key}}, link)
-
-
-def _state(*states: str) -> dict[str, Any]:
-    return {"match": {"op": "in", "left": {"ct": {"key": "state"}}, "right": [*states]}}

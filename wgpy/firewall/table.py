@@ -10,6 +10,7 @@ from wgpy.firewall.compile import build, changes, table_name
 from wgpy.firewall.rules import Settings, named
 from wgpy.firewall.sets import Contents, Names, contents, is_wide, overlap
 from wgpy.firewall.verdict import Member
+from wgpy.firewall.wall import Wall
 from wgpy.ip import Prefix
 from wgpy.linux import nft
 from wgpy.linux.conntrack import ConntrackError, forget
@@ -26,7 +27,8 @@ def clear(interface: str) -> None:
 
 
 class Firewall:
-    """Rules and members of one interface. Without rules there is no table, and no nft is run."""
+    """Rules and members of one interface, and the wall around those who enrol. Without rules and
+    wall there is no table, and no nft is run."""
 
     def __init__(self, interface: str) -> None:
         self._interface = interface
@@ -34,6 +36,7 @@ class Firewall:
         self._members: dict[str, Member] = {}
         self._wide: dict[Prefix, str] = {}
         self._settings = Settings()
+        self._wall: Wall | None = None
         self._names = Names(())
         # What stands in the sets, as far as we know; None if a failure leaves that open.
         self._present: Contents | None = {}
@@ -51,10 +54,21 @@ class Firewall:
     @property
     def active(self) -> bool:
         """Whether there is a table."""
+        return bool(self._settings.rules) or self._wall is not None
+
+    @property
+    def judges(self) -> bool:
+        """Whether there are rules, so that members stand in sets."""
         return bool(self._settings.rules)
 
-    def start(self, settings: Settings, link: str | None = None) -> None:
-        """Put rules in force in the place of those that were; with none, remove the table.
+    @property
+    def wall(self) -> Wall | None:
+        """The wall that stands."""
+        return self._wall
+
+    def start(self, settings: Settings, link: str | None = None, wall: Wall | None = None) -> None:
+        """Put rules and a wall in force in the place of those that were; with none, remove the
+        table.
 
         `link` is the link's name now, if it is another than the interface's. From here on, what a
         member begins is denied unless a rule allows it. Members that there are stay, and
@@ -62,13 +76,13 @@ class Firewall:
         rules that become too many; then the rules are those of before.
         """
         self._link = link or self._link
-        if not settings.rules:
+        if not settings.rules and wall is None:
             self.stop()
             self._settings = settings
             return
         names = Names(settings.rules)
         present = contents(names, self._members.values())
-        commands = build(self._interface, self._link, settings.rules, names, present)
+        commands = build(self._interface, self._link, settings.rules, names, present, wall)
         try:
             nft.apply(commands, TIMEOUT)
         except FirewallError:
@@ -76,6 +90,7 @@ class Firewall:
             self._present = None
             raise
         self._settings, self._names, self._present = settings, names, present
+        self._wall = wall
         self._forget(self._members.values())
 
     def stop(self) -> None:
@@ -83,6 +98,7 @@ class Firewall:
         if self.active:
             clear(self._interface)
         self._settings, self._names, self._present = Settings(), Names(()), {}
+        self._wall = None
 
     def restore(self) -> None:
         """Make the table anew, for somebody removed it. Raises FirewallError."""
@@ -122,7 +138,7 @@ class Firewall:
         for member in added.values():
             self._keep(member)
         try:
-            if self.active:
+            if self.judges:
                 self._update(gone, list(added.values()), whole=near)
             self._forget(gone)
         except FirewallError:
@@ -181,7 +197,8 @@ class Firewall:
     def _rebuild(self) -> None:
         present = contents(self._names, self._members.values())
         rules = self._settings.rules
-        nft.apply(build(self._interface, self._link, rules, self._names, present), TIMEOUT)
+        commands = build(self._interface, self._link, rules, self._names, present, self._wall)
+        nft.apply(commands, TIMEOUT)
         self._present = present
 
     def _forget(self, members: Iterable[Member]) -> None:

@@ -18,9 +18,10 @@ from typing import Final
 from wgpy.identity import checks, token
 from wgpy.identity.admissions import Admissions, Confirmation, Rotations
 from wgpy.identity.claims import Claims, CredentialError, Kind
+from wgpy.identity.derived import quarantine_address, quarantine_range
 from wgpy.identity.ledger import LedgerError
 from wgpy.identity.material import Material, load_material
-from wgpy.identity.place import Place, Routes, Surroundings
+from wgpy.identity.place import Place, PrefixTable, Routes, Surroundings
 from wgpy.identity.settings import AuthoritySettings
 from wgpy.identity.token import Enrolment
 from wgpy.identity.watch import Stamp, stamp
@@ -85,6 +86,7 @@ class Authority:
         load: Callable[[AuthoritySettings, Admissions], Material] = load_material,
     ) -> None:
         """Read the files that the settings name. Raises CredentialError."""
+        _check_quarantine(settings)
         self.settings = settings
         self._ledger = ledger
         self._load = load
@@ -254,12 +256,26 @@ class Authority:
         It is spent by `spend`, together with what the key is given for it.
         """
         with self._counting:
-            self._material.check_key(key)
+            self._check_may_enrol(key)
             found = token.verify_enrolment(
                 text, self._material.issuers, self.settings.network, wall, key
             )
             self._ledger.check_unspent(found.issuer, found.jti, key)
         return found
+
+    def check_enrolment(self, enrolment: Enrolment, key: PublicKey, wall: float) -> None:
+        """Whether a key that enrols may still do so. Raises CredentialError."""
+        if not self.settings.enrol:
+            raise CredentialError("no-enrolment", "nobody enrols here any more")
+        self._check_may_enrol(key)
+        checks.check_times(enrolment.not_before, enrolment.not_after, wall)
+        if enrolment.network != self.settings.network:
+            raise CredentialError("wrong-network", "it is for another network")
+        self._material.check_enrolment(enrolment)
+
+    def _check_may_enrol(self, key: PublicKey) -> None:
+        self._material.check_key(key)
+        self._place.check_free(quarantine_address(self.settings.network, key))
 
     def spend(self, enrolment: Enrolment, key: PublicKey, wall: float) -> bool:
         """Spend a token to enrol: on disk when this returns. False for a key that asks again.
@@ -355,6 +371,19 @@ class Authority:
 
 def _ledger_failure(error: LedgerError) -> CredentialError:
     return CredentialError("ledger", f"the ledger fails: {error}")
+
+
+def _check_quarantine(settings: AuthoritySettings) -> None:
+    """Raise CredentialError where those who enrol could take the place of those who are in."""
+    if not settings.enrol:
+        return
+    if not settings.issuers:
+        raise CredentialError("enrolment", "nobody could enrol: there is no issuer of tokens")
+    found = quarantine_range(settings.network)
+    if (accepted := PrefixTable(settings.accept).overlapping(found)) is not None:
+        raise CredentialError(
+            "enrolment", f"{accepted} is accepted, and meets {found}, where those are who enrol"
+        )
 
 
 def _digest(key: PublicKey, kind: Kind, body: bytes, intermediate: bytes | None) -> _Digest:

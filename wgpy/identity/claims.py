@@ -12,6 +12,9 @@ class Kind(Enum):
 
     CERTIFICATE = "certificate"
     TOKEN = "token"
+    # A token that only lets its bearer ask for a certificate: it has no claims, and nobody is a
+    # peer by it.
+    ENROLMENT = "enrolment"
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from wgpy.identity.claims import Claims, CredentialError, Kind
 from wgpy.identity.jwks import Issuers
 from wgpy.identity.revocation import Revocations
 from wgpy.identity.settings import AuthoritySettings
+from wgpy.identity.token import Enrolment
 from wgpy.keys import PublicKey
 
 
@@ -48,14 +49,21 @@ class Material:
 
     def _check_issuer(self, claims: Claims) -> None:
         if claims.kind is Kind.TOKEN:
-            issuer = self.issuers.by_fingerprint(claims.issuer)
-            if issuer is None:
-                raise CredentialError("issuer-gone", "its issuer is not trusted any more")
-            checks.check_limits(
-                issuer.limits, claims.name, claims.addresses, claims.prefixes, claims.groups
-            )
+            self._check_token(claims)
         elif not self.certificates.trusts(claims):
             raise CredentialError("issuer-gone", "its authority is not trusted any more")
+
+    def check_enrolment(self, enrolment: Enrolment) -> None:
+        """Raise CredentialError if who issued it may not do so any more."""
+        self._check_token(enrolment)
+
+    def _check_token(self, claims: Claims | Enrolment) -> None:
+        issuer = self.issuers.by_fingerprint(claims.issuer)
+        if issuer is None:
+            raise CredentialError("issuer-gone", "its issuer is not trusted any more")
+        checks.check_limits(
+            issuer.limits, claims.name, claims.addresses, claims.prefixes, claims.groups
+        )
 
     def check_key(self, key: PublicKey) -> None:
         """Raise CredentialError for a key that is denied whatever it shows."""

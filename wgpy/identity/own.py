@@ -10,6 +10,7 @@ from typing import Final, Self
 from wgpy.identity import token
 from wgpy.identity.anchors import read_authority
 from wgpy.identity.claims import CredentialError, Kind
+from wgpy.identity.derived import quarantine_address
 from wgpy.identity.leaf import read_leaf
 from wgpy.identity.settings import IdentitySettings
 from wgpy.identity.watch import Stamp, stamp
@@ -31,6 +32,7 @@ class OwnCredential:
     body: bytes = field(repr=False)  # a certificate (DER), or a token
     intermediate: bytes | None = field(repr=False)  # DER
     key: PublicKey
+    # Of a token to enrol, the one that it asks for; "" where that is the coordinator's to say.
     name: str
     network: bytes  # 16 bytes
     addresses: tuple[Prefix, ...]
@@ -91,6 +93,8 @@ class OwnCredential:
 
     @classmethod
     def _from_token(cls, text: bytes, key: PublicKey, seen: Stamp) -> Self:
+        if token.use_of(text) == "enrol":
+            return cls._from_enrolment(text, key, seen)
         claims = token.unverified(text)
         _check_key(claims.key, key)
         return cls(
@@ -108,6 +112,36 @@ class OwnCredential:
             not_after=claims.not_after,
             stamp=seen,
         )
+
+    @classmethod
+    def _from_enrolment(cls, text: bytes, key: PublicKey, seen: Stamp) -> Self:
+        enrolment = token.unverified_enrolment(text)
+        if enrolment.key is not None:
+            _check_key(enrolment.key, key)
+        return cls(
+            kind=Kind.ENROLMENT,
+            body=text,
+            intermediate=None,
+            key=key,
+            name=enrolment.name or "",
+            network=enrolment.network,
+            # Whatever it permits, until it is enrolled it has this one.
+            addresses=(quarantine_address(enrolment.network, key),),
+            groups=enrolment.groups,
+            generation=0,
+            serial=enrolment.jti,
+            not_before=enrolment.not_before,
+            not_after=enrolment.not_after,
+            stamp=seen,
+        )
+
+    @property
+    def enrols(self) -> bool:
+        """Whether it is a token to enrol: then we have no name yet."""
+        return self.kind is Kind.ENROLMENT
+
+    def __str__(self) -> str:
+        return "the token to enrol" if self.enrols else self.name
 
     def changed(self, settings: IdentitySettings) -> bool:
         """Whether a file was written since it was read; costs a `stat` of each."""

@@ -91,12 +91,16 @@ class Place:
         for address in claims.addresses:
             if not within(address, self._settings.accept):
                 raise CredentialError("not-accepted", f"{address} is in no `accept` network")
-            if (own := self._own.overlapping(address)) is not None:
-                raise CredentialError("own-address", f"{address} meets our own {own}")
-            if (taken := self._configured.overlapping(address)) is not None:
-                raise CredentialError(
-                    "configured-address", f"{address} meets {taken} of a configured peer"
-                )
+            self.check_free(address)
+
+    def check_free(self, address: Prefix) -> None:
+        """Raise CredentialError for an address that meets ours or a configured peer's."""
+        if (own := self._own.overlapping(address)) is not None:
+            raise CredentialError("own-address", f"{address} meets our own {own}")
+        if (taken := self._configured.overlapping(address)) is not None:
+            raise CredentialError(
+                "configured-address", f"{address} meets {taken} of a configured peer"
+            )
 
     def routes(self, claims: Claims) -> Routes:
         """Which routed prefixes could be installed by local choice.

@@ -1,8 +1,12 @@
 """What an operator says about credentials: whom an interface trusts, and what it presents."""
 
 from dataclasses import dataclass
+from typing import Final
 
 from wgpy.ip import Prefix
+
+# Where a coordinator answers those who enrol, inside the tunnel: TCP.
+ENROL_PORT: Final = 7100
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +55,10 @@ class AuthoritySettings:
     preshared_key_file: str | None = None
     # Pairs of anchors (SHA-256 of SPKI, hexadecimal) between which a name may move: (old, new).
     rotations: tuple[tuple[str, str], ...] = ()
+    # Who shows a token to enrol, and names nobody, is let into quarantine: it reaches this TCP port
+    # of our tunnel's address and nothing else. Only coordinators say so.
+    enrol: bool = False
+    enrol_port: int = ENROL_PORT
 
 
 @dataclass(frozen=True, slots=True)

@@ -166,8 +166,15 @@ def verify_enrolment(
     """
     issuer, payload = _verified(text, issuers)
     _check_network(payload, network)
+    found = _enrolment(payload, key, issuer.fingerprint)
+    checks.check_times(found.not_before, found.not_after, wall)
+    checks.check_limits(issuer.limits, found.name, found.addresses, found.prefixes, found.groups)
+    return found
+
+
+def _enrolment(payload: dict[str, Any], key: PublicKey | None, issuer: bytes) -> Enrolment:
+    network = _network(payload)
     not_before, not_after = _times(payload)
-    checks.check_times(not_before, not_after, wall)
     own = _own(payload, "enrol")
     jti = payload.get("jti")
     if not isinstance(jti, str) or not 0 < len(jti) <= MAX_JTI_LENGTH or not jti.isascii():
@@ -179,10 +186,9 @@ def verify_enrolment(
     bound = _bound_key(payload, key)
     name = _name(payload) if "sub" in payload else None
     addresses, groups, prefixes = _rights(own)
-    checks.check_limits(issuer.limits, name, addresses, prefixes, groups)
     return Enrolment(
         jti,
-        issuer.fingerprint,
+        issuer,
         network,
         bound,
         name,
@@ -192,6 +198,23 @@ def verify_enrolment(
         not_before,
         not_after,
     )
+
+
+def unverified_enrolment(text: bytes) -> Enrolment:
+    """What a token to enrol says, whoever signed it: only for the bearer, and to look at.
+
+    `issuer` is empty. Raises CredentialError for what no issuer's signature would make right.
+    """
+    parts = read(text)
+    _check_header(parts.header)
+    return _enrolment(parts.payload, None, b"")
+
+
+def use_of(text: bytes) -> str | None:
+    """The use that a token says it is for, unverified. Raises CredentialError for no token."""
+    own = read(text).payload.get("wgpy")
+    use = own.get("use") if isinstance(own, dict) else None
+    return use if isinstance(use, str) else None
 
 
 def _verified(text: bytes, issuers: Issuers) -> tuple[IssuerKey, dict[str, Any]]:

@@ -33,6 +33,31 @@ class Addresses(NamedTuple):
     networks: tuple[Prefix, ...]
 
 
+class LinkAddress(NamedTuple):
+    """One address (4 or 16 bytes) of a link, its prefix length and its flags; `network` is the
+    other end's address at a point-to-point link. `link` is an interface index."""
+
+    address: bytes
+    network: bytes
+    length: int
+    flags: int
+    link: int
+
+
+def link_addresses() -> list[LinkAddress]:
+    """Every address of every link, in the kernel's order. Raises OSError."""
+    found: list[LinkAddress] = []
+    for body in _dump():
+        _family, length, flags, _scope, index = _IFADDR.unpack_from(body)
+        present = attributes(body[_IFADDR.size :])
+        # At a point-to-point link IFA_ADDRESS is the other end's.
+        address = present.get(_IFA_LOCAL) or present.get(_IFA_ADDRESS)
+        if address is not None:
+            network = present.get(_IFA_ADDRESS, address)
+            found.append(LinkAddress(address, network, length, flags, index))
+    return found
+
+
 def addresses(except_link: int) -> Addresses:
     """Ask the kernel (RTM_GETADDR). The networks of the link of index `except_link` are left out.
 
@@ -40,17 +65,10 @@ def addresses(except_link: int) -> Addresses:
     """
     own: set[Prefix] = set()
     networks: set[Prefix] = set()
-    for body in _dump():
-        _family, length, _flags, _scope, index = _IFADDR.unpack_from(body)
-        found = attributes(body[_IFADDR.size :])
-        # At a point-to-point link IFA_ADDRESS is the other end's.
-        address = found.get(_IFA_LOCAL) or found.get(_IFA_ADDRESS)
-        if address is None:
-            continue
-        own.add(Prefix(address, len(address) * 8))
-        if index != except_link:
-            network = found.get(_IFA_ADDRESS, address)
-            networks.add(Prefix(mask(network, length), length))
+    for found in link_addresses():
+        own.add(Prefix(found.address, len(found.address) * 8))
+        if found.link != except_link:
+            networks.add(Prefix(mask(found.network, found.length), found.length))
     return Addresses(tuple(sorted(own)), tuple(sorted(networks)))
 
 

@@ -18,6 +18,7 @@ _TUNSETIFF = 0x400454CA
 _TUNGETIFF = 0x800454D2
 _TUNSETOFFLOAD = 0x400454D0
 _TUNGETDEVNETNS = 0x54E3
+_SIOCGIFMTU = 0x8921
 _SIOCSIFMTU = 0x8922
 _SIOCSIFTXQLEN = 0x8943
 
@@ -107,6 +108,14 @@ def open_tun(name: str, *, vnet_header: bool = True) -> Tun:
 def set_mtu(name: str, mtu: int) -> None:
     """Set the MTU of a link in our own namespace. Raises OSError."""
     _set(name, _SIOCSIFMTU, mtu)
+
+
+def mtu(name: str) -> int:
+    """The MTU of a link in our own namespace. Raises OSError."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
+        answer = fcntl.ioctl(sock, _SIOCGIFMTU, _IFREQ_INT.pack(name.encode(), 0))
+    value: int = _IFREQ_INT.unpack(answer)[1]
+    return value
 
 
 def _set(name: str, request: int, value: int) -> None:

@@ -6,7 +6,13 @@ import os
 import socket
 from dataclasses import dataclass
 
-from wgpy.datapath.endpoint import IP_PKTINFO, UDP_GRO
+from wgpy.datapath.endpoint import (
+    IP_MTU_DISCOVER,
+    IP_PKTINFO,
+    IPV6_MTU_DISCOVER,
+    PMTUDISC_DONT,
+    UDP_GRO,
+)
 from wgpy.ip import address_text
 
 # As much as a burst at 10 Gb/s brings in 5 ms; what the kernel's and other implementations take.
@@ -16,9 +22,6 @@ _PORT_ATTEMPTS = 100
 
 _SO_SNDBUFFORCE = 32
 _SO_RCVBUFFORCE = 33
-_IP_MTU_DISCOVER = 10
-_IPV6_MTU_DISCOVER = 23
-_PMTUDISC_DONT = 0
 
 
 @dataclass(slots=True)
@@ -66,6 +69,12 @@ def bind(port: int, mark: int) -> BoundSockets:
     raise OSError(errno.EADDRINUSE, "no port is free for IPv4 and IPv6 at once")
 
 
+def bind_one(version: int, mark: int) -> socket.socket | None:
+    """One more socket of IP version 4 or 6 on a free port, opened as the pair is; None for a family
+    that the machine lacks. Raises OSError."""
+    return _open(socket.AF_INET6 if version == 6 else socket.AF_INET, 0, mark)
+
+
 def _open(family: socket.AddressFamily, port: int, mark: int) -> socket.socket | None:
     try:
         sock = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
@@ -79,10 +88,10 @@ def _open(family: socket.AddressFamily, port: int, mark: int) -> socket.socket |
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
             # Datagrams larger than the path's MTU are fragmented rather than lost, as the
             # kernel's WireGuard sends them.
-            sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_MTU_DISCOVER, _PMTUDISC_DONT)
+            sock.setsockopt(socket.IPPROTO_IPV6, IPV6_MTU_DISCOVER, PMTUDISC_DONT)
         else:
             sock.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
-            sock.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _PMTUDISC_DONT)
+            sock.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, PMTUDISC_DONT)
         for option, force in (
             (socket.SO_RCVBUF, _SO_RCVBUFFORCE),
             (socket.SO_SNDBUF, _SO_SNDBUFFORCE),

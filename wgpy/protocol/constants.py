@@ -24,6 +24,8 @@ TYPE_TRANSPORT: Final = 4
 # wgpy's own (docs/protocol.md).
 TYPE_CREDENTIAL_INITIATION: Final = 0x10
 TYPE_CREDENTIAL_RESPONSE: Final = 0x11
+TYPE_PROBE: Final = 0x12
+TYPE_PROBE_REPLY: Final = 0x13
 
 KEY_LENGTH: Final = 32
 TAG_LENGTH: Final = 16
@@ -40,6 +42,14 @@ CREDENTIAL_INITIATION_LENGTH: Final = 1200
 # Without a payload, and never longer than what it answers.
 CREDENTIAL_RESPONSE_MIN_LENGTH: Final = 92
 CREDENTIAL_RESPONSE_MAX_LENGTH: Final = CREDENTIAL_INITIATION_LENGTH
+# A reply has one length, which is the least of a probe, so it is never longer than what it answers.
+# The greatest is what a path of 9,000 bytes carries over IPv4: probes find out what passes.
+PROBE_MIN_LENGTH: Final = 96
+PROBE_MAX_LENGTH: Final = 8972
+PROBE_REPLY_LENGTH: Final = PROBE_MIN_LENGTH
+# Behind the type of both stands a path identifier of the receiver.
+PATH_ID_OFFSET: Final = 4
+PATH_ID_LENGTH: Final = 8
 TRANSPORT_HEADER_LENGTH: Final = 16
 TRANSPORT_OVERHEAD: Final = TRANSPORT_HEADER_LENGTH + TAG_LENGTH
 KEEPALIVE_LENGTH: Final = TRANSPORT_OVERHEAD

@@ -15,7 +15,6 @@ and where the table of sources is full, a cookie is asked for, so that who write
 on its datagrams cannot use up that other's bucket. Each refusal is counted under its reason.
 """
 
-import struct
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -36,7 +35,7 @@ from wgpy.protocol.credential_bounds import (
     Stamps,
 )
 from wgpy.protocol.credential_handshake import CredentialResponder, read
-from wgpy.protocol.credential_payload import InitiationPayload, Offer
+from wgpy.protocol.credential_payload import InitiationPayload, Offer, OfferKind
 from wgpy.protocol.handshake import HandshakeError, Local, Remote
 from wgpy.protocol.load import LoadMeter
 from wgpy.protocol.messages import ParseError
@@ -53,19 +52,22 @@ QUEUE_LENGTH: Final = 128
 UNDER_LOAD_DEPTH: Final = QUEUE_LENGTH // 8
 
 _NO_MAC: Final = bytes(MAC_LENGTH)
-_PORT = struct.Struct(">H")
 # RFC 7748: the prime of the field. Keys from there on, or with bit 255 set, are second spellings.
 _PRIME: Final = 2**255 - 19
 
 
 @dataclass(frozen=True, slots=True)
 class Ours:
-    """Who we are to an initiator. `name` is that of our own credential; None without one."""
+    """Who we are to an initiator. `name` is that of our own credential; None without one.
+
+    `enrols`: who has no name yet, and shows a token, may name nobody.
+    """
 
     local: Local
     checker: CookieChecker
     network: bytes
     name: str | None
+    enrols: bool = False
 
 
 class Standing(NamedTuple):
@@ -73,19 +75,23 @@ class Standing(NamedTuple):
 
     `remote` holds its pre-shared key: its own if the key is in the configuration, else the
     interface's for strangers. `floor` is the mark of a key in the configuration. Where
-    `key_suffices`, it need not offer a credential. `known` is an offer of this key that costs no
-    signature any more.
+    `key_suffices`, it need not offer a credential. `may_enrol` is true of no configured key.
+    `known` is an offer of this key that costs no signature any more.
     """
 
     remote: Remote
     floor: bytes | None = None
     key_suffices: bool = False
+    may_enrol: bool = False
     known: Offer | None = None
 
 
 @dataclass(slots=True, eq=False)
 class Presented(Generic[Origin]):
-    """A 0x10 that is worth the authority's attention. `offer` in its payload is unverified."""
+    """A 0x10 that is worth the authority's attention. `offer` in its payload is unverified.
+
+    `enrols`: it names nobody, and its offer has to be a token to enrol.
+    """
 
     static: PublicKey
     stamp: bytes
@@ -94,6 +100,7 @@ class Presented(Generic[Origin]):
     remote: Remote
     origin: Origin
     address: bytes
+    enrols: bool
 
 
 class _DropError(Exception):
@@ -154,14 +161,15 @@ class Intake(Generic[Origin, Waiting]):
         self,
         data: bytes,
         address: bytes,
-        port: int,
+        source: bytes,
         origin: Origin,
         *,
         under_load: bool,
         now: float,
     ) -> bytes | None:
-        """Queue a datagram from an address of 4 or 16 bytes, or drop it. Its mac1 is right: whoever
-        reads the network has checked that.
+        """Queue a datagram, or drop it. Its mac1 is right: whoever reads the network has checked
+        that. Rates count by its `address`, of 4 or 16 bytes, and cookies are made over its
+        `source`, the address and the port; the caller packs both.
 
         Returns a cookie reply to send to where it came from, or None. `under_load` is the
         interface's; a deep queue of our own counts as well.
@@ -175,9 +183,7 @@ class Intake(Generic[Origin, Waiting]):
             self._drop("no_authority")
             return None
         checker = self._ours.checker
-        proved = data[-MAC_LENGTH:] != _NO_MAC and checker.check_mac2(
-            data, _source(address, port), now
-        )
+        proved = data[-MAC_LENGTH:] != _NO_MAC and checker.check_mac2(data, source, now)
         allowed = (self.proved if proved else self.unproved).allow(address, now)
         if not allowed:
             self._drop("rate_limited")
@@ -186,7 +192,7 @@ class Intake(Generic[Origin, Waiting]):
                 self._drop("cookie_budget")
                 return None
             self.counters["cookie_replies_sent"] += 1
-            return checker.reply(data, _source(address, port), now)
+            return checker.reply(data, source, now)
         if allowed and len(self._queue) < QUEUE_LENGTH:
             self._queue.append((data, address, origin))
         elif allowed:
@@ -245,7 +251,7 @@ class Intake(Generic[Origin, Waiting]):
             raise _DropError(fault)
         try:
             payload = responder.payload()
-            _check_asked(ours, standing, payload)
+            enrols = _check_asked(ours, standing, payload)
         except (ParseError, _DropError) as error:
             self.refused_lately.add(static, address, now)
             reason = error.reason if isinstance(error, ParseError) else str(error)
@@ -257,7 +263,9 @@ class Intake(Generic[Origin, Waiting]):
         known = offer is None or offer is standing.known or self._verdict_known(static, offer)
         if not known and not self.signatures.take(now):
             raise _DropError("signature_budget")
-        return Presented(static, stamp, payload, responder, standing.remote, origin, address)
+        return Presented(
+            static, stamp, payload, responder, standing.remote, origin, address, enrols
+        )
 
     # --- What the authority said ---
 
@@ -265,6 +273,10 @@ class Intake(Generic[Origin, Waiting]):
         """The credential was not accepted: the key is not listened to for a minute."""
         self.counters[reason] += 1
         self.refused_lately.add(presented.static, presented.address, now)
+
+    def put_off(self, reason: str) -> None:
+        """There is no room for it now: it is not answered, and may ask again at once."""
+        self.counters[reason] += 1
 
     def accept(self, presented: Presented[Origin], item: Waiting, now: float) -> Waiting | None:
         """The credential was accepted: its stamp counts, and `item` waits for confirmation.
@@ -291,18 +303,20 @@ class Intake(Generic[Origin, Waiting]):
         }
 
 
-def _check_asked(ours: Ours, standing: Standing, payload: InitiationPayload) -> None:
+def _check_asked(ours: Ours, standing: Standing, payload: InitiationPayload) -> bool:
+    """Whether it wants to enrol: it names nobody, though we have a name, and shows a token."""
     if payload.network != ours.network:
         raise _DropError("wrong_network")
+    nameless = payload.wanted is None and ours.name is not None
+    if nameless and payload.offer is not None and payload.offer.kind is OfferKind.TOKEN:
+        if not ours.enrols or not standing.may_enrol:
+            raise _DropError("no_enrolment")
+        return True
     if payload.wanted != ours.name:
         raise _DropError("wrong_name")
     if payload.offer is None and not standing.key_suffices:
         raise _DropError("no_credential")
-
-
-def _source(address: bytes, port: int) -> bytes:
-    """The place of a sender, as cookies are made for it."""
-    return address + _PORT.pack(port)
+    return False
 
 
 def _is_canonical(key: PublicKey) -> bool:

@@ -135,6 +135,14 @@ class Remote:
             self._known = noise.KeyPair25519(None, known, raw)
         return self._known
 
+    def static_static(self) -> bytes:
+        """The secret that both static keys share, 32 bytes: for keys that are derived from it.
+
+        Raises HandshakeError.
+        """
+        secret: bytes = self.key_pair().public.static_static
+        return secret
+
     def psk_bytes(self) -> bytes:
         """The pre-shared key, or 32 zero bytes, which stand for none (whitepaper 5.2)."""
         return _NO_PSK if self.psk is None else bytes(self.psk)

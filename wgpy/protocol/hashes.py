@@ -23,6 +23,11 @@ def mac(key: bytes, data: bytes) -> bytes:
     return hashlib.blake2s(data, digest_size=MAC_LENGTH, key=key).digest()
 
 
+def keyed_hash(key: bytes, data: bytes) -> bytes:
+    """Keyed BLAKE2s of 32 bytes, which is not an HMAC: a key from a key (docs/protocol.md)."""
+    return hashlib.blake2s(data, digest_size=HASH_LENGTH, key=key).digest()
+
+
 # The two pads of HMAC, applied to a key of 32 bytes by table and to the rest of a block as it is.
 _INNER: Final = bytes(byte ^ 0x36 for byte in range(256))
 _OUTER: Final = bytes(byte ^ 0x5C for byte in range(256))

@@ -43,11 +43,10 @@ class Peer:
     """
 
     __slots__ = (
+        "_begun",
         "_greatest_stamp",
-        "_initiator",
         "_last_accepted",
         "cookie",
-        "initiation_index",
         "last_stamp",
         "remote",
         "timers",
@@ -63,37 +62,62 @@ class Peer:
         self.remote = Remote(local, public_key, psk)
         self.timers = Timers(jitter)
         self.cookie = CookieGenerator(public_key)
-        # Our index of the handshake that we began and that is under way.
-        self.initiation_index: int | None = None
         self.last_stamp: bytes | None = None
-        self._initiator: Initiator | CredentialInitiator | None = None
+        # What we began and what is under way, by our indices, in the order of its stamps. It is one
+        # handshake, or several `calls`.
+        self._begun: dict[int, Initiator | CredentialInitiator] = {}
         self._greatest_stamp: bytes | None = None
         self._last_accepted: float | None = None
 
     # --- We begin ---
 
+    @property
+    def initiation_index(self) -> int | None:
+        """Our index of the handshake that we began last and that is under way."""
+        return next(reversed(self._begun), None)
+
+    @property
+    def begun(self) -> tuple[int, ...]:
+        """Our indices of everything that we began and that is under way, the oldest first."""
+        return tuple(self._begun)
+
     def initiation(self, *, index: int, ephemeral: bytes, wall_ns: int, now: float) -> bytes:
         """A new initiation, 148 bytes. Raises HandshakeError if the peer's key is of low order.
 
-        The previous handshake under way is forgotten; its index was in `initiation_index` before
-        the call and is the caller's to free. `ephemeral` is 32 random bytes, used once.
+        What was under way is forgotten; its indices were in `begun` before the call and are the
+        caller's to free. `ephemeral` is 32 random bytes, used once.
         """
-        stamp = self._begin(wall_ns, now)
+        self.forget_handshake()
+        return self.call(index=index, ephemeral=ephemeral, wall_ns=wall_ns, now=now)
+
+    def call(self, *, index: int, ephemeral: bytes, wall_ns: int, now: float) -> bytes:
+        """An initiation beside those that are under way; otherwise as `initiation`.
+
+        It is for a peer that may be at one of several places, and that knows no other way to be
+        found: each place gets an initiation of its own, for a copy would be taken for a replay.
+        Those that reach the peer must be 20 ms apart (MIN_INITIATION_INTERVAL).
+        """
+        stamp = self._stamp(wall_ns, now)
         initiator = initiate(self.remote, sender=index, timestamp=stamp, ephemeral=ephemeral)
-        self.last_stamp = stamp
-        self._initiator = initiator
-        self.initiation_index = index
+        self._began(index, initiator, stamp)
         return self.cookie.add_macs(initiator.message, now)
 
     def consume_response(self, message: Response, now: float) -> tuple[TransportKeys, int]:
         """The session's keys and the peer's index. Our index belongs to the session from then on.
 
-        Raises HandshakeError, and the handshake stays under way for the right response.
+        What was begun before it is forgotten: those indices were in `begun`, up to this one, and
+        are the caller's to free. Of calls that came after it the peer may have answered another,
+        and then only the keys of the last one are good. Raises HandshakeError, and the handshake
+        stays under way for the right response.
         """
-        if not isinstance(self._initiator, Initiator):
+        initiator = self._begun.get(message.receiver)
+        if not isinstance(initiator, Initiator):
             raise HandshakeError("a response to no handshake of ours")
-        keys = self._initiator.finish(message)
-        self.forget_handshake()
+        keys = initiator.finish(message)
+        for index in self.begun:
+            del self._begun[index]
+            if index == message.receiver:
+                break
         self.timers.session_derived(now)
         self.timers.handshake_complete(now)
         return keys, message.sender
@@ -118,14 +142,13 @@ class Peer:
 
         Also raises ValueError for what cannot be sent. `random(n)` returns n unpredictable bytes.
         """
-        stamp = self._begin(wall_ns, now)
+        self.forget_handshake()
+        stamp = self._stamp(wall_ns, now)
         payload = InitiationPayload(stamp, network, wanted, offer)
         initiator = initiate_with_credential(
             self.remote, sender=index, payload=payload, random=random
         )
-        self.last_stamp = stamp
-        self._initiator = initiator
-        self.initiation_index = index
+        self._began(index, initiator, stamp)
         return self.cookie.add_macs(initiator.message, now)
 
     def consume_credential_response(
@@ -137,9 +160,10 @@ class Peer:
         calls `forget_handshake`. Raises HandshakeError, and the handshake stays under way; raises
         ParseError for an authentic response that is malformed, and it does not.
         """
-        if not isinstance(self._initiator, CredentialInitiator):
+        initiator = self._begun.get(message.receiver)
+        if not isinstance(initiator, CredentialInitiator):
             raise HandshakeError("a response to no handshake of ours")
-        keys, payload = self._initiator.finish(message)
+        keys, payload = initiator.finish(message)
         return keys, message.sender, payload
 
     def credential_accepted(self, now: float) -> None:
@@ -148,12 +172,15 @@ class Peer:
         self.timers.session_derived(now)
         self.timers.handshake_complete(now)
 
-    def _begin(self, wall_ns: int, now: float) -> bytes:
-        """Forget the handshake under way; returns the stamp of the next one."""
+    def _stamp(self, wall_ns: int, now: float) -> bytes:
+        """The stamp of the next initiation."""
         # Counted as sent even if the key cannot be used: the next try is then 5 s away as well.
         self.timers.initiation_sent(now)
-        self.forget_handshake()
         return tai64n.next_stamp(self.last_stamp, wall_ns)
+
+    def _began(self, index: int, initiator: Initiator | CredentialInitiator, stamp: bytes) -> None:
+        self.last_stamp = stamp
+        self._begun[index] = initiator
 
     # --- The peer begins ---
 
@@ -215,9 +242,12 @@ class Peer:
     # --- Changes ---
 
     def forget_handshake(self) -> None:
-        """Drop the secrets of the handshake that we began. The caller frees its index."""
-        self._initiator = None
-        self.initiation_index = None
+        """Drop the secrets of what we began. The caller frees the indices in `begun`."""
+        self._begun.clear()
+
+    def forget_call(self, index: int) -> None:
+        """Drop the secrets of one of several. The caller frees its index."""
+        self._begun.pop(index, None)
 
     def set_psk(self, psk: PresharedKey | None) -> None:
         """From now on, handshakes under way included."""

@@ -1,4 +1,4 @@
-"""XChaCha20-Poly1305 (draft-irtf-cfrg-xchacha-03), for cookies only.
+"""XChaCha20-Poly1305 (draft-irtf-cfrg-xchacha-03): cookies, path probes and signals.
 
 HChaCha20 is the ChaCha20 block function without its last step, the addition of the input; what
 went in is known for 8 of the 16 words, so they are subtracted from a block of keystream.

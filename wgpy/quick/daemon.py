@@ -69,7 +69,7 @@ def start(step: StartDaemon) -> None:
     with tempfile.TemporaryFile() as output:
         try:
             done = subprocess.run(
-                (step.program, step.interface),
+                step.words(),
                 stdin=subprocess.DEVNULL,
                 stdout=None if logs else output,
                 stderr=None if logs else output,

@@ -7,6 +7,7 @@ from typing import Protocol, assert_never
 
 from wgpy.device.uapi import DeviceState
 from wgpy.firewall.table import clear as clear_firewall
+from wgpy.identity.derived import quarantine_range
 from wgpy.ip import Prefix, parse_address
 from wgpy.linux import dns, firewall, nft, routes
 from wgpy.linux.netlink import Link, LinkAddress, Netlink
@@ -221,8 +222,10 @@ def routed(state: DeviceState) -> tuple[Prefix, ...]:
     A peer that was admitted has no route of its own, which would outlive it.
     """
     configured = [prefix for p in state.peers if not p.admitted for prefix in p.allowed_ips]
-    accepted = () if state.authority is None else state.authority.accept
-    return (*configured, *accepted)
+    if state.authority is None:
+        return tuple(configured)
+    enrolling = (quarantine_range(state.authority.network),) if state.authority.enrol else ()
+    return (*configured, *state.authority.accept, *enrolling)
 
 
 def _link_address(text: str) -> LinkAddress:

@@ -67,15 +67,20 @@ class Snapshot:
 
 
 def plan_start(
-    interface: str, config: InterfaceConfig, program: str | None, *, guarded: bool = False
+    interface: str,
+    config: InterfaceConfig,
+    program: str | None,
+    *,
+    guarded: bool = False,
+    signal: str | None = None,
 ) -> list[Step]:
     """The daemon (unless `program` is None: it runs already), PreUp, keys and peers.
 
     `guarded`: there are rules of a firewall. Its table goes after the daemon does, so it comes
-    before it here.
+    before it here. `signal` is the directory that the daemon may write to.
     """
     start: list[Step] = [GuardLink(interface)] if guarded else []
-    start += [] if program is None else [StartDaemon(interface, program)]
+    start += [] if program is None else [StartDaemon(interface, program, signal)]
     return [*start, *plan_hooks(interface, "PreUp", config.pre_up), Configure(interface)]
 
 
@@ -119,6 +124,7 @@ NO_RESOLVER = (
     "or take DNS out of the configuration"
 )
 NO_NFT_FOR_RULES = "[[allow]] and [[deny]] need nft(8): install nftables"
+NO_NFT_TO_ENROL = "`enrol = true` needs nft(8), to wall in who enrols: install nftables"
 NO_NFT = "a default route needs nft(8): install nftables, or say `Table = off` and route by PostUp"
 
 

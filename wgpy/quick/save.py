@@ -91,6 +91,7 @@ def merge(
         peers=peers,
         authority=live.authority,
         identity=live.identity,
+        nat=live.nat,
     )
 
 

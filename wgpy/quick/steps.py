@@ -5,6 +5,7 @@ journal keeps it. `machine.py` takes and undoes them.
 """
 
 import dataclasses
+import shlex
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,9 +25,16 @@ class StartDaemon:
 
     interface: str
     program: str
+    # A directory that it may write to, as its configuration says (wgpyd only).
+    signal: str | None = None
+
+    def words(self) -> tuple[str, ...]:
+        """The command line."""
+        option = () if self.signal is None else ("--signal", self.signal)
+        return (self.program, *option, self.interface)
 
     def __str__(self) -> str:
-        return f"{self.program} {self.interface}"
+        return shlex.join(self.words())
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,11 @@
 """`wgpy up`: bring one interface up as its configuration says, or leave everything as it was."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
-from wgpy.config.model import Config
+from wgpy.config.model import Config, InterfaceAddress, InterfaceConfig
+from wgpy.identity.claims import CredentialError
 from wgpy.linux import dns, nft, routes
 from wgpy.linux.netlink import Netlink
 from wgpy.quick.daemon import find_program
@@ -21,6 +23,7 @@ from wgpy.quick.machine import Control, Machine
 from wgpy.quick.plan import (
     NO_NFT,
     NO_NFT_FOR_RULES,
+    NO_NFT_TO_ENROL,
     NO_RESOLVER,
     plan_hooks,
     plan_network,
@@ -86,10 +89,10 @@ def _take(
     program: str | None,
     observe: Observer,
 ) -> None:
-    name, config = journal.interface, whole.interface
-    take_all(
-        machine, journal, plan_start(name, config, program, guarded=_has_rules(whole)), observe
-    )
+    name, config = journal.interface, _own_address(whole)
+    signal = None if whole.nat is None else whole.nat.signal
+    start = plan_start(name, config, program, guarded=_has_rules(whole), signal=signal)
+    take_all(machine, journal, start, observe)
     record = dns.resolvconf_record(name)
     with machine_lock(journal.run_directory):
         network = plan_network(name, config, machine.snapshot(record))
@@ -146,14 +149,37 @@ def _clear_the_way(net: Netlink, interface: str, run_directory: Path) -> None:
 
 
 def _has_rules(config: Config) -> bool:
+    """Whether there is to be a firewall: rules, or the wall around those who enrol."""
+    if config.authority is not None and config.authority.enrol:
+        return True
     return config.firewall is not None and bool(config.firewall.rules)
+
+
+def _own_address(config: Config) -> InterfaceConfig:
+    """The interface, with the address that follows from its key if it is to enrol and the file
+    gives it none. Raises QuickError."""
+    interface, identity = config.interface, config.identity
+    key = interface.private_key
+    if interface.addresses or identity is None or identity.token is None or key is None:
+        return interface
+    # Late: an interface without a token needs none of it.
+    from wgpy.identity.own import OwnCredential
+
+    try:
+        own = OwnCredential.load(identity, key.public())
+    except CredentialError as error:
+        raise QuickError(str(error)) from None
+    if not own.enrols:
+        return interface
+    return replace(interface, addresses=tuple(InterfaceAddress(*x) for x in own.addresses))
 
 
 def _check_tools(config: Config) -> None:
     """Refuse, before anything is touched, what would fail for want of a program."""
     interface = config.interface
     if _has_rules(config) and not nft.have_nft():
-        raise QuickError(NO_NFT_FOR_RULES)
+        enrols = config.authority is not None and config.authority.enrol
+        raise QuickError(NO_NFT_TO_ENROL if enrols else NO_NFT_FOR_RULES)
     if interface.dns and dns.find_resolver() is None:
         raise QuickError(NO_RESOLVER)
     default = any(prefix.length == 0 for peer in config.peers for prefix in peer.allowed_ips)

@@ -24,8 +24,8 @@ pub const CONTROL_QUEUE: usize = 4096;
 pub const WINDOW_BITS: u64 = 8192;
 /// How far behind the greatest counter a packet may come.
 pub const WINDOW_USABLE: u64 = WINDOW_BITS - 64;
-/// An index must not read as the STUN magic cookie (RFC 8489 section 5), which shares our port.
-pub const STUN_COOKIE: u32 = 0x42A4_1221;
+/// STUN that waits for Python. Every answer was asked for, and 64 servers have sent two each.
+pub const STUN_QUEUE: usize = 128;
 /// A UDP payload over IPv4 holds 65,507 bytes, of which a message takes 32.
 pub const MAX_INNER: usize = MAX_TRAIN - OVERHEAD;
 /// Bytes in one UDP_SEGMENT send: one UDP payload's worth.
@@ -49,3 +49,9 @@ pub const MAX_PACKET: usize = 65_535;
 /// For so long a peer's datagrams go one by one after UDP_SEGMENT failed on the way to it; routes
 /// change, and one failed attempt a minute costs nothing.
 pub const SEGMENT_RETRY: f64 = 60.0;
+/// TUN reads kept for a peer that moved: 50 ms at 80,000 a second.
+pub const HOLD_PACKETS: usize = 4096;
+/// Bytes kept for it, for most of them may be large ones: 50 ms at 1.3 Gb/s.
+pub const HOLD_BYTES: usize = 8 << 20;
+/// Bytes kept for all peers, of which few move at a time.
+pub const HOLD_TOTAL_BYTES: usize = 64 << 20;

@@ -2,15 +2,17 @@
 //! every call.
 
 use std::collections::hash_map::Entry;
+use std::collections::HashSet;
+use std::net::IpAddr;
 
 use zeroize::Zeroizing;
 
 use crate::allowedips::{Handle, Operation, Prefix};
-use crate::constants::STUN_COOKIE;
 use crate::counters::Counter;
-use crate::engine::{Engine, Refused, Shell};
+use crate::demux::{channel_header, STUN_COOKIE_INDEX};
+use crate::engine::{Engine, Manner, Refused, Shell, EAGAIN};
 use crate::events::{pending, Event};
-use crate::filter::Rule;
+use crate::filter::{PathId, Rule};
 use crate::gate::Gate;
 use crate::road::{Activity, Fallen, Road};
 use crate::route::Route;
@@ -26,8 +28,10 @@ pub enum Slot {
     Next,
 }
 
-/// ENOTCONN's neighbour: there is no endpoint to send to.
+/// ENOTCONN's neighbour: there is no endpoint to send to, or no way to it.
 const EDESTADDRREQ: i32 = 89;
+/// ChannelData has 16 bits for the length.
+const EMSGSIZE: i32 = 90;
 
 impl Engine {
     // --- Events and counters ---
@@ -43,8 +47,9 @@ impl Engine {
 
     /// Whether `drain` has something to give.
     pub fn has_events(&self) -> bool {
-        !(self.dirty.is_empty() && self.alarms.is_empty() && self.datagrams.is_empty())
-            || self.filter.has_datagrams()
+        let quiet = self.dirty.is_empty() && self.alarms.is_empty();
+        let empty = self.datagrams.is_empty() && self.stun.is_empty();
+        !quiet || !empty || self.filter.has_datagrams()
     }
 
     /// Report something that the shell saw.
@@ -53,8 +58,9 @@ impl Engine {
     }
 
     /// The events that wait: all of the peers', and at most `limit` datagrams.
-    pub fn drain(&mut self, limit: usize, now: f64) -> Vec<Event> {
+    pub fn drain(&mut self, limit: usize, now: f64, shell: &mut impl Shell) -> Vec<Event> {
         self.expire_gates(now);
+        self.expire_holds(now, shell);
         let mut events = std::mem::take(&mut self.alarms);
         for peer in std::mem::take(&mut self.dirty) {
             if let Some(road) = self.roads.get_mut(&peer) {
@@ -70,18 +76,21 @@ impl Engine {
     fn take_datagrams(&mut self, limit: usize, events: &mut Vec<Event>) {
         let mut left = limit;
         let mut given = Vec::new();
-        for lane in self.filter.lanes() {
-            let share = lane.queue.len().min(limit.div_ceil(4)).min(left);
+        let own = std::iter::once(&mut self.stun);
+        let own = own.chain(self.filter.lanes().iter_mut().map(|lane| &mut lane.queue));
+        let mut own: Vec<_> = own.collect();
+        for queue in &own {
+            let share = queue.len().min(limit.div_ceil(4)).min(left);
             given.push(share);
             left -= share;
         }
         let count = left.min(self.datagrams.len());
         left -= count;
         events.extend(self.datagrams.drain(..count));
-        for (lane, share) in self.filter.lanes().iter_mut().zip(given) {
-            let more = left.min(lane.queue.len() - share);
+        for (queue, share) in own.iter_mut().zip(given) {
+            let more = left.min(queue.len() - share);
             left -= more;
-            events.extend(lane.queue.drain(..share + more));
+            events.extend(queue.drain(..share + more));
         }
     }
 
@@ -106,6 +115,8 @@ impl Engine {
                 road.staged.clear();
             }
             self.drop_held();
+            let holding = self.holding.clone();
+            self.drop_kept(&holding);
         }
     }
 
@@ -134,6 +145,16 @@ impl Engine {
         self.filter.set_secrets(secrets);
     }
 
+    /// Where STUN may come from.
+    pub fn set_stun_sources(&mut self, places: Vec<(IpAddr, u16)>) {
+        self.stun_sources = places;
+    }
+
+    /// The identifiers of paths that peers were told.
+    pub fn set_path_ids(&mut self, ids: HashSet<PathId>) {
+        self.filter.set_paths(ids);
+    }
+
     /// A new peer. Handles are never reused.
     pub fn add_peer(&mut self) -> Handle {
         let handle = self.next_handle;
@@ -149,6 +170,7 @@ impl Engine {
 
     /// Forget a peer and wipe its keys.
     pub fn remove_peer(&mut self, peer: Handle) {
+        self.drop_kept(&[peer]);
         let Some(mut road) = self.roads.remove(&peer) else { return };
         self.places.moved(road.route.as_ref(), None);
         self.retire(road.keys.clear());
@@ -170,35 +192,13 @@ impl Engine {
         self.allowed.of(peer)
     }
 
-    /// Where the peer is.
-    pub fn set_endpoint(&mut self, peer: Handle, route: Option<Route>) {
-        if let Some(road) = self.roads.get_mut(&peer) {
-            self.places.moved(road.route.as_ref(), route.as_ref());
-            road.route = route;
-            road.single_until = 0.0;
-        }
-    }
-
-    /// Forget the sticky source of one peer, or of all.
-    pub fn clear_source(&mut self, peer: Option<Handle>) {
-        let forget = |road: &mut Box<Road>| {
-            road.route = road.route.map(|route| route.without_source());
-            // The way may be another one now.
-            road.single_until = 0.0;
-        };
-        match peer {
-            None => self.roads.values_mut().for_each(forget),
-            Some(peer) => self.roads.get_mut(&peer).into_iter().for_each(forget),
-        }
-    }
-
     // --- Indices and keys ---
 
     /// An index that no handshake and no key pair holds, out of what `random` gives.
     pub fn reserve_index(&mut self, mut random: impl FnMut() -> u32) -> u32 {
         loop {
             let index = random();
-            if index == STUN_COOKIE {
+            if index == STUN_COOKIE_INDEX {
                 continue;
             }
             if let Entry::Vacant(entry) = self.indices.entry(index) {
@@ -240,9 +240,13 @@ impl Engine {
         self.indices.insert(session.local_index, peer);
         let fallen = match slot {
             Slot::Next => road.keys.install_next(session),
-            Slot::Current => road.keys.install_current(session),
+            Slot::Current => {
+                road.has_new_key();
+                road.keys.install_current(session)
+            }
         };
-        let waiting = !road.staged.is_empty();
+        // Where packets wait because the peer moved, those wait with them.
+        let waiting = !road.staged.is_empty() && road.hold.is_none();
         self.retire(fallen);
         if kick && slot == Slot::Current {
             if waiting {
@@ -301,16 +305,33 @@ impl Engine {
     pub fn send(
         &mut self,
         data: &[u8],
-        to: Option<Route>,
-        peer: Option<Handle>,
+        (to, peer): (Option<Route>, Option<Handle>),
+        how: Manner,
         now: f64,
         shell: &mut impl Shell,
     ) -> i32 {
         let known = peer.and_then(|peer| self.roads.get(&peer)).and_then(|road| road.route);
-        let Some(route) = to.or(known) else { return EDESTADDRREQ };
-        let outcome = shell.transmit_control(data, &route);
+        let route = match to {
+            Some(to) => self.vias.resolve(to),
+            None => known,
+        };
+        let Some(route) = route else { return EDESTADDRREQ };
+        let Some(link) = self.vias.link_to(0, route, false) else { return EDESTADDRREQ };
+        let framed;
+        let datagram = match link.channel {
+            0 => data,
+            _ if data.len() > usize::from(u16::MAX) => return EMSGSIZE,
+            channel => {
+                framed = [&channel_header(channel, data.len()), data].concat();
+                &framed
+            }
+        };
+        let outcome = shell.transmit_control(datagram, &link.wire, how);
         if outcome.stale_source {
-            self.forget_source(&route);
+            self.forget_source(&link.wire);
+        }
+        if link.carried && outcome.error == EAGAIN {
+            self.counters.count(Counter::CarrierFull);
         }
         if let Some(road) = peer.and_then(|peer| self.roads.get_mut(&peer)) {
             road.mark_sent(now);
@@ -344,6 +365,9 @@ impl Engine {
 fn collect(peer: Handle, road: &mut Road, events: &mut Vec<Event>) {
     let bits = std::mem::take(&mut road.pending);
     if let (true, Some(route)) = (bits & pending::ROAMED != 0, road.route) {
+        events.push(Event::Roamed(peer, route));
+    }
+    if let (true, Some(route)) = (bits & pending::ELSEWHERE != 0, road.elsewhere) {
         events.push(Event::Roamed(peer, route));
     }
     if let (true, Some(session)) = (bits & pending::KEY_CONFIRMED != 0, &road.keys.current) {

@@ -5,6 +5,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
+use std::net::IpAddr;
 
 use zeroize::Zeroize;
 
@@ -15,23 +16,30 @@ use crate::constants::{
     UNREACHABLE_BURST,
 };
 use crate::counters::{Counter, Counters};
+use crate::demux::CHANNEL_HEADER;
 use crate::events::Event;
 use crate::filter::Filter;
 use crate::road::Road;
 use crate::route::Route;
 use crate::shed::Places;
 use crate::vnet;
+use crate::ways::{Link, Vias};
 
-/// A message with the longest packet in it, padded.
-pub const MESSAGE: usize = MAX_PACKET + OVERHEAD + 16;
+/// A message with the longest packet in it, padded, and what a relay wants before it.
+pub const MESSAGE: usize = CHANNEL_HEADER + MAX_PACKET + OVERHEAD + 16;
+/// Where the TUN's arena begins: there is room for a relay's header before the first message, which
+/// lies as well for the cipher as it would at 0.
+pub const TUN_START: usize = 16;
 /// Room for a batch of reads that become trains where they lie, and for one more.
-const TUN_ARENA: usize = 128 * 1024 + MESSAGE;
+const TUN_ARENA: usize = TUN_START + 128 * 1024 + MESSAGE;
 /// Room for the trains of a batch of large packets, and for one more message.
 const OUT_ARENA: usize = 256 * 1024 + MESSAGE;
 /// What one receive call may bring from one place: a UDP payload, or a train of the kernel's.
 pub const SLOT: usize = 65_536;
 /// Places that one batch of receives fills.
 pub const SLOTS: usize = 8;
+/// What a full carrier answers.
+pub const EAGAIN: i32 = 11;
 /// Trains that are gathered before they are sent.
 const MAX_TRAINS: usize = 64;
 
@@ -60,8 +68,12 @@ pub struct Train {
     pub count: usize,
     /// For whom.
     pub peer: Handle,
-    /// Where to.
+    /// Where to: if there is a relay, to its server.
     pub route: Route,
+    /// The bytes before the message in each datagram: the header that a relay wants.
+    pub head: usize,
+    /// It goes by a relay's carrier, and is a single datagram.
+    pub carried: bool,
     /// UDP_SEGMENT fails on the way to this peer: send datagram by datagram.
     pub single: bool,
     /// What became of it; the shell fills it in.
@@ -79,12 +91,21 @@ pub struct Outcome {
     pub stale_source: bool,
 }
 
+/// How a control datagram goes out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Manner {
+    /// Its time to live or hop limit, 0 for the usual one.
+    pub ttl: u8,
+    /// It may not be fragmented, whatever is known of the path's MTU.
+    pub whole: bool,
+}
+
 /// What a shell provides: the sockets and the TUN. Its calls never block for long.
 pub trait Shell {
     /// Send trains in order, and fill in the outcome of each.
     fn transmit(&mut self, tun: &[u8], out: &[u8], trains: &mut [Train]);
     /// Send one control datagram.
-    fn transmit_control(&mut self, data: &[u8], route: &Route) -> Outcome;
+    fn transmit_control(&mut self, data: &[u8], route: &Route, how: Manner) -> Outcome;
     /// Write one packet, its vnet header first, to the TUN: `head` and then the parts. Returns an
     /// errno, or 0.
     fn deliver(&mut self, head: &[u8], buffer: &[u8], parts: &[crate::coalesce::Part]) -> i32;
@@ -141,6 +162,7 @@ pub struct Engine {
     pub(crate) mtu: usize,
     pub(crate) up: bool,
     pub(crate) roads: Map<Box<Road>>,
+    pub(crate) vias: Vias,
     /// Where the roads lead to.
     pub(crate) places: Places,
     pub(crate) next_handle: Handle,
@@ -150,8 +172,13 @@ pub struct Engine {
     /// Deadlines of gates, oldest first; some were decided meanwhile.
     pub(crate) gates: VecDeque<(f64, Handle)>,
     pub(crate) held_bytes: usize,
+    /// Peers for which packets wait since they moved.
+    pub(crate) holding: Vec<Handle>,
+    pub(crate) kept_bytes: usize,
     pub(crate) filter: Filter,
     pub(crate) datagrams: VecDeque<Event>,
+    pub(crate) stun_sources: Vec<(IpAddr, u16)>,
+    pub(crate) stun: VecDeque<Event>,
     /// Peers with pending events, oldest first; one that left is passed over.
     pub(crate) dirty: Vec<Handle>,
     pub(crate) alarms: Vec<Event>,
@@ -161,6 +188,8 @@ pub struct Engine {
     pub(crate) coalescer: Coalescer,
     pub(crate) tun: Box<[u8]>,
     pub(crate) tun_at: usize,
+    /// The header that a relay will want before the next message there, as far as one can guess.
+    pub(crate) tun_head: usize,
     pub(crate) out: Box<[u8]>,
     pub(crate) out_at: usize,
     pub(crate) udp: Box<[u8]>,
@@ -181,14 +210,19 @@ impl Engine {
             mtu: 0,
             up: false,
             roads: Map::default(),
+            vias: Vias::default(),
             places: Places::default(),
             next_handle: 1,
             allowed: AllowedIps::default(),
             indices: Map::default(),
             gates: VecDeque::new(),
             held_bytes: 0,
+            holding: Vec::new(),
+            kept_bytes: 0,
             filter: Filter::default(),
             datagrams: VecDeque::new(),
+            stun_sources: Vec::new(),
+            stun: VecDeque::new(),
             dirty: Vec::with_capacity(64),
             alarms: Vec::new(),
             counters: Counters::default(),
@@ -196,7 +230,8 @@ impl Engine {
             unreachable_when: 0.0,
             coalescer: Coalescer::new(merge),
             tun: vec![0; TUN_ARENA].into_boxed_slice(),
-            tun_at: 0,
+            tun_at: TUN_START,
+            tun_head: 0,
             out: vec![0; OUT_ARENA].into_boxed_slice(),
             out_at: 0,
             udp: vec![0; SLOT * SLOTS].into_boxed_slice(),
@@ -237,28 +272,23 @@ impl Engine {
 
     // --- Trains ---
 
-    /// Put a sealed message at `start..end` of an arena on the open train, or begin another.
+    /// Put a datagram at `start..end` of an arena on the open train, or begin another.
     #[inline]
-    pub(crate) fn enqueue(
-        &mut self,
-        arena: Arena,
-        start: usize,
-        end: usize,
-        to: (Handle, Route, bool),
-    ) {
-        let (peer, route, single) = to;
+    pub(crate) fn enqueue(&mut self, arena: Arena, start: usize, end: usize, link: &Link) {
         let size = end - start;
         if let Some(open) = self.trains.last_mut() {
             let whole = open.end - open.start == open.count * open.segment;
             if open.arena == arena
                 && open.end == start
                 && whole
-                && open.peer == peer
+                && open.peer == link.peer
                 && size <= open.segment
                 && open.count < MAX_TRAIN_SEGMENTS
                 && end - open.start <= MAX_TRAIN
-                && open.single == single
-                && open.route == route
+                && open.single == link.single
+                && open.head == link.head()
+                && !link.carried
+                && open.route == link.wire
             {
                 open.end = end;
                 open.count += 1;
@@ -271,9 +301,11 @@ impl Engine {
             end,
             segment: size,
             count: 1,
-            peer,
-            route,
-            single,
+            peer: link.peer,
+            route: link.wire,
+            head: link.head(),
+            carried: link.carried,
+            single: link.single,
             outcome: Outcome::default(),
         });
     }
@@ -285,7 +317,7 @@ impl Engine {
 
     /// Send every train. After it the arenas are free.
     pub fn flush(&mut self, now: f64, shell: &mut impl Shell) {
-        self.tun_at = 0;
+        self.tun_at = TUN_START;
         self.out_at = 0;
         if self.trains.is_empty() {
             return;
@@ -296,8 +328,11 @@ impl Engine {
             let Outcome { error, segment_error, stale_source } = train.outcome;
             if error == 0 {
                 if let Some(road) = self.roads.get_mut(&train.peer) {
-                    road.activity.tx_bytes += (train.end - train.start) as u64;
+                    let bytes = train.end - train.start - train.count * train.head;
+                    road.activity.tx_bytes += bytes as u64;
                 }
+            } else if train.carried && error == EAGAIN {
+                self.counters.add(Counter::CarrierFull, train.count as u64);
             } else {
                 self.counters.add(Counter::SendError, train.count as u64);
             }
@@ -327,6 +362,7 @@ impl Engine {
     /// The source is stale: every peer that used it chooses afresh.
     pub(crate) fn forget_source(&mut self, route: &Route) {
         self.counters.count(Counter::StaleSource);
+        self.vias.forget_source(route);
         for road in self.roads.values_mut() {
             if road.route.as_ref() == Some(route) {
                 road.route = Some(route.without_source());
@@ -341,12 +377,17 @@ impl Engine {
             road.gate = None;
             road.staged.iter_mut().for_each(|packet| packet.zeroize());
             road.staged.clear();
+            if let Some(mut hold) = road.hold.take() {
+                hold.kept.iter_mut().for_each(|packet| packet.zeroize());
+            }
         }
+        self.holding.clear();
+        self.kept_bytes = 0;
         self.indices.clear();
         self.gates.clear();
         self.held_bytes = 0;
         self.trains.clear();
-        self.tun_at = 0;
+        self.tun_at = TUN_START;
         self.out_at = 0;
         self.coalescer = Coalescer::new(self.coalescer.merge);
         self.tun.zeroize();
@@ -367,4 +408,4 @@ impl Drop for Engine {
     }
 }
 
-const _: () = assert!(vnet::LENGTH <= HEADER);
+const _: () = assert!(vnet::LENGTH <= HEADER && CHANNEL_HEADER <= TUN_START);

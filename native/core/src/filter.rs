@@ -3,10 +3,13 @@
 //! A flood of junk costs one length check, and at the most one keyed BLAKE2s, and fills no queue.
 //! Types with a budget are bounded in number as well (`shed.rs`).
 
+use std::collections::HashSet;
+
 use blake2::digest::Mac;
 use zeroize::Zeroizing;
 
 use crate::counters::Counter;
+use crate::demux::is_channel;
 use crate::events::Event;
 use crate::route::Route;
 use crate::shed::{is_proven, mac, Budget, Lane, Places, MAC};
@@ -28,17 +31,25 @@ pub struct Rule {
     pub longest: Option<usize>,
     /// How many may pass.
     pub budget: Option<Budget>,
+    /// Where the identifier of a path of ours stands.
+    pub path_offset: Option<usize>,
 }
+
+/// The identifier of a path, as its receiver chose it.
+pub type PathId = [u8; 8];
 
 impl Rule {
     /// Whether all that it looks at lies within the least length, and its budget bounds something.
     pub fn fits(&self) -> bool {
         let span = if self.budget.is_some() { 2 * MAC } else { MAC };
+        let inside = |at: Option<usize>, size| {
+            at.is_none_or(|at| at.checked_add(size).is_some_and(|end| end <= self.length))
+        };
         self.length >= 4
+            && !is_channel(self.kind as u8)
             && self.longest.is_none_or(|longest| !self.exact && longest >= self.length)
-            && self
-                .index_offset
-                .is_none_or(|at| at.checked_add(4).is_some_and(|e| e <= self.length))
+            && inside(self.index_offset, 4)
+            && inside(self.path_offset, std::mem::size_of::<PathId>())
             && match self.mac1_offset {
                 None => self.budget.is_none(),
                 Some(at) if at < 0 => (span..=self.length).contains(&at.unsigned_abs()),
@@ -56,6 +67,7 @@ pub struct Filter {
     /// In the order of their types.
     lanes: Vec<Lane>,
     secrets: Vec<Zeroizing<[u8; 32]>>,
+    paths: HashSet<PathId>,
 }
 
 fn word(data: &[u8], at: usize) -> u32 {
@@ -88,6 +100,11 @@ impl Filter {
         self.secrets = secrets;
     }
 
+    /// The identifiers of paths that are ours.
+    pub fn set_paths(&mut self, paths: HashSet<PathId>) {
+        self.paths = paths;
+    }
+
     /// The queue of a type that has one of its own.
     pub fn queue_of(&self, kind: u32) -> Option<&std::collections::VecDeque<Event>> {
         self.lanes.iter().find(|lane| lane.kind == kind).map(|lane| &lane.queue)
@@ -101,6 +118,10 @@ impl Filter {
     /// Whether anything waits in them.
     pub fn has_datagrams(&self) -> bool {
         self.lanes.iter().any(|lane| !lane.queue.is_empty())
+    }
+
+    fn has_path(&self, data: &[u8]) -> bool {
+        data.first_chunk().is_some_and(|id| self.paths.contains(id))
     }
 
     /// Whether a datagram may pass: why not, or the lane whose queue it goes to, None for the
@@ -127,6 +148,9 @@ impl Filter {
         if rule.index_offset.is_some_and(|at| !is_ours(word(data, at))) {
             return Err(Counter::UnknownIndex);
         }
+        if rule.path_offset.is_some_and(|at| !self.has_path(&data[at..])) {
+            return Err(Counter::UnknownPath);
+        }
         let lane = self.lanes.iter_mut().find(|lane| lane.kind == kind);
         if lane.as_ref().is_some_and(|lane| lane.is_full()) {
             return Err(Counter::ShedQueue);
@@ -147,7 +171,7 @@ impl Filter {
         }
         let Some(lane) = lane else { return Ok(None) };
         let proven = dry || is_proven(&self.secrets, route, data, from_end + MAC);
-        match lane.refusal(route.address, proven, is_peer, now) {
+        match lane.refusal(route, proven, is_peer, now) {
             Some(reason) => Err(reason),
             None => Ok(Some(lane)),
         }

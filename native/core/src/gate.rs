@@ -20,6 +20,7 @@ use crate::road::Road;
 use crate::route::Route;
 use crate::session::Session;
 use crate::vnet;
+use crate::ways::came_from;
 
 /// A gated key pair, what it opened, and where its peer was last.
 pub struct Gate {
@@ -27,7 +28,7 @@ pub struct Gate {
     pub session: Session,
     /// Infinite until the first packet.
     pub deadline: f64,
-    route: Option<Route>,
+    pub(crate) route: Option<Route>,
     held: Vec<Zeroizing<Vec<u8>>>,
     held_bytes: usize,
 }
@@ -108,20 +109,19 @@ impl Engine {
             return true;
         }
         let later = road.keys.confirm();
+        road.has_new_key();
         if road.pending & pending::GATE_CONFIRMED != 0 {
             road.pending ^= pending::GATE_CONFIRMED;
             road.pending |= pending::KEY_CONFIRMED;
         }
-        let moved = route != road.route;
-        if moved {
-            self.places.moved(road.route.as_ref(), route.as_ref());
-            road.route = route;
-            road.single_until = 0.0;
-        }
+        let events = match route {
+            Some(from) if route != road.route => came_from(road, &from, &mut self.places),
+            _ => 0,
+        };
         self.retire(fallen);
         self.retire(later);
-        if moved {
-            self.raise(peer, pending::ROAMED);
+        if events != 0 {
+            self.raise(peer, events);
         }
         self.held_bytes -= held_bytes;
         self.let_in(peer, &held, shell);

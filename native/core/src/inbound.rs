@@ -1,13 +1,19 @@
 //! From the sockets to the TUN: tell apart, open in place, check, merge.
 
+use std::ops::Range;
+
 use crate::allowedips::Handle;
 use crate::coalesce::{Coalescer, Failure, Merged, Part};
-use crate::constants::{CONTROL_QUEUE, HEADER, OVERHEAD, REJECT_AFTER_MESSAGES, TYPE_TRANSPORT};
+use crate::constants::{
+    CONTROL_QUEUE, HEADER, OVERHEAD, REJECT_AFTER_MESSAGES, STUN_QUEUE, TYPE_TRANSPORT,
+};
 use crate::counters::Counter;
+use crate::demux::{channel_data, is_channel, is_stun, CHANNEL_HEADER};
 use crate::engine::{Engine, Shell, ToTun, SLOT};
 use crate::events::{pending, Event};
 use crate::packet::length_and_source;
-use crate::route::Route;
+use crate::route::{Route, Via};
+use crate::ways::came_from;
 
 /// The TUN's link was deleted (EBADFD, or ENODEV on older kernels, or EBADF).
 pub const TUN_LOST: [i32; 3] = [77, 19, 9];
@@ -38,17 +44,74 @@ impl Engine {
         let step = if segment == 0 { length } else { segment };
         for start in (base..base + length).step_by(step) {
             let end = (start + step).min(base + length);
-            let message = &self.udp[start..end];
-            if let Some((head, _)) = message.split_first_chunk::<HEADER>() {
-                let [a, b, c, d, e, f, g, h, counter @ ..] = *head;
-                if message.len() >= OVERHEAD && u32::from_le_bytes([a, b, c, d]) == TYPE_TRANSPORT {
-                    let index = u32::from_le_bytes([e, f, g, h]);
-                    self.open(start..end, index, u64::from_le_bytes(counter), route, now, shell);
-                    continue;
-                }
+            if self.is_opened(start..end, route, now, shell) {
+                continue;
             }
-            self.control_datagram(start..end, route, now);
+            let message = &self.udp[start..end];
+            if is_channel(message[0]) {
+                match self.vias.relay_at(route) {
+                    Some(relay) => self.channel_data(relay, start..end, now, shell),
+                    None => self.counters.count(Counter::UnknownRelay),
+                }
+            } else if is_stun(message) {
+                self.stun_datagram(start..end, route, now);
+            } else {
+                self.control_datagram(start..end, route, now);
+            }
         }
+    }
+
+    /// Take `length` bytes in a slot that came by a relay's carrier: one message.
+    pub fn inbound_carried(
+        &mut self,
+        slot: usize,
+        length: usize,
+        relay: Via,
+        now: f64,
+        shell: &mut impl Shell,
+    ) {
+        self.expire_gates(now);
+        let base = slot * SLOT;
+        self.channel_data(relay, base..base + length, now, shell);
+    }
+
+    /// Take what a relay has sent (RFC 8656 section 12.4).
+    #[inline]
+    fn channel_data(&mut self, relay: Via, range: Range<usize>, now: f64, shell: &mut impl Shell) {
+        let start = range.start + CHANNEL_HEADER;
+        let Some((number, data)) = channel_data(&self.udp[range]) else {
+            self.counters.count(Counter::BadChannelData);
+            return;
+        };
+        let end = start + data.len();
+        let Some(route) = self.vias.on_channel(relay, number) else {
+            self.counters.count(Counter::UnknownChannel);
+            return;
+        };
+        // What is neither is of a type that no filter has, ChannelData and STUN as well.
+        if !self.is_opened(start..end, &route, now, shell) {
+            self.control_datagram(start..end, &route, now);
+        }
+    }
+
+    /// Whether this is a transport message; then it was opened.
+    #[inline]
+    fn is_opened(
+        &mut self,
+        range: Range<usize>,
+        route: &Route,
+        now: f64,
+        shell: &mut impl Shell,
+    ) -> bool {
+        let message = &self.udp[range.clone()];
+        let Some(head) = message.first_chunk::<HEADER>() else { return false };
+        let [a, b, c, d, e, f, g, h, counter @ ..] = *head;
+        if message.len() < OVERHEAD || u32::from_le_bytes([a, b, c, d]) != TYPE_TRANSPORT {
+            return false;
+        }
+        let index = u32::from_le_bytes([e, f, g, h]);
+        self.open(range, index, u64::from_le_bytes(counter), route, now, shell);
+        true
     }
 
     /// Write what was gathered for the TUN, and send what the batch gave cause to.
@@ -58,7 +121,7 @@ impl Engine {
         self.flush(now, shell);
     }
 
-    fn control_datagram(&mut self, range: std::ops::Range<usize>, route: &Route, now: f64) {
+    fn control_datagram(&mut self, range: Range<usize>, route: &Route, now: f64) {
         let data = &self.udp[range];
         let is_ours = |index| self.indices.contains_key(&index);
         let queue = match self.filter.admit(data, route, &self.places, now, is_ours) {
@@ -70,10 +133,22 @@ impl Engine {
         queue.push_back(Event::Datagram(data.to_vec(), *route, now));
     }
 
+    #[cold]
+    fn stun_datagram(&mut self, range: Range<usize>, route: &Route, now: f64) {
+        let place = (route.address, route.port);
+        if !self.stun_sources.contains(&place) && self.vias.relay_at(route).is_none() {
+            self.counters.count(Counter::UnknownStun);
+        } else if self.stun.len() >= STUN_QUEUE {
+            self.counters.count(Counter::StunQueueFull);
+        } else {
+            self.stun.push_back(Event::Datagram(self.udp[range].to_vec(), *route, now));
+        }
+    }
+
     #[inline]
     fn open(
         &mut self,
-        range: std::ops::Range<usize>,
+        range: Range<usize>,
         index: u32,
         counter: u64,
         route: &Route,
@@ -136,10 +211,7 @@ impl Engine {
             return;
         }
         if road.route.as_ref() != Some(route) {
-            self.places.moved(road.route.as_ref(), Some(route));
-            road.route = Some(*route);
-            road.single_until = 0.0;
-            events |= pending::ROAMED;
+            events |= came_from(road, route, &mut self.places);
         }
         road.mark_received(now, size as u64);
         if events != 0 {
@@ -157,6 +229,7 @@ impl Engine {
     fn confirm(&mut self, peer: Handle, now: f64, shell: &mut impl Shell) {
         let Some(road) = self.roads.get_mut(&peer) else { return };
         let fallen = road.keys.confirm();
+        road.has_new_key();
         self.retire(fallen);
         self.raise(peer, pending::KEY_CONFIRMED);
         // What is gathered for the TUN lies in another buffer than what is sent here.

@@ -1,16 +1,19 @@
 //! From the TUN to the sockets: look up, seal in place, gather trains.
 
+use std::ops::Range;
+
 use crate::allowedips::Handle;
 use crate::coalesce::Part;
 use crate::constants::{HEADER, MAX_STAGED, UNREACHABLE_BURST, UNREACHABLE_RATE};
 use crate::counters::Counter;
+use crate::demux::{channel_header, CHANNEL_HEADER};
 use crate::engine::{Arena, Engine, Shell, MESSAGE};
 use crate::events::pending;
 use crate::icmp;
 use crate::packet::destination;
-use crate::route::Route;
 use crate::segment::{finish_checksum, Segments};
 use crate::vnet::{self, Vnet, GSO_NONE, NEEDS_CSUM};
+use crate::ways::Link;
 
 impl Engine {
     /// Where the next packet of the TUN is to be read to, its vnet header first if there is one.
@@ -21,7 +24,7 @@ impl Engine {
         if self.is_full(self.tun_at, self.tun.len()) {
             self.flush(now, shell);
         }
-        let at = self.tun_at;
+        let at = self.tun_at + self.tun_head;
         let offset = if self.offloads.vnet_header { HEADER - vnet::LENGTH } else { HEADER };
         // No packet is longer than MAX_PACKET: behind it there is room for padding and tag.
         &mut self.tun[at + offset..at + HEADER + crate::constants::MAX_PACKET]
@@ -29,11 +32,7 @@ impl Engine {
 
     /// Take the `size` bytes that were read into `tun_space`.
     pub fn outbound(&mut self, size: usize, now: f64, shell: &mut impl Shell) {
-        let at = self.tun_at;
-        let vnet = self.take_vnet(at);
-        let skip = if self.offloads.vnet_header { vnet::LENGTH } else { 0 };
-        let length = size.saturating_sub(skip);
-        let packet = at + HEADER..at + HEADER + length;
+        let (packet, _) = self.read(size);
         let Some(target) = destination(&self.tun[packet.clone()]) else {
             self.counters.count(Counter::NotIp);
             return;
@@ -41,23 +40,41 @@ impl Engine {
         let owner = self.allowed.lookup(target);
         let Some(road) = self.roads.get_mut(&owner) else {
             self.counters.count(Counter::NoPeer);
-            self.answer_unreachable(at, length, now, shell);
+            self.answer_unreachable(packet, now, shell);
             return;
         };
-        let Some(route) = road.route else {
+        let link = self.vias.link(owner, road, now);
+        if link.is_none() && !road.pinned {
             self.counters.count(Counter::NoEndpoint);
-            self.answer_unreachable(at, length, now, shell);
+            self.answer_unreachable(packet, now, shell);
             return;
-        };
-        let single = now < road.single_until;
+        }
+        let moved = road.hold.is_some();
         if road.resting {
             road.resting = false;
             self.raise(owner, pending::ACTIVE);
         }
+        if moved {
+            let length = packet.len();
+            self.keep(owner, packet.end - size..packet.end, length, now, shell);
+        } else if let Some(link) = link {
+            self.send_read(&link, size, now, shell);
+        } else {
+            self.stage_read(owner, size);
+        }
+    }
+
+    /// Keep the `size` bytes that were read into `tun_space` for a peer that is being looked for.
+    pub(crate) fn stage_read(&mut self, peer: Handle, size: usize) {
+        let (packet, vnet) = self.read(size);
         if vnet.gso_type != GSO_NONE {
-            match Segments::new(&self.tun[packet], &vnet, self.offloads.uso) {
-                Ok(segments) => {
-                    self.send_large(segments, length, (owner, route, single), now, shell);
+            match Segments::new(&self.tun[packet.clone()], &vnet, self.offloads.uso) {
+                Ok(mut segments) => {
+                    while let Some(length) = segments.next_length() {
+                        let mut copy = vec![0; length];
+                        segments.write(&self.tun[packet.clone()], &mut copy);
+                        self.stage(peer, copy);
+                    }
                 }
                 Err(_) => self.counters.count(Counter::BadOffload),
             }
@@ -69,42 +86,78 @@ impl Engine {
             self.counters.count(Counter::BadOffload);
             return;
         }
-        if let Some(sealed) = self.seal(Arena::Tun, at, length, owner, now) {
-            self.enqueue(Arena::Tun, at, at + sealed, (owner, route, single));
-            self.tun_at = at + sealed;
+        let copy = self.tun[packet].to_vec();
+        self.stage(peer, copy);
+    }
+
+    /// Where the packet lies that was read into `tun_space`, and its vnet header.
+    #[inline]
+    fn read(&self, size: usize) -> (Range<usize>, Vnet) {
+        let start = self.tun_at + self.tun_head + HEADER;
+        if !self.offloads.vnet_header {
+            return (start..start + size, Vnet::default());
+        }
+        let mut vnet = [0; vnet::LENGTH];
+        vnet.copy_from_slice(&self.tun[start - vnet::LENGTH..start]);
+        (start..start + size.saturating_sub(vnet::LENGTH), Vnet::read(&vnet))
+    }
+
+    /// Send the `size` bytes that were read into `tun_space` to a peer, or stage them.
+    #[inline]
+    pub(crate) fn send_read(&mut self, link: &Link, size: usize, now: f64, shell: &mut impl Shell) {
+        let (packet, vnet) = self.read(size);
+        // The next packet is likely to be for the same peer.
+        let guessed = std::mem::replace(&mut self.tun_head, link.head());
+        if vnet.gso_type != GSO_NONE {
+            match Segments::new(&self.tun[packet.clone()], &vnet, self.offloads.uso) {
+                Ok(segments) => self.send_large(segments, packet, link, now, shell),
+                Err(_) => self.counters.count(Counter::BadOffload),
+            }
+            return;
+        }
+        if vnet.flags & NEEDS_CSUM != 0
+            && finish_checksum(&mut self.tun[packet.clone()], &vnet).is_err()
+        {
+            self.counters.count(Counter::BadOffload);
+            return;
+        }
+        if link.head() > guessed && !self.trains.is_empty() {
+            // The last message's tag lies where the header belongs: it goes first.
+            self.flush(now, shell);
+        }
+        let at = packet.start - HEADER;
+        if let Some(end) = self.seal(Arena::Tun, at, packet.len(), link, now) {
+            self.tun_at = end;
         } else {
             let copy = self.tun[packet].to_vec();
-            self.stage(owner, copy);
+            self.stage(link.peer, copy);
         }
     }
 
-    #[inline]
-    fn take_vnet(&self, at: usize) -> Vnet {
-        let mut bytes = [0; vnet::LENGTH];
-        if self.offloads.vnet_header {
-            bytes.copy_from_slice(&self.tun[at + HEADER - vnet::LENGTH..at + HEADER]);
-        }
-        Vnet::read(&bytes)
-    }
-
-    /// Seal the packet of `length` bytes whose message starts at `at`, and note that it is sent.
-    /// The message's length, or None if there is no key.
+    /// Seal the packet of `length` bytes whose message starts at `at`, put it on a train, and note
+    /// that it is sent. The end of the message, or None if there is no key.
+    ///
+    /// Before `at` there is room for the header that a relay wants.
     #[inline]
     fn seal(
         &mut self,
         arena: Arena,
         at: usize,
         length: usize,
-        peer: Handle,
+        link: &Link,
         now: f64,
     ) -> Option<usize> {
-        let road = self.roads.get_mut(&peer)?;
+        let road = self.roads.get_mut(&link.peer)?;
         let session = road.keys.current.as_mut().filter(|session| session.can_seal(now))?;
         let buffer = match arena {
-            Arena::Tun => &mut self.tun[at..],
-            Arena::Out => &mut self.out[at..],
+            Arena::Tun => &mut self.tun[..],
+            Arena::Out => &mut self.out[..],
         };
-        let size = session.seal(buffer, length, self.mtu);
+        let size = session.seal(&mut buffer[at..], length, self.mtu);
+        let start = at - link.head();
+        if link.channel != 0 {
+            buffer[start..at].copy_from_slice(&channel_header(link.channel, size));
+        }
         let wants = session.wants_rekey(now);
         if wants {
             session.notify_send_after = f64::INFINITY;
@@ -114,36 +167,34 @@ impl Engine {
             road.mark_data_sent(now);
         }
         if wants {
-            self.raise(peer, pending::REKEY_SEND);
+            self.raise(link.peer, pending::REKEY_SEND);
         }
-        Some(size)
+        self.enqueue(arena, start, at + size, link);
+        Some(at + size)
     }
 
     /// Split what segmentation left to us, and seal each packet.
     fn send_large(
         &mut self,
         mut segments: Segments,
-        length: usize,
-        to: (Handle, Route, bool),
+        from: Range<usize>,
+        link: &Link,
         now: f64,
         shell: &mut impl Shell,
     ) {
-        let from = self.tun_at + HEADER..self.tun_at + HEADER + length;
-        let peer = to.0;
         while let Some(size) = segments.next_length() {
-            let session = self.roads.get(&peer).and_then(|road| road.keys.current.as_ref());
+            let session = self.roads.get(&link.peer).and_then(|road| road.keys.current.as_ref());
             if !session.is_some_and(|session| session.can_seal(now)) {
                 let mut packet = vec![0; size];
                 segments.write(&self.tun[from.clone()], &mut packet);
-                self.stage(peer, packet);
+                self.stage(link.peer, packet);
                 continue;
             }
             self.make_out_room(now, shell);
-            let at = self.out_at;
+            let at = self.out_at + link.head();
             segments.write(&self.tun[from.clone()], &mut self.out[at + HEADER..]);
-            let Some(sealed) = self.seal(Arena::Out, at, size, peer, now) else { return };
-            self.enqueue(Arena::Out, at, at + sealed, to);
-            self.out_at = at + sealed;
+            let Some(end) = self.seal(Arena::Out, at, size, link, now) else { return };
+            self.out_at = end;
         }
     }
 
@@ -168,26 +219,24 @@ impl Engine {
         self.raise(peer, pending::HANDSHAKE_NEEDED);
     }
 
-    /// Send what waited, now that there may be a key.
+    /// Send what waited, now that there may be a key; unless it has to wait because the peer moved.
     pub(crate) fn flush_staged(&mut self, peer: Handle, now: f64, shell: &mut impl Shell) {
         loop {
             let Some(road) = self.roads.get_mut(&peer) else { return };
-            let Some(route) = road.route else { return };
-            if road.staged.is_empty() {
+            let Some(link) = self.vias.link(peer, road, now) else { return };
+            if road.staged.is_empty() || road.hold.is_some() {
                 return;
             }
             if !road.keys.current.as_ref().is_some_and(|session| session.can_seal(now)) {
                 self.raise(peer, pending::HANDSHAKE_NEEDED);
                 return;
             }
-            let single = now < road.single_until;
             let Some(packet) = road.staged.pop_front() else { return };
             self.make_out_room(now, shell);
-            let at = self.out_at;
+            let at = self.out_at + link.head();
             self.out[at + HEADER..at + HEADER + packet.len()].copy_from_slice(&packet);
-            let Some(sealed) = self.seal(Arena::Out, at, packet.len(), peer, now) else { return };
-            self.enqueue(Arena::Out, at, at + sealed, (peer, route, single));
-            self.out_at = at + sealed;
+            let Some(end) = self.seal(Arena::Out, at, packet.len(), &link, now) else { return };
+            self.out_at = end;
         }
     }
 
@@ -198,19 +247,17 @@ impl Engine {
             self.raise(peer, pending::HANDSHAKE_NEEDED);
             return;
         }
-        let Some(route) = road.route else {
+        let Some(link) = self.vias.link(peer, road, now) else {
             self.counters.count(Counter::NoEndpoint);
             return;
         };
-        let single = now < road.single_until;
         self.make_out_room(now, shell);
-        let at = self.out_at;
-        let Some(sealed) = self.seal(Arena::Out, at, 0, peer, now) else { return };
-        self.enqueue(Arena::Out, at, at + sealed, (peer, route, single));
-        self.out_at = at + sealed;
+        let at = self.out_at + link.head();
+        let Some(end) = self.seal(Arena::Out, at, 0, &link, now) else { return };
+        self.out_at = end;
     }
 
-    fn answer_unreachable(&mut self, at: usize, length: usize, now: f64, shell: &mut impl Shell) {
+    fn answer_unreachable(&mut self, packet: Range<usize>, now: f64, shell: &mut impl Shell) {
         let earned = (now - self.unreachable_when) * UNREACHABLE_RATE;
         self.unreachable_tokens = (self.unreachable_tokens + earned).min(UNREACHABLE_BURST);
         self.unreachable_when = now;
@@ -219,8 +266,7 @@ impl Engine {
             return;
         }
         let mut answer = [0; std::mem::size_of::<icmp::Answer>()];
-        let packet = &self.tun[at + HEADER..at + HEADER + length];
-        if let Some(length) = icmp::unreachable(packet, &mut answer) {
+        if let Some(length) = icmp::unreachable(&self.tun[packet], &mut answer) {
             self.unreachable_tokens -= 1.0;
             let error = shell.deliver(&[], &answer, &[Part { start: 0, length }]);
             self.tun_refused(error);
@@ -228,4 +274,4 @@ impl Engine {
     }
 }
 
-const _: () = assert!(HEADER + crate::constants::MAX_PACKET + 32 <= MESSAGE);
+const _: () = assert!(CHANNEL_HEADER + HEADER + crate::constants::MAX_PACKET + 32 <= MESSAGE);

@@ -2,7 +2,9 @@
 
 use std::collections::VecDeque;
 
+use crate::events::pending;
 use crate::gate::Gate;
+use crate::hold::Hold;
 use crate::route::Route;
 use crate::session::Session;
 
@@ -105,15 +107,26 @@ pub struct Road {
     pub activity: Activity,
     /// What waits for a handshake.
     pub staged: VecDeque<Vec<u8>>,
+    /// What waits because the peer moved.
+    pub hold: Option<Box<Hold>>,
     /// Events that wait to be drained.
     pub pending: u8,
     /// The next packet raises Active.
     pub resting: bool,
     /// Until then its datagrams go one by one: UDP_SEGMENT failed on the way to it.
     pub single_until: f64,
+    /// Its route does not follow its packets; where they come from is only told.
+    pub pinned: bool,
+    /// What was told last.
+    pub elsewhere: Option<Route>,
 }
 
 impl Road {
+    /// A new pair seals from now on.
+    pub fn has_new_key(&mut self) {
+        self.pending &= !pending::ANSWERED;
+    }
+
     /// Something authenticated went out.
     #[inline]
     pub fn mark_sent(&mut self, now: f64) {

@@ -18,7 +18,7 @@ use zeroize::Zeroizing;
 
 use crate::counters::Counter;
 use crate::events::Event;
-use crate::route::Route;
+use crate::route::{Route, Via};
 
 /// The length of mac1, mac2 and cookies.
 pub const MAC: usize = 16;
@@ -90,18 +90,34 @@ impl Rate {
     }
 }
 
+/// A place by which peers are counted.
+#[derive(PartialEq, Eq, Hash)]
+enum Place {
+    At(IpAddr, u16),
+    Relayed(Via, u16),
+}
+
+impl Place {
+    fn of(route: &Route) -> Self {
+        match route.channel {
+            0 => Place::At(route.address, route.port),
+            channel => Place::Relayed(route.via, channel),
+        }
+    }
+}
+
 /// Where the peers are: how many at each place.
 #[derive(Default)]
-pub struct Places(HashMap<(IpAddr, u16), u32>);
+pub struct Places(HashMap<Place, u32>);
 
 impl Places {
     /// A peer is elsewhere than before; None for nowhere.
     pub fn moved(&mut self, from: Option<&Route>, to: Option<&Route>) {
         if let Some(to) = to {
-            *self.0.entry((to.address, to.port)).or_insert(0) += 1;
+            *self.0.entry(Place::of(to)).or_insert(0) += 1;
         }
         let Some(from) = from else { return };
-        if let Entry::Occupied(mut entry) = self.0.entry((from.address, from.port)) {
+        if let Entry::Occupied(mut entry) = self.0.entry(Place::of(from)) {
             *entry.get_mut() -= 1;
             if *entry.get() == 0 {
                 entry.remove();
@@ -111,7 +127,7 @@ impl Places {
 
     /// Whether a peer is where a datagram says that it comes from.
     pub fn has(&self, route: &Route) -> bool {
-        self.0.contains_key(&(route.address, route.port))
+        self.0.contains_key(&Place::of(route))
     }
 
     /// How many places there are.
@@ -183,25 +199,25 @@ impl Lane {
     /// where a peer is, or neither; what the peers' bucket does not take may still go as any other.
     pub fn refusal(
         &mut self,
-        address: IpAddr,
+        from: &Route,
         proven: bool,
         is_peer: bool,
         now: f64,
     ) -> Option<Counter> {
         if proven {
-            return self.take(PROVEN, address, now);
+            return self.take(PROVEN, from, now);
         }
-        if is_peer && self.take(PEER, address, now).is_none() {
+        if is_peer && self.take(PEER, from, now).is_none() {
             return None;
         }
         if self.is_dry(now) {
             return Some(Counter::ShedUnproven);
         }
         self.dry = false;
-        self.take(UNPROVEN, address, now)
+        self.take(UNPROVEN, from, now)
     }
 
-    fn take(&mut self, standing: usize, address: IpAddr, now: f64) -> Option<Counter> {
+    fn take(&mut self, standing: usize, from: &Route, now: f64) -> Option<Counter> {
         let (part, whole) = RESERVED[standing];
         if self.queue.len() >= self.length * part / whole {
             return Some(Counter::ShedQueue);
@@ -214,7 +230,7 @@ impl Lane {
                 Counter::ShedUnproven
             });
         }
-        let slot = standing * SOURCES + self.slot(address);
+        let slot = standing * SOURCES + self.slot(from);
         if !self.source.allows(self.sources[slot], now) {
             return Some(Counter::ShedSource);
         }
@@ -223,9 +239,10 @@ impl Lane {
         None
     }
 
-    fn slot(&self, address: IpAddr) -> usize {
+    fn slot(&self, from: &Route) -> usize {
         let mut mac = mac(&self.seed);
-        match address {
+        match from.address {
+            _ if from.channel != 0 => put_relayed(&mut mac, from),
             IpAddr::V4(v4) => mac.update(&v4.octets()),
             // A host commonly has a whole /64.
             IpAddr::V6(v6) => mac.update(&v6.octets()[..8]),
@@ -233,6 +250,24 @@ impl Lane {
         let [a, b, c, d, ..] = <[u8; MAC]>::from(mac.finalize().into_bytes());
         u32::from_le_bytes([a, b, c, d]) as usize % SOURCES
     }
+}
+
+/// Who sent something through a relay, whose server alone has seen the address.
+fn put_relayed(mac: &mut Blake2sMac<U16>, route: &Route) {
+    mac.update(&route.via.to_be_bytes());
+    mac.update(&route.channel.to_be_bytes());
+}
+
+/// Who sent something, as a cookie is made over it: `source_of` of `wgpy/datapath/endpoint.py`.
+fn put_source(mac: &mut Blake2sMac<U16>, route: &Route) {
+    if route.channel != 0 {
+        return put_relayed(mac, route);
+    }
+    match route.address {
+        IpAddr::V4(v4) => mac.update(&v4.octets()),
+        IpAddr::V6(v6) => mac.update(&v6.octets()),
+    }
+    mac.update(&route.port.to_be_bytes());
 }
 
 /// Whether the mac2 at `at` is that of a cookie which the sender got (whitepaper 5.4.4).
@@ -243,11 +278,7 @@ pub fn is_proven(secrets: &[Zeroizing<[u8; 32]>], route: &Route, data: &[u8], at
     }
     secrets.iter().any(|secret| {
         let mut cookie = mac(&**secret);
-        match route.address {
-            IpAddr::V4(v4) => cookie.update(&v4.octets()),
-            IpAddr::V6(v6) => cookie.update(&v6.octets()),
-        }
-        cookie.update(&route.port.to_be_bytes());
+        put_source(&mut cookie, route);
         let cookie = Zeroizing::new(<[u8; MAC]>::from(cookie.finalize().into_bytes()));
         let mut expected = mac(&*cookie);
         expected.update(&data[..at]);

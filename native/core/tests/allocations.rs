@@ -11,7 +11,7 @@ use blake2::digest::Mac;
 use wgpy_core::allowedips::Operation;
 use wgpy_core::coalesce::{Merge, Part};
 use wgpy_core::control::Slot;
-use wgpy_core::engine::{Arena, Engine, Offloads, Outcome, Shell, Train};
+use wgpy_core::engine::{Arena, Engine, Manner, Offloads, Outcome, Shell, Train};
 use wgpy_core::filter::Rule;
 use wgpy_core::packet::Address;
 use wgpy_core::route::Route;
@@ -61,7 +61,7 @@ impl Shell for Wire {
             train.outcome = Outcome::default();
         }
     }
-    fn transmit_control(&mut self, _data: &[u8], _route: &Route) -> Outcome {
+    fn transmit_control(&mut self, _data: &[u8], _route: &Route, _how: Manner) -> Outcome {
         Outcome::default()
     }
     fn deliver(&mut self, _head: &[u8], _buffer: &[u8], _parts: &[Part]) -> i32 {
@@ -78,8 +78,8 @@ fn engine(own: u32, other: u32, wire: &mut Wire) -> Engine {
     let peer = engine.add_peer();
     engine.set_allowed_ips(&[Operation::Add(peer, (Address::V4(0), 0))]);
     let address: IpAddr = "192.0.2.1".parse().unwrap();
-    let route = Route { address, port: 1, scope: 0, source: None, ifindex: 0 };
-    engine.set_endpoint(peer, Some(route));
+    let route = Route { address, port: 1, scope: 0, source: None, ifindex: 0, via: 0, channel: 0 };
+    engine.set_endpoint(peer, Some(route), 0.0, 1.0, wire);
     let key = |byte: u32| zeroize::Zeroizing::new(vec![byte as u8; 32]);
     let pair = NewKeyPair {
         send_key: key(own),
@@ -109,6 +109,27 @@ fn large_tcp() -> Vec<u8> {
 
 #[test]
 fn none_for_a_packet_on_its_way() {
+    on_its_way(false);
+}
+
+#[test]
+fn none_for_a_packet_through_a_relay() {
+    on_its_way(true);
+}
+
+/// The peer of an engine is behind a relay from now on; where that sends from.
+fn relay(engine: &mut Engine, wire: &mut Wire) -> Route {
+    let address: IpAddr = "198.51.100.1".parse().unwrap();
+    let server =
+        Route { address, port: 3478, scope: 0, source: None, ifindex: 0, via: 0, channel: 0 };
+    let relay = engine.add_relay(server, false).unwrap();
+    engine.set_channel(relay, 0x4000, Some((address, 1))).unwrap();
+    let place = Route { via: relay, channel: 0x4000, ..server };
+    engine.set_endpoint(1, Some(place), 0.0, 1.0, wire);
+    server
+}
+
+fn on_its_way(relayed: bool) {
     let mut wire =
         Wire { bytes: vec![0; 1 << 17], length: 0, segment: 0, datagrams: 0, packets: 0 };
     let mut here = engine(1, 2, &mut wire);
@@ -123,15 +144,21 @@ fn none_for_a_packet_on_its_way() {
         offset: 16,
     };
     let address: IpAddr = "192.0.2.9".parse().unwrap();
-    let from = Route { address, port: 2, scope: 0, source: None, ifindex: 0 };
+    let direct = Route { address, port: 2, scope: 0, source: None, ifindex: 0, via: 0, channel: 0 };
+    let from = if relayed {
+        relay(&mut here, &mut wire);
+        relay(&mut there, &mut wire)
+    } else {
+        direct
+    };
     let mut small = packet[..1400].to_vec();
     small[2..4].copy_from_slice(&1400u16.to_be_bytes());
     let mut before = 0;
     for round in 0..50 {
         if round == 2 {
             // Events of the first packets, and the tables' first growth, are over.
-            here.drain(0, 1.0);
-            there.drain(0, 1.0);
+            here.drain(0, 1.0, &mut wire);
+            there.drain(0, 1.0, &mut wire);
             before = COUNT.get();
         }
         for (packet, vnet) in [(&packet, vnet), (&small, Vnet::default())] {
@@ -173,6 +200,7 @@ fn none_for_a_datagram_that_is_shed() {
         index_offset: None,
         longest: None,
         budget: Some(budget),
+        path_offset: None,
     };
     here.set_filter(vec![rule], [7; 32], [9; 16]).unwrap();
     here.set_cookie_secrets(vec![zeroize::Zeroizing::new([3; 32])]);
@@ -187,7 +215,8 @@ fn none_for_a_datagram_that_is_shed() {
             before = COUNT.get();
         }
         let address = IpAddr::from(number.to_be_bytes());
-        let from = Route { address, port: 2, scope: 0, source: None, ifindex: 0 };
+        let from =
+            Route { address, port: 2, scope: 0, source: None, ifindex: 0, via: 0, channel: 0 };
         here.udp_space()[..data.len()].copy_from_slice(&data);
         here.inbound(0, data.len(), 0, &from, 1.0, &mut wire);
     }

@@ -1,5 +1,6 @@
-//! Any bytes from the TUN, the socket and the kernel's control messages, through an engine whose
-//! peers have keys: nothing panics, and nothing that was not sealed comes through.
+//! Any bytes from the TUN, the socket, a relay, its carrier and the kernel's control messages,
+//! through an engine whose peers have keys: nothing panics, nothing that was not sealed comes
+//! through, and what comes up from a relay is of a type that the filter has.
 #![no_main]
 
 use std::cell::RefCell;
@@ -8,7 +9,9 @@ use libfuzzer_sys::fuzz_target;
 use wgpy_core::allowedips::Operation;
 use wgpy_core::coalesce::{Merge, Part};
 use wgpy_core::control::Slot;
-use wgpy_core::engine::{Engine, Offloads, Outcome, Shell, Train};
+use wgpy_core::demux::is_stun;
+use wgpy_core::engine::{Engine, Manner, Offloads, Outcome, Shell, Train};
+use wgpy_core::events::Event;
 use wgpy_core::filter::Rule;
 use wgpy_core::packet::{Address, ICMP, ICMPV6};
 use wgpy_core::route::Route;
@@ -22,7 +25,7 @@ struct Nowhere;
 
 impl Shell for Nowhere {
     fn transmit(&mut self, _tun: &[u8], _out: &[u8], _trains: &mut [Train]) {}
-    fn transmit_control(&mut self, _data: &[u8], _route: &Route) -> Outcome {
+    fn transmit_control(&mut self, _data: &[u8], _route: &Route, _how: Manner) -> Outcome {
         Outcome::default()
     }
     fn deliver(&mut self, head: &[u8], buffer: &[u8], parts: &[Part]) -> i32 {
@@ -38,8 +41,23 @@ thread_local! {
     static ENGINE: RefCell<Engine> = RefCell::new(engine());
 }
 
+const CHANNEL: u16 = 0x4000;
+
+/// A TURN server that is a relay of ours, and may send STUN.
+fn server() -> Route {
+    Route { address: [198, 51, 100, 1].into(), port: 3478, ..route() }
+}
+
 fn route() -> Route {
-    Route { address: [192, 0, 2, 1].into(), port: 1, scope: 0, source: None, ifindex: 0 }
+    Route {
+        address: [192, 0, 2, 1].into(),
+        port: 1,
+        scope: 0,
+        source: None,
+        ifindex: 0,
+        via: 0,
+        channel: 0,
+    }
 }
 
 fn engine() -> Engine {
@@ -49,6 +67,12 @@ fn engine() -> Engine {
     engine.set_up(true);
     let peer = engine.add_peer();
     engine.set_allowed_ips(&[Operation::Add(peer, (Address::V4(0), 1))]);
+    engine.set_path_ids([[0; 8]].into());
+    for carried in [false, true] {
+        let relay = engine.add_relay(server(), carried).expect("room for two");
+        let place = Some((route().address, 1));
+        engine.set_channel(relay, CHANNEL, place).expect("a channel");
+    }
     let rule = |kind, length, mac1_offset, index_offset| Rule {
         kind,
         length,
@@ -57,6 +81,7 @@ fn engine() -> Engine {
         index_offset,
         longest: (kind == 3).then_some(1200),
         budget: None,
+        path_offset: None,
     };
     let budget = Budget {
         queue: 8,
@@ -67,11 +92,19 @@ fn engine() -> Engine {
         source_rate: 1.0,
         source_burst: 2,
     };
-    let dear = Rule { exact: false, budget: Some(budget), ..rule(0x10, 40, Some(-32), None) };
-    let rules = vec![rule(1, 148, Some(116), None), rule(3, 64, None, Some(4)), dear];
+    let most = Some(1200);
+    let dear = Rule {
+        exact: false,
+        longest: most,
+        budget: Some(budget),
+        ..rule(0x10, 40, Some(-32), None)
+    };
+    let probe =
+        Rule { exact: false, longest: most, path_offset: Some(4), ..rule(0x12, 20, None, None) };
+    let rules = vec![rule(1, 148, Some(116), None), rule(3, 64, None, Some(4)), dear, probe];
     engine.set_filter(rules, [0; 32], [0; 16]).expect("rules that fit");
     engine.set_cookie_secrets(vec![Zeroizing::new([7; 32])]);
-    engine.set_endpoint(peer, Some(route()));
+    engine.set_endpoint(peer, Some(route()), 0.0, 1.0, &mut Nowhere);
     let pair = NewKeyPair {
         send_key: Zeroizing::new(vec![1; 32]),
         receive_key: Zeroizing::new(vec![2; 32]),
@@ -93,11 +126,23 @@ fn drive(engine: &mut Engine, cut: u8, data: &[u8]) {
     engine.flush(1.0, &mut Nowhere);
     let size = data.len().min(60_000);
     engine.udp_space()[..size].copy_from_slice(&data[..size]);
-    engine.inbound(0, size, usize::from(cut) * 8, &route(), 1.0, &mut Nowhere);
+    let segment = usize::from(cut >> 2) * 8;
+    match cut & 3 {
+        0 => engine.inbound(0, size, segment, &route(), 1.0, &mut Nowhere),
+        // Of the two relays the second has a carrier.
+        1 => engine.inbound_carried(0, size, 2, 1.0, &mut Nowhere),
+        _ => engine.inbound(0, size, segment, &server(), 1.0, &mut Nowhere),
+    }
     engine.flush_inbound(1.0, &mut Nowhere);
     engine.set_up(false);
     engine.set_up(true);
-    engine.drain(usize::MAX, 1.0);
+    for event in engine.drain(usize::MAX, 1.0, &mut Nowhere) {
+        let Event::Datagram(data, from, _) = event else { continue };
+        let kind = u32::from_le_bytes(data[..4].try_into().expect("a type"));
+        let known = [1, 3, 0x10, 0x12].contains(&kind) && data.len() <= 1200;
+        let stun = is_stun(&data) && from == server();
+        assert!(if from.channel != 0 { known } else { known || stun });
+    }
 }
 
 fuzz_target!(|data: &[u8]| {

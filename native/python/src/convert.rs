@@ -11,16 +11,17 @@ use wgpy_core::engine::Refused;
 use wgpy_core::events::Event;
 use wgpy_core::filter::Rule;
 use wgpy_core::packet::Address;
-use wgpy_core::route::Route;
+use wgpy_core::route::{Route, Via};
 use wgpy_core::shed;
 
-/// Address, port, scope, source, interface index; addresses are 4 or 16 bytes.
-pub type Endpoint = (Vec<u8>, u16, u32, Option<Vec<u8>>, u32);
+/// Address, port, scope, source, interface index, way, channel; addresses are 4 or 16 bytes.
+pub type Endpoint = (Vec<u8>, u16, u32, Option<Vec<u8>>, u32, Via, u16);
 /// Operation, peer, address, length: 0 adds, 1 removes, 2 takes all.
 pub type AllowedIp = (u8, u32, Option<Vec<u8>>, u8);
-/// Type, length, exact, offset of mac1, offset of an index, greatest length, budget.
+/// Type, length, exact, offset of mac1, offset of an index, greatest length, budget, offset of a
+/// path.
 pub type FilterRule =
-    (u32, usize, bool, Option<isize>, Option<usize>, Option<usize>, Option<Budget>);
+    (u32, usize, bool, Option<isize>, Option<usize>, Option<usize>, Option<Budget>, Option<usize>);
 /// Queue, proven rate, peers' rate, unproven rate and burst, rate and burst of a source.
 pub type Budget = (usize, f64, f64, f64, u32, f64, u32);
 
@@ -42,13 +43,13 @@ fn ip(bytes: &[u8]) -> PyResult<IpAddr> {
     }
 }
 
-pub fn route((address, port, scope, source, ifindex): Endpoint) -> PyResult<Route> {
+pub fn route((address, port, scope, source, ifindex, via, channel): Endpoint) -> PyResult<Route> {
     let address = ip(&address)?;
     let source = source.map(|bytes| ip(&bytes)).transpose()?;
     if source.is_some_and(|source| source.is_ipv6() != address.is_ipv6()) {
         return Err(PyValueError::new_err("the source is of the other family"));
     }
-    Ok(Route { address, port, scope, source, ifindex })
+    Ok(Route { address, port, scope, source, ifindex, via, channel })
 }
 
 fn bytes_of(address: IpAddr) -> Vec<u8> {
@@ -61,7 +62,8 @@ fn bytes_of(address: IpAddr) -> Vec<u8> {
 pub fn endpoint<'py>(py: Python<'py>, route: &Route) -> PyResult<Bound<'py, PyTuple>> {
     let source = route.source.map(|source| PyBytes::new(py, &bytes_of(source)));
     let address = PyBytes::new(py, &bytes_of(route.address));
-    (address, route.port, route.scope, source, route.ifindex).into_pyobject(py)
+    let Route { port, scope, ifindex, via, channel, .. } = *route;
+    (address, port, scope, source, ifindex, via, channel).into_pyobject(py)
 }
 
 pub fn prefix_of(bytes: &[u8], length: u8) -> PyResult<Prefix> {
@@ -104,9 +106,15 @@ fn budget(
     }
 }
 
-pub fn rule((kind, length, exact, mac1_offset, index_offset, longest, cost): FilterRule) -> Rule {
+pub fn rule(
+    (kind, length, exact, mac1_offset, index_offset, longest, cost, path_offset): FilterRule,
+) -> Rule {
     let budget = cost.map(budget);
-    Rule { kind, length, exact, mac1_offset, index_offset, longest, budget }
+    Rule { kind, length, exact, mac1_offset, index_offset, longest, budget, path_offset }
+}
+
+pub fn places(places: Vec<(Vec<u8>, u16)>) -> PyResult<Vec<(IpAddr, u16)>> {
+    places.into_iter().map(|(address, port)| Ok((ip(&address)?, port))).collect()
 }
 
 /// An event as a tuple: its name in the contract, and its fields.

@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyTuple};
 
 use wgpy_core::coalesce::{Merge, Part};
-use wgpy_core::engine::{Arena, Engine, Offloads, Outcome, Shell, Train, SLOT, SLOTS};
+use wgpy_core::engine::{Arena, Engine, Manner, Offloads, Outcome, Shell, Train, SLOT, SLOTS};
 use wgpy_core::events::Event;
 use wgpy_core::route::Route;
 
@@ -21,6 +21,8 @@ use crate::path::Host;
 pub struct Lists {
     sent: Vec<(Vec<u8>, Route)>,
     trains: Vec<usize>,
+    /// Times to live of control datagrams, and whether they may not be fragmented, if anything.
+    manners: Vec<(u8, bool)>,
     delivered: Vec<Vec<u8>>,
     /// What the socket, and the TUN for large packets, answers.
     error: i32,
@@ -41,9 +43,12 @@ impl Shell for Lists {
         }
     }
 
-    fn transmit_control(&mut self, data: &[u8], route: &Route) -> Outcome {
+    fn transmit_control(&mut self, data: &[u8], route: &Route, how: Manner) -> Outcome {
         if self.error == 0 {
             self.sent.push((data.to_vec(), *route));
+            if how != Manner::default() {
+                self.manners.push((how.ttl, how.whole));
+            }
         }
         Outcome { error: self.error, ..Outcome::default() }
     }
@@ -93,7 +98,7 @@ impl MemoryPath {
     }
 
     fn take_events(&self, py: Python<'_>, limit: usize) -> PyResult<Vec<Event>> {
-        self.act(py, |engine, _, now| engine.drain(limit, now))
+        self.act(py, |engine, lists, now| engine.drain(limit, now, lists))
     }
 }
 
@@ -113,6 +118,25 @@ control_methods!(MemoryPath {
 
     fn set_up(&self, py: Python<'_>, up: bool) -> PyResult<()> {
         self.act(py, |engine, _, _| engine.set_up(up))
+    }
+
+    fn add_socket(&self, py: Python<'_>, _fd: i32) -> PyResult<u32> {
+        self.act(py, |engine, _, _| engine.add_socket())?.map_err(refused)
+    }
+
+    #[pyo3(signature = (server, carrier))]
+    fn add_relay(
+        &self,
+        py: Python<'_>,
+        server: Endpoint,
+        carrier: Option<i32>,
+    ) -> PyResult<u32> {
+        let server = route(server)?;
+        self.act(py, |engine, _, _| engine.add_relay(server, carrier.is_some()))?.map_err(refused)
+    }
+
+    fn remove_via(&self, py: Python<'_>, via: u32) -> PyResult<()> {
+        self.act(py, |engine, lists, now| drop(engine.remove_via(via, now, lists)))
     }
 
     /// What the socket answers, and the TUN to large packets: an errno, or 0.
@@ -168,6 +192,18 @@ control_methods!(MemoryPath {
         })
     }
 
+    /// A message that comes by a relay's carrier.
+    fn take_carried(&self, py: Python<'_>, data: Vec<u8>, relay: u32) -> PyResult<()> {
+        if data.len() > SLOT {
+            return Err(PyValueError::new_err("more than a slot"));
+        }
+        self.act(py, |engine, lists, now| {
+            engine.udp_space()[..data.len()].copy_from_slice(&data);
+            engine.inbound_carried(0, data.len(), relay, now, lists);
+            engine.flush_inbound(now, lists);
+        })
+    }
+
     /// The datagrams that were sent, with their endpoints; forgets them.
     fn sent<'py>(&self, py: Python<'py>) -> PyResult<Vec<(Bound<'py, PyBytes>, Bound<'py, PyTuple>)>> {
         let sent = std::mem::take(&mut self.lock().lists.sent);
@@ -181,6 +217,11 @@ control_methods!(MemoryPath {
         std::mem::take(&mut self.lock().lists.trains)
     }
 
+    /// The manners of control datagrams that had any; forgets them.
+    fn manners(&self) -> Vec<(u8, bool)> {
+        std::mem::take(&mut self.lock().lists.manners)
+    }
+
     /// What went into the TUN; forgets it.
     fn delivered<'py>(&self, py: Python<'py>) -> Vec<Bound<'py, PyBytes>> {
         let delivered = std::mem::take(&mut self.lock().lists.delivered);
@@ -190,6 +231,11 @@ control_methods!(MemoryPath {
     /// How many bytes wait for a decision.
     fn held_bytes(&self, py: Python<'_>) -> PyResult<usize> {
         self.act(py, |engine, _, _| engine.held_bytes())
+    }
+
+    /// How many bytes wait for peers that moved.
+    fn kept_bytes(&self, py: Python<'_>) -> PyResult<usize> {
+        self.act(py, |engine, _, _| engine.kept_bytes())
     }
 
     /// Let a key pair be as old as `counter` messages.

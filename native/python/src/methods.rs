@@ -60,6 +60,47 @@ macro_rules! control_methods {
                 self.act(py, |engine, _, _| engine.set_cookie_secrets(secrets))
             }
 
+            fn set_stun_sources(
+                &self,
+                py: pyo3::Python<'_>,
+                places: Vec<(Vec<u8>, u16)>,
+            ) -> pyo3::PyResult<()> {
+                let places = $crate::convert::places(places)?;
+                self.act(py, |engine, _, _| engine.set_stun_sources(places))
+            }
+
+            fn set_path_ids(
+                &self,
+                py: pyo3::Python<'_>,
+                ids: Vec<[u8; 8]>,
+            ) -> pyo3::PyResult<()> {
+                self.act(py, |engine, _, _| engine.set_path_ids(ids.into_iter().collect()))
+            }
+
+            /// The address and port of the peer on a channel, or None.
+            #[pyo3(signature = (relay, number, peer))]
+            fn set_channel(
+                &self,
+                py: pyo3::Python<'_>,
+                relay: u32,
+                number: u16,
+                peer: Option<(Vec<u8>, u16)>,
+            ) -> pyo3::PyResult<()> {
+                let peer = $crate::convert::places(peer.into_iter().collect())?;
+                let peer = peer.first().copied();
+                self.act(py, |engine, _, _| engine.set_channel(relay, number, peer))?
+                    .map_err($crate::convert::refused)
+            }
+
+            fn set_roaming(
+                &self,
+                py: pyo3::Python<'_>,
+                peer: u32,
+                applied: bool,
+            ) -> pyo3::PyResult<()> {
+                self.act_on(py, peer, |engine, _, _| engine.set_roaming(peer, applied))
+            }
+
             fn add_peer(&self, py: pyo3::Python<'_>) -> pyo3::PyResult<u32> {
                 self.act(py, |engine, _, _| engine.add_peer())
             }
@@ -89,15 +130,22 @@ macro_rules! control_methods {
                 Ok(prefixes.into_iter().map(|one| $crate::convert::prefix(py, one)).collect())
             }
 
-            #[pyo3(signature = (peer, endpoint))]
+            #[pyo3(signature = (peer, endpoint, hold))]
             fn set_endpoint(
                 &self,
                 py: pyo3::Python<'_>,
                 peer: u32,
                 endpoint: Option<$crate::convert::Endpoint>,
+                hold: f64,
             ) -> pyo3::PyResult<()> {
                 let route = endpoint.map($crate::convert::route).transpose()?;
-                self.act_on(py, peer, |engine, _, _| engine.set_endpoint(peer, route))
+                self.act_on(py, peer, |engine, shell, now| {
+                    engine.set_endpoint(peer, route, hold, now, shell)
+                })
+            }
+
+            fn let_go(&self, py: pyo3::Python<'_>, peer: u32) -> pyo3::PyResult<()> {
+                self.act_on(py, peer, |engine, shell, now| engine.let_go(peer, now, shell))
             }
 
             #[pyo3(signature = (peer))]
@@ -170,17 +218,20 @@ macro_rules! control_methods {
             }
 
             /// Returns an errno, or None.
-            #[pyo3(signature = (data, to, peer))]
+            #[pyo3(signature = (data, to, peer, ttl, whole))]
             fn send(
                 &self,
                 py: pyo3::Python<'_>,
                 data: &[u8],
                 to: Option<$crate::convert::Endpoint>,
                 peer: Option<u32>,
+                ttl: u8,
+                whole: bool,
             ) -> pyo3::PyResult<Option<i32>> {
                 let to = to.map($crate::convert::route).transpose()?;
+                let how = wgpy_core::engine::Manner { ttl, whole };
                 let send = |engine: &mut wgpy_core::engine::Engine, shell: &mut _, now| {
-                    engine.send(data, to, peer, now, shell)
+                    engine.send(data, (to, peer), how, now, shell)
                 };
                 let error = match peer {
                     Some(peer) => self.act_on(py, peer, send)?,

@@ -1,6 +1,6 @@
 //! The data path of a TUN and two sockets.
 
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
@@ -13,7 +13,7 @@ use wgpy_shell::io::Io;
 use wgpy_shell::path::{Panicked, Path, Wanted};
 use wgpy_shell::sys;
 
-use crate::convert::refused;
+use crate::convert::{refused, route, Endpoint};
 
 /// What `control_methods` calls.
 pub trait Host {
@@ -36,6 +36,15 @@ fn panicked(Panicked(text): Panicked) -> PyErr {
 
 fn os_error(code: i32) -> PyErr {
     PyOSError::new_err((code, std::io::Error::from_raw_os_error(code).to_string()))
+}
+
+/// Take over a descriptor that is one.
+fn given(fd: RawFd, what: &str) -> PyResult<OwnedFd> {
+    let open = sys::is_open(fd).and_then(|()| sys::own(fd));
+    open.map_err(|code| {
+        let reason = std::io::Error::from_raw_os_error(code);
+        PyValueError::new_err(format!("descriptor {fd} is no {what}: {reason}"))
+    })
 }
 
 /// The native data path; `wgpy/datapath/native.py` makes the contract of it.
@@ -101,6 +110,29 @@ control_methods!(DataPath {
         let own = |fd: Option<RawFd>| fd.map(sys::own).transpose().map_err(os_error);
         let (v4, v6) = (own(v4)?, own(v6)?);
         py.detach(|| self.path.set_sockets(v4, v6)).map_err(panicked)
+    }
+
+    /// The descriptor is owned from now on; one that is none is refused.
+    fn add_socket(&self, py: Python<'_>, fd: RawFd) -> PyResult<u32> {
+        let fd = given(fd, "UDP socket")?;
+        py.detach(|| self.path.add_socket(fd)).map_err(panicked)?.map_err(refused)
+    }
+
+    /// The carrier's descriptor is owned from now on.
+    #[pyo3(signature = (server, carrier))]
+    fn add_relay(
+        &self,
+        py: Python<'_>,
+        server: Endpoint,
+        carrier: Option<RawFd>,
+    ) -> PyResult<u32> {
+        let carrier = carrier.map(|fd| given(fd, "carrier")).transpose()?;
+        let server = route(server)?;
+        py.detach(|| self.path.add_relay(server, carrier)).map_err(panicked)?.map_err(refused)
+    }
+
+    fn remove_via(&self, py: Python<'_>, via: u32) -> PyResult<()> {
+        py.detach(|| self.path.remove_via(via)).map_err(panicked)
     }
 
     fn reserve_index(&self, py: Python<'_>) -> PyResult<u32> {

@@ -1,14 +1,15 @@
 //! The batches: trains out, datagrams in, packets to the TUN, and what to do when a call fails.
 
 use std::io::IoSlice;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::RawFd;
 
 use wgpy_core::coalesce::{Part, MAX_PARTS};
-use wgpy_core::engine::{Arena, Outcome, Shell, Train, SLOTS};
+use wgpy_core::engine::{Arena, Manner, Outcome, Shell, Train, SLOTS};
 use wgpy_core::route::Route;
 use wgpy_core::vnet;
 
 use crate::messages::{Outgoing, Received, Receiver, Sender, MAX_SEND};
+use crate::sockets::{Kind, Sockets};
 use crate::sys::{self, Errno};
 
 /// A UDP_SEGMENT send that fails so is tried again datagram by datagram, and goes through: no
@@ -30,10 +31,8 @@ pub struct Io {
     pub tun: RawFd,
     /// Whether its packets carry a vnet header.
     pub vnet_header: bool,
-    /// The IPv4 socket.
-    pub v4: Option<OwnedFd>,
-    /// The IPv6 socket.
-    pub v6: Option<OwnedFd>,
+    /// The sockets.
+    pub sockets: Sockets,
     /// Whether UDP_SEGMENT may be used at all.
     pub segment: bool,
     waits: u32,
@@ -49,8 +48,7 @@ impl Io {
         Io {
             tun,
             vnet_header,
-            v4: None,
-            v6: None,
+            sockets: Sockets::default(),
             segment,
             waits: 0,
             receiver: Receiver::default(),
@@ -59,20 +57,14 @@ impl Io {
         }
     }
 
-    fn socket(&self, route: &Route) -> Option<RawFd> {
-        let socket = if route.address.is_ipv6() { &self.v6 } else { &self.v4 };
-        socket.as_ref().map(AsRawFd::as_raw_fd)
-    }
-
     /// Receive a batch from a socket.
     pub fn receive(&mut self, fd: RawFd, buffer: &mut [u8]) -> Result<usize, Errno> {
         self.receiver.receive(fd, buffer, &mut self.received)
     }
 
     /// Send one message, waiting a little for a full socket.
-    fn send_one(&mut self, fd: RawFd, data: &[u8], route: &Route, segment: usize) -> Errno {
+    fn send_one(&mut self, fd: RawFd, message: Outgoing<'_>) -> Errno {
         loop {
-            let message = Outgoing { data, route, segment };
             match self.sender.send(fd, std::iter::once(message)) {
                 Ok(_) => return 0,
                 Err(libc::EINTR) => {}
@@ -86,13 +78,21 @@ impl Io {
     }
 
     /// Send a datagram; a stale source address is left out.
-    fn send_datagram(&mut self, data: &[u8], route: &Route) -> Outcome {
-        let Some(fd) = self.socket(route) else {
+    fn send_datagram(&mut self, data: &[u8], route: &Route, ttl: u8) -> Outcome {
+        let Some((fd, kind)) = self.sockets.of(route) else {
             return Outcome { error: libc::EAFNOSUPPORT, ..Outcome::default() };
         };
-        let error = self.send_one(fd, data, route, 0);
+        if kind == Kind::Carrier {
+            let message = Outgoing { route: None, ..Outgoing::plain(data, route) };
+            // It is not waited for: who empties it has other things to do as well.
+            let error = self.sender.send(fd, std::iter::once(message)).err().unwrap_or(0);
+            return Outcome { error, ..Outcome::default() };
+        }
+        let message = Outgoing { ttl, ..Outgoing::plain(data, route) };
+        let error = self.send_one(fd, message);
         if route.source.is_some() && SOURCE_ERRORS.contains(&error) {
-            let error = self.send_one(fd, data, &route.without_source(), 0);
+            let route = Some(&route.without_source());
+            let error = self.send_one(fd, Outgoing { route, ..message });
             return Outcome { error, stale_source: true, ..Outcome::default() };
         }
         Outcome { error, ..Outcome::default() }
@@ -102,19 +102,18 @@ impl Io {
     fn send_apart(&mut self, bytes: &[u8], train: &Train) -> Outcome {
         let mut route = train.route;
         let mut outcome = Outcome::default();
-        let Some(fd) = self.socket(&route) else {
+        let Some((fd, _)) = self.sockets.of(&route) else {
             return Outcome { error: libc::EAFNOSUPPORT, ..outcome };
         };
         let mut rest = &bytes[train.start..train.end];
         while !rest.is_empty() {
-            let messages =
-                rest.chunks(train.segment).map(|data| Outgoing { data, route: &route, segment: 0 });
+            let messages = rest.chunks(train.segment).map(|data| Outgoing::plain(data, &route));
             let taken = match self.sender.send(fd, messages) {
                 Ok(count) => count,
                 // The first of them by itself, with all that can be done for it.
                 Err(_) => {
                     let first = &rest[..train.segment.min(rest.len())];
-                    let one = self.send_datagram(first, &route);
+                    let one = self.send_datagram(first, &route, 0);
                     if one.stale_source {
                         route = route.without_source();
                         outcome.stale_source = true;
@@ -136,11 +135,11 @@ impl Io {
         let mut outcome = Outcome::default();
         let mut train = *train;
         if error == libc::EAGAIN {
-            error = self.send_one(fd, data, &train.route, segment);
+            error = self.send_one(fd, Outgoing { segment, ..Outgoing::plain(data, &train.route) });
         }
         if train.route.source.is_some() && SOURCE_ERRORS.contains(&error) {
             let route = train.route.without_source();
-            let second = self.send_one(fd, data, &route, segment);
+            let second = self.send_one(fd, Outgoing { segment, ..Outgoing::plain(data, &route) });
             // Where it fails in the same way the source was not to blame.
             if segment == 0 || second == 0 {
                 return Outcome { error: second, stale_source: true, ..outcome };
@@ -171,7 +170,7 @@ impl Shell for Io {
         let mut at = 0;
         while at < trains.len() {
             let first = trains[at];
-            let Some(fd) = self.socket(&first.route) else {
+            let Some((fd, kind)) = self.sockets.of(&first.route) else {
                 trains[at].outcome.error = libc::EAFNOSUPPORT;
                 at += 1;
                 continue;
@@ -182,20 +181,31 @@ impl Shell for Io {
                 at += 1;
                 continue;
             }
-            let v6 = first.route.address.is_ipv6();
+            let socket = |route: &Route| (route.via, route.address.is_ipv6());
+            let same = socket(&first.route);
             let batch = trains[at..]
                 .iter()
                 .take(MAX_SEND)
-                .take_while(|train| !apart(train) && train.route.address.is_ipv6() == v6)
+                .take_while(|train| !apart(train) && socket(&train.route) == same)
                 .count();
             let messages = trains[at..at + batch].iter().map(|train| Outgoing {
                 data: &bytes(train)[train.start..train.end],
-                route: &train.route,
+                route: (kind != Kind::Carrier).then_some(&train.route),
                 segment: if train.count > 1 { train.segment } else { 0 },
+                ttl: 0,
             });
             match self.sender.send(fd, messages) {
                 Ok(sent) => at += sent,
                 Err(libc::EINTR) => {}
+                Err(error) if kind == Kind::Carrier => {
+                    // A carrier that is full now has no room for the others either, and is not
+                    // waited for: who empties it has other things to do as well.
+                    let refused = if error == libc::EAGAIN { batch } else { 1 };
+                    for train in &mut trains[at..at + refused] {
+                        train.outcome.error = error;
+                    }
+                    at += refused;
+                }
                 Err(error) => {
                     trains[at].outcome = self.recover(bytes(&first), &first, fd, error);
                     at += 1;
@@ -204,9 +214,21 @@ impl Shell for Io {
         }
     }
 
-    fn transmit_control(&mut self, data: &[u8], route: &Route) -> Outcome {
+    fn transmit_control(&mut self, data: &[u8], route: &Route, how: Manner) -> Outcome {
         self.waits = WAITS;
-        self.send_datagram(data, route)
+        let (fd, v6) = match self.sockets.of(route) {
+            Some((fd, kind)) if how.whole && kind != Kind::Carrier => (fd, kind == Kind::V6),
+            _ => return self.send_datagram(data, route, how.ttl),
+        };
+        // Nobody else sends meanwhile: the caller holds the lock.
+        match sys::forbid_fragments(fd, v6) {
+            Err(error) => Outcome { error, ..Outcome::default() },
+            Ok(usual) => {
+                let outcome = self.send_datagram(data, route, how.ttl);
+                sys::restore_fragments(fd, v6, usual);
+                outcome
+            }
+        }
     }
 
     fn deliver(&mut self, head: &[u8], buffer: &[u8], parts: &[Part]) -> Errno {

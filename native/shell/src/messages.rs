@@ -90,14 +90,25 @@ impl Receiver {
     }
 }
 
-/// One message to send: bytes, where to, and the length of each datagram in it, 0 for one alone.
+/// One message to send: bytes, where to unless its socket is connected, and the length of each
+/// datagram in it, 0 for one alone.
+#[derive(Clone, Copy)]
 pub struct Outgoing<'a> {
     /// The bytes.
     pub data: &'a [u8],
     /// Where to, and from where.
-    pub route: &'a Route,
+    pub route: Option<&'a Route>,
     /// UDP_SEGMENT, or 0.
     pub segment: usize,
+    /// The time to live or hop limit, 0 for the usual one.
+    pub ttl: u8,
+}
+
+impl<'a> Outgoing<'a> {
+    /// One datagram, with nothing special about it.
+    pub fn plain(data: &'a [u8], route: &'a Route) -> Self {
+        Outgoing { data, route: Some(route), segment: 0, ttl: 0 }
+    }
 }
 
 /// The arrays of a send.
@@ -127,19 +138,22 @@ impl Sender {
         let mut headers = [empty(); MAX_SEND];
         let mut count = 0;
         for (number, outgoing) in messages.take(MAX_SEND).enumerate() {
-            let name = put_name(&mut self.names[number], outgoing.route);
-            let control = put_control(&mut self.controls[number], outgoing.route, outgoing.segment);
+            let Outgoing { segment, ttl, .. } = outgoing;
+            let message = &mut headers[number].msg_hdr;
+            if let Some(route) = outgoing.route {
+                let name = put_name(&mut self.names[number], route);
+                message.msg_name = self.names[number].0.as_mut_ptr().cast();
+                message.msg_namelen = name as libc::socklen_t;
+                let control = put_control(&mut self.controls[number], route, segment, ttl);
+                if control > 0 {
+                    message.msg_control = self.controls[number].0.as_mut_ptr().cast();
+                    message.msg_controllen = control as _;
+                }
+            }
             pieces[number] = libc::iovec {
                 iov_base: outgoing.data.as_ptr().cast_mut().cast(),
                 iov_len: outgoing.data.len(),
             };
-            let message = &mut headers[number].msg_hdr;
-            message.msg_name = self.names[number].0.as_mut_ptr().cast();
-            message.msg_namelen = name as libc::socklen_t;
-            if control > 0 {
-                message.msg_control = self.controls[number].0.as_mut_ptr().cast();
-                message.msg_controllen = control as _;
-            }
             message.msg_iov = &raw mut pieces[number];
             message.msg_iovlen = 1;
             count = number + 1;

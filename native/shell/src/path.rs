@@ -17,19 +17,16 @@ use wgpy_core::coalesce::Merge;
 use wgpy_core::counters::Counter;
 use wgpy_core::engine::{Engine, Offloads, Refused, SLOTS};
 use wgpy_core::events::Event;
+use wgpy_core::route::{Route, Via};
 
 use crate::io::Io;
+use crate::sockets::{bit, kind_of, places, Kind, Ready, TUN, V4, V6, WAKE};
 use crate::sys::{self, Errno};
 
 /// TUN reads before the sockets have their turn: what was best, measured at 1 to 64.
 const TUN_READS: usize = 16;
 /// After so many panics the worker stops: each was reported, and something is badly wrong.
 const MAX_PANICS: u32 = 8;
-
-const TUN: u64 = 1;
-const V4: u64 = 2;
-const V6: u64 = 4;
-const WAKE: u64 = 8;
 
 const TUN_F_CSUM: u32 = 0x01;
 const TUN_F_TSO4: u32 = 0x02;
@@ -179,21 +176,58 @@ impl Path {
                 state.io.segment &= sys::knows_udp_segment(fd.as_raw_fd());
             }
             // Key pairs do not belong to a port: what arrived on the old one is still good.
-            let old = [(state.io.v4.as_ref(), V4), (state.io.v6.as_ref(), V6)];
-            let old = old.map(|(fd, token)| fd.map(|fd| (fd.as_raw_fd(), token)));
-            for (fd, token) in old.into_iter().flatten() {
+            for place in [V4, V6] {
+                let Some((fd, ..)) = state.io.sockets.at(place) else { continue };
                 if state.engine.is_up() {
-                    state.read_socket(token);
-                    state.read_socket(token);
+                    state.read_socket(place);
+                    state.read_socket(place);
                 }
                 if state.watched {
                     sys::unwatch(&shared.epoll, fd);
                 }
             }
-            state.io.v4 = v4;
-            state.io.v6 = v6;
-            if state.watched {
-                state.watch_sockets(&shared.epoll);
+            state.io.sockets.v4 = v4;
+            state.io.sockets.v6 = v6;
+            state.watch(&shared.epoll, &[V4, V6]);
+        })
+    }
+
+    /// Serve another UDP socket, of either family.
+    pub fn add_socket(&self, fd: OwnedFd) -> Result<Result<Via, Refused>, Panicked> {
+        self.with(|state| {
+            let kind = wanted(&fd, "UDP socket", &[Kind::V4, Kind::V6])?;
+            let via = state.engine.add_socket()?;
+            state.serve(&self.shared.epoll, via, fd, kind);
+            Ok(via)
+        })
+    }
+
+    /// Serve peers through a relay, by its carrier if there is one.
+    pub fn add_relay(
+        &self,
+        server: Route,
+        carrier: Option<OwnedFd>,
+    ) -> Result<Result<Via, Refused>, Panicked> {
+        self.with(|state| {
+            let Some(fd) = carrier else { return state.engine.add_relay(server, false) };
+            let kind = wanted(&fd, "carrier", &[Kind::Carrier])?;
+            let via = state.engine.add_relay(server, true)?;
+            state.serve(&self.shared.epoll, via, fd, kind);
+            Ok(via)
+        })
+    }
+
+    /// Forget a way, and close its socket.
+    pub fn remove_via(&self, via: Via) -> Result<(), Panicked> {
+        let shared = &self.shared;
+        self.with(|state| {
+            let State { engine, io, watched, .. } = state;
+            for gone in engine.remove_via(via, sys::boottime(), io) {
+                if let Some(fd) = io.sockets.take(gone) {
+                    if *watched {
+                        sys::unwatch(&shared.epoll, fd.as_raw_fd());
+                    }
+                }
             }
         })
     }
@@ -210,8 +244,7 @@ impl Path {
         let mut state = self.shared.lock();
         state.engine.set_up(false);
         state.engine.wipe();
-        state.io.v4 = None;
-        state.io.v6 = None;
+        state.io.sockets.clear();
     }
 
     /// At most `limit` datagrams and every other event.
@@ -219,7 +252,7 @@ impl Path {
         self.with(|state| {
             sys::hush(&self.shared.bell);
             state.rung = false;
-            state.engine.drain(limit, sys::boottime())
+            state.engine.drain(limit, sys::boottime(), &mut state.io)
         })
     }
 }
@@ -267,11 +300,11 @@ impl Shared {
         while !self.stop.load(Ordering::Acquire) {
             let mut ready = match sys::wait(&self.epoll) {
                 Ok(ready) => {
-                    if ready & WAKE != 0 {
+                    if ready & bit(WAKE) != 0 {
                         // A process that forked shares the descriptor: it may not be us who stops.
                         sys::hush(&self.wake);
                     }
-                    ready & !WAKE
+                    ready & !bit(WAKE)
                 }
                 Err(libc::EINTR) => continue,
                 Err(error) => {
@@ -300,17 +333,34 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
     text.unwrap_or_else(|| "a panic without a word".to_owned())
 }
 
+/// Whether a descriptor is what it should be.
+fn wanted(fd: &OwnedFd, what: &str, kinds: &[Kind]) -> Result<Kind, Refused> {
+    let number = fd.as_raw_fd();
+    let reason = match kind_of(number) {
+        Ok(kind) if kinds.contains(&kind) => return Ok(kind),
+        Ok(_) => libc::EPROTOTYPE,
+        Err(error) => error,
+    };
+    let reason = std::io::Error::from_raw_os_error(reason);
+    Err(Refused(format!("descriptor {number} is no {what}: {reason}")))
+}
+
 impl State {
+    fn serve(&mut self, epoll: &OwnedFd, via: Via, fd: OwnedFd, kind: Kind) {
+        let place = self.io.sockets.add(via, fd, kind);
+        self.watch(epoll, &[place]);
+    }
+
     /// One turn for each descriptor that is ready; those that may have more.
-    fn turn(&mut self, ready: u64) -> u64 {
+    fn turn(&mut self, ready: Ready) -> Ready {
         let mut more = 0;
-        for token in [V4, V6] {
-            if ready & token != 0 && self.read_socket(token) {
-                more |= token;
+        for place in places(ready & !bit(TUN)) {
+            if self.read_socket(place) {
+                more |= bit(place);
             }
         }
-        if ready & TUN != 0 && self.read_tun() {
-            more |= TUN;
+        if ready & bit(TUN) != 0 && self.read_tun() {
+            more |= bit(TUN);
         }
         more
     }
@@ -342,10 +392,9 @@ impl State {
     }
 
     /// Open what a socket has. Whether it may have more.
-    fn read_socket(&mut self, token: u64) -> bool {
+    fn read_socket(&mut self, place: u32) -> bool {
         let State { engine, io, .. } = self;
-        let socket = if token == V6 { &io.v6 } else { &io.v4 };
-        let Some(fd) = socket.as_ref().map(AsRawFd::as_raw_fd) else { return false };
+        let Some((fd, via, kind)) = io.sockets.at(place) else { return false };
         if !engine.is_up() {
             return false;
         }
@@ -367,10 +416,15 @@ impl State {
         for slot in 0..count {
             let Some(received) = io.received[slot].take() else { continue };
             match received.route {
-                Some(route) if !received.truncated => {
+                _ if received.truncated => engine.count(Counter::Truncated),
+                _ if kind == Kind::Carrier => {
+                    engine.inbound_carried(slot, received.length, via, now, io);
+                }
+                Some(route) => {
+                    let route = Route { via, ..route };
                     engine.inbound(slot, received.length, received.segment, &route, now, io);
                 }
-                _ => engine.count(Counter::Truncated),
+                None => engine.count(Counter::Truncated),
             }
         }
         engine.flush_inbound(now, io);
@@ -384,24 +438,24 @@ impl State {
             return;
         }
         self.watched = up;
-        let sockets = [self.io.v4.as_ref(), self.io.v6.as_ref()];
-        let sockets = sockets.map(|fd| fd.map(AsRawFd::as_raw_fd));
+        let sockets: Vec<_> = self.io.sockets.all().collect();
         if up {
             if let Err(error) = sys::watch(epoll, self.io.tun, TUN) {
                 self.engine.tun_refused(error);
             }
-            self.watch_sockets(epoll);
+            let places: Vec<_> = sockets.iter().map(|&(_, place)| place).collect();
+            self.watch(epoll, &places);
         } else {
             sys::unwatch(epoll, self.io.tun);
-            sockets.into_iter().flatten().for_each(|fd| sys::unwatch(epoll, fd));
+            sockets.iter().for_each(|&(fd, _)| sys::unwatch(epoll, fd));
         }
     }
 
-    fn watch_sockets(&mut self, epoll: &OwnedFd) {
-        let sockets = [(self.io.v4.as_ref(), V4), (self.io.v6.as_ref(), V6)];
-        let sockets = sockets.map(|(fd, token)| fd.map(|fd| (fd.as_raw_fd(), token)));
-        for (fd, token) in sockets.into_iter().flatten() {
-            if let Err(error) = sys::watch(epoll, fd, token) {
+    /// Watch sockets from now on, if the link is up.
+    fn watch(&mut self, epoll: &OwnedFd, places: &[u32]) {
+        for &place in places.iter().filter(|_| self.watched) {
+            let Some((fd, ..)) = self.io.sockets.at(place) else { continue };
+            if let Err(error) = sys::watch(epoll, fd, place) {
                 self.engine.alarm(Event::SocketError(fd, error));
             }
         }

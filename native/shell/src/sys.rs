@@ -70,6 +70,13 @@ pub fn own(fd: RawFd) -> Result<OwnedFd, Errno> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
+/// Whether there is such a descriptor.
+pub fn is_open(fd: RawFd) -> Result<(), Errno> {
+    // SAFETY: no pointer is passed.
+    check(unsafe { libc::fcntl(fd, libc::F_GETFD) as isize })?;
+    Ok(())
+}
+
 /// Add one to an eventfd. It never blocks; a full one is readable already.
 pub fn ring(fd: &OwnedFd) {
     let one = 1u64.to_ne_bytes();
@@ -84,8 +91,8 @@ pub fn hush(fd: &OwnedFd) {
 }
 
 /// Watch a descriptor for reading; `token` comes back from `wait`.
-pub fn watch(epoll: &OwnedFd, fd: RawFd, token: u64) -> Result<(), Errno> {
-    let mut event = libc::epoll_event { events: libc::EPOLLIN as u32, u64: token };
+pub fn watch(epoll: &OwnedFd, fd: RawFd, token: u32) -> Result<(), Errno> {
+    let mut event = libc::epoll_event { events: libc::EPOLLIN as u32, u64: token.into() };
     // SAFETY: `event` is readable and of the kernel's layout.
     check(unsafe {
         libc::epoll_ctl(epoll.as_raw_fd(), libc::EPOLL_CTL_ADD, fd, &mut event) as isize
@@ -101,14 +108,14 @@ pub fn unwatch(epoll: &OwnedFd, fd: RawFd) {
     }
 }
 
-/// Wait until something is readable; the bits of the tokens that are.
-pub fn wait(epoll: &OwnedFd) -> Result<u64, Errno> {
-    let mut events = [libc::epoll_event { events: 0, u64: 0 }; 8];
+/// Wait until something is readable: a bit for each token that is, below 128.
+pub fn wait(epoll: &OwnedFd) -> Result<u128, Errno> {
+    let mut events = [libc::epoll_event { events: 0, u64: 0 }; 16];
     // SAFETY: the array is writable and as long as is said.
     let count = check(unsafe {
         libc::epoll_wait(epoll.as_raw_fd(), events.as_mut_ptr(), events.len() as i32, -1) as isize
     })?;
-    Ok(events[..count].iter().fold(0, |bits, event| bits | { event.u64 }))
+    Ok(events[..count].iter().fold(0, |bits, event| bits | 1 << { event.u64 }))
 }
 
 /// Wait until a socket may be written to, `milliseconds` at most.
@@ -125,12 +132,60 @@ pub fn set_tun_offload(tun: RawFd, flags: u32) -> Result<(), Errno> {
     Ok(())
 }
 
+/// The address family of a socket.
+pub fn socket_domain(fd: RawFd) -> Result<i32, Errno> {
+    option(fd, (libc::SOL_SOCKET, libc::SO_DOMAIN))
+}
+
+/// Whether it is one of datagrams, or of another type.
+pub fn socket_type(fd: RawFd) -> Result<i32, Errno> {
+    option(fd, (libc::SOL_SOCKET, libc::SO_TYPE))
+}
+
 /// Whether a UDP socket knows UDP_SEGMENT (Linux 4.18).
 pub fn knows_udp_segment(fd: RawFd) -> bool {
+    option(fd, (SOL_UDP, UDP_SEGMENT)).is_ok()
+}
+
+/// The option that says whether a socket's datagrams may be fragmented.
+fn discover(v6: bool) -> (i32, i32) {
+    if v6 {
+        (libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER)
+    } else {
+        (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER)
+    }
+}
+
+fn set_option(fd: RawFd, (level, name): (i32, i32), value: i32) -> Result<(), Errno> {
+    let size = std::mem::size_of::<i32>() as libc::socklen_t;
+    // SAFETY: the value is readable and of the size that is said.
+    check(unsafe { libc::setsockopt(fd, level, name, (&raw const value).cast(), size) as isize })?;
+    Ok(())
+}
+
+fn option(fd: RawFd, (level, name): (i32, i32)) -> Result<i32, Errno> {
     let mut value = 0i32;
     let mut length = std::mem::size_of::<i32>() as libc::socklen_t;
     // SAFETY: both are writable and of the size that is said.
-    unsafe { libc::getsockopt(fd, SOL_UDP, UDP_SEGMENT, (&raw mut value).cast(), &mut length) == 0 }
+    check(unsafe {
+        libc::getsockopt(fd, level, name, (&raw mut value).cast(), &mut length) as isize
+    })?;
+    Ok(value)
+}
+
+/// From now on a socket's datagrams are not fragmented, here or on the way, whatever is known of
+/// the path's MTU. What was so before, for `restore_fragments`.
+pub fn forbid_fragments(fd: RawFd, v6: bool) -> Result<i32, Errno> {
+    let usual = option(fd, discover(v6))?;
+    let probe = if v6 { libc::IPV6_PMTUDISC_PROBE } else { libc::IP_PMTUDISC_PROBE };
+    set_option(fd, discover(v6), probe)?;
+    Ok(usual)
+}
+
+/// What `forbid_fragments` changed is as it was.
+pub fn restore_fragments(fd: RawFd, v6: bool, usual: i32) {
+    // It took another value a moment ago: it takes its own as well.
+    let _ = set_option(fd, discover(v6), usual);
 }
 
 /// Leave every signal of the process to its other threads.

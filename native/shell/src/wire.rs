@@ -18,7 +18,7 @@ const CMSG_HEADER: usize = WORD + 8;
 #[repr(C, align(8))]
 pub struct Name(pub [u8; 32]);
 
-/// Room for PKTINFO of either family and the segment size.
+/// Room for PKTINFO of either family, the segment size and a time to live.
 #[derive(Clone, Copy)]
 #[repr(C, align(8))]
 pub struct Control(pub [u8; 96]);
@@ -73,9 +73,9 @@ fn put_message(control: &mut Control, at: usize, level: i32, kind: i32, data: &[
     at + length.next_multiple_of(WORD)
 }
 
-/// Write the control messages of a send: the sticky source, and the segment size if it is not 0.
-/// The length of what was written.
-pub fn put_control(control: &mut Control, route: &Route, segment: usize) -> usize {
+/// Write the control messages of a send: the sticky source, and the segment size and the time to
+/// live if they are not 0. The length of what was written.
+pub fn put_control(control: &mut Control, route: &Route, segment: usize, ttl: u8) -> usize {
     let mut at = 0;
     let index = route.ifindex.to_ne_bytes();
     match route.source {
@@ -99,6 +99,14 @@ pub fn put_control(control: &mut Control, route: &Route, segment: usize) -> usiz
         let size = (segment as u16).to_ne_bytes();
         at = put_message(control, at, SOL_UDP, UDP_SEGMENT, &size);
     }
+    if ttl != 0 {
+        let hops = i32::from(ttl).to_ne_bytes();
+        let (level, kind) = match route.address {
+            IpAddr::V4(_) => (libc::IPPROTO_IP, libc::IP_TTL),
+            IpAddr::V6(_) => (libc::IPPROTO_IPV6, libc::IPV6_HOPLIMIT),
+        };
+        at = put_message(control, at, level, kind, &hops);
+    }
     at
 }
 
@@ -113,7 +121,7 @@ pub fn read(name: &Name, name_length: usize, control: &[u8]) -> Option<(Route, u
         libc::AF_INET6 if name_length >= 28 => (IpAddr::V6(v6_at(bytes, 8)), u32_at(bytes, 24)),
         _ => return None,
     };
-    let mut route = Route { address, port, scope, source: None, ifindex: 0 };
+    let mut route = Route { address, port, scope, source: None, ifindex: 0, via: 0, channel: 0 };
     let mut segment = 0;
     let mut rest = control;
     while rest.len() >= CMSG_HEADER {
@@ -152,6 +160,8 @@ mod tests {
             scope: 0,
             source: source.map(|text| text.parse().unwrap()),
             ifindex: if source.is_some() { 3 } else { 0 },
+            via: 0,
+            channel: 0,
         }
     }
 
@@ -165,7 +175,7 @@ mod tests {
         ] {
             let (mut name, mut control) = (Name::default(), Control::default());
             let length = put_name(&mut name, &route);
-            let used = put_control(&mut control, &route, 0);
+            let used = put_control(&mut control, &route, 0, 9);
             assert_eq!(read(&name, length, &control.0[..used]), Some((route, 0)));
         }
     }

@@ -8,8 +8,11 @@ import pytest
 from tests.unit.config.samples import OTHER, PEER
 from wgpy.cli import main, make_parser
 from wgpy.cli.firewall import answer
-from wgpy.device.uapi import DeviceState, PeerState
+from wgpy.device.uapi import ClaimsSummary, DeviceState, PeerState
 from wgpy.firewall.rules import RulesError, from_json
+from wgpy.identity.claims import Kind
+from wgpy.identity.derived import quarantine_address, quarantine_range
+from wgpy.identity.settings import AuthoritySettings
 from wgpy.ip import parse_prefix
 from wgpy.keys import PublicKey
 
@@ -69,6 +72,56 @@ def test_a_verdict_and_why(words: tuple[str, ...], code: int, reason: str) -> No
     assert reason in out
     value = json.loads(says("test", "wg0", *words, "--json")[1])
     assert value["allowed"] == (code == 0)
+
+
+GUEST = PublicKey(b"" * 32)
+HOME = quarantine_address(bytes(16), GUEST)
+INSIDE = str(HOME).partition("/")[0]
+
+
+def of_a_coordinator(*words: str) -> tuple[int, str]:
+    """The same of an interface where others may enrol, and one does."""
+    claims = ClaimsSummary(Kind.ENROLMENT, "laptop.mesh", ("staff",), "once", bytes(32), 2**31)
+    guest = PeerState(GUEST, allowed_ips=[HOME], admitted=True, claims=claims)
+    office = PeerState(PublicKey.from_base64(PEER), allowed_ips=[parse_prefix("10.0.0.0/24")])
+    authority = AuthoritySettings(bytes(16), (parse_prefix("10.0.0.0/8"),), enrol=True)
+    state = DeviceState(
+        peers=[guest, office], firewall=from_json(json.dumps(RULES)), authority=authority
+    )
+    return answer(make_parser("firewall").parse_args(words), {"wg0": state})
+
+
+def test_show_has_the_wall_and_no_member_behind_it() -> None:
+    _, out = of_a_coordinator("show")
+    around = quarantine_range(bytes(16))
+    assert f"  quarantine: {around} reaches 7100/tcp of this, and nothing else\n" in out
+    assert "laptop.mesh" not in out
+    assert "quarantine" not in says("show")[1]
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        ((INSIDE, "this", "7100"), 0),
+        ((GUEST.base64(), "this", "7100/tcp"), 0),
+        ((INSIDE, "this", "7100/udp"), 1),
+        ((INSIDE, "this", "22"), 1),
+        ((INSIDE, "this", "icmp"), 1),
+        ((INSIDE, "10.0.0.7", "7100"), 1),
+        ((INSIDE, "192.0.2.1", "7100"), 1),
+        (("this", INSIDE, "7100"), 1),
+        (("10.0.0.7", INSIDE, "22"), 1),
+        # One that is not there.
+        ((INSIDE[:-1] + "0", "this", "22"), 1),
+        # And who is not in there is judged as ever.
+        (("10.0.0.7", "this", "22"), 0),
+        (("10.0.0.7", "this", "7100"), 1),
+    ],
+)
+def test_the_wall_is_asked_first(words: tuple[str, ...], code: int) -> None:
+    got, out = of_a_coordinator("test", "wg0", *words)
+    assert got == code
+    assert ("who enrols" in out) == (INSIDE[:9] in "".join(words) or GUEST.base64() in words)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,17 @@ import pytest
 from tests.support.requirements import program
 from tests.unit.device.fake_interface import FakeInterface, served
 from wgpy.cli import main, show, style
+from wgpy.cli.show_nat import path_text
 from wgpy.device import client
+from wgpy.device.paths import (
+    NatSettings,
+    NatState,
+    PathKind,
+    PathState,
+    Transport,
+    TurnSettings,
+    TurnUri,
+)
 from wgpy.device.uapi import SOCKET_DIRECTORY, Address, ClaimsSummary, DeviceState, PeerState
 from wgpy.identity.claims import Kind
 from wgpy.identity.settings import Anchor, AuthoritySettings, Expectation, IdentitySettings
@@ -144,6 +154,10 @@ def test_json_has_everything_and_hides_secrets() -> None:
         "allowedIps": ["10.0.0.0/8", "::/0"],
         "admitted": False,
         "expects": None,
+        "nat": False,
+        "path": None,
+        "offer": None,
+        "quarantine": False,
         "name": None,
         "groups": None,
         "credential": None,
@@ -210,6 +224,29 @@ def test_our_own_credential_and_one_that_is_over() -> None:
     assert "/etc/wgpy/me.pem" not in text
 
 
+def test_who_enrols_is_in_quarantine() -> None:
+    found = replace(CLAIMS, kind=Kind.ENROLMENT, serial="once")
+    key = GUEST.public_key
+    state = replace(MESH, claims=None, identity=None, peers=[replace(GUEST, claims=found)])
+    state.authority = replace(state.authority, enrol=True, enrol_port=7200)
+    text = pretty(state)
+    assert "  enrols: by token, at port 7200/tcp\n" in text
+    assert text.endswith(
+        f"\npeer: {key.base64()}\n  quarantine: as laptop.mesh, by the token once\n"
+        "  allowed ips: 10.7.0.2/32\n"
+    )
+    state.peers = [replace(GUEST, claims=replace(found, name=""))]
+    assert "  quarantine: as any name, by the token once\n" in pretty(state)
+    whole = show.as_json(state)
+    assert whole["authority"]["enrolPort"] == 7200
+    peer = whole["peers"][key.base64()]
+    assert (peer["quarantine"], peer["name"]) == (True, None)
+    assert peer["credential"]["kind"] == "enrolment"
+    # And what we show ourselves.
+    own = pretty(DeviceState(claims=replace(found, issuer=None)))
+    assert own.endswith("  enrols: as laptop.mesh, by the token once\n")
+
+
 def test_json_tells_whose_credentials() -> None:
     whole = show.as_json(replace(MESH, claims=CLAIMS))
     guest, wanted, trusted = (whole["peers"][p.public_key.base64()] for p in MESH.peers)
@@ -239,13 +276,129 @@ def test_a_dump_has_the_columns_of_wg_and_no_others() -> None:
     assert {len(row.split("\t")) for row in rows[1:]} == {8}
 
 
+# --- Ways through NATs ---
+
+PLACE = Address("203.0.113.7", 51820)
+DIRECT = PathState(PathKind.DIRECT, PLACE, round_trip=0.0231, mtu=1420, reason="proved")
+RELAYED = PathState(
+    PathKind.RELAY, PLACE, TurnUri("turn.example", 443, Transport.TLS), 0.061, reason="both random"
+)
+NAT = DeviceState(
+    listen_port=5,
+    nat=NatSettings(
+        stun=(("2001:db8::5", 3478),),
+        turn=(TurnSettings((RELAYED.relay,), "me", password_file="/etc/wgpy/p"),),
+    ),
+    nat_state=NatState(
+        (("host", Address("10.0.0.5", 5)), ("reflexive", PLACE)), "endpoint independent", "PCP"
+    ),
+    peers=[
+        PeerState(PublicKey(b"\x06" * 32), endpoint=PLACE, nat=True, path=DIRECT),
+        PeerState(PublicKey(b"\x07" * 32), endpoint=PLACE, nat=True, path=RELAYED, offer="blob"),
+    ],
+)
+
+
+def test_the_ways_are_shown() -> None:
+    direct, relayed = (peer.public_key.base64() for peer in NAT.peers)
+    assert (
+        pretty(NAT)
+        == f"""\
+interface: wg0
+  listening port: 5
+  found at: 10.0.0.5:5 (host), 203.0.113.7:51820 (seen from outside)
+  nat: endpoint independent mapping, a port by PCP
+
+peer: {direct}
+  endpoint: 203.0.113.7:51820
+  path: direct 203.0.113.7:51820, 23 ms
+  allowed ips: (none)
+
+peer: {relayed}
+  endpoint: 203.0.113.7:51820
+  path: relay turn.example:443 by TLS, 61 ms (both random)
+  allowed ips: (none)
+"""
+    )
+    assert "  found at: (none)\n" in pretty(replace(NAT, nat_state=NatState()))
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        (PathState(PathKind.NONE), "none"),
+        (PathState(PathKind.NONE, reason="nobody has asked"), "none (nobody has asked)"),
+        (PathState(PathKind.SEARCHING, reason="round 2"), "searching (round 2)"),
+        (PathState(PathKind.DIRECT), "direct"),
+        (PathState(PathKind.DIRECT, PLACE, round_trip=0.00042), f"direct {PLACE}, 0.4 ms"),
+        (PathState(PathKind.DIRECT, PLACE, loss=0.04), f"direct {PLACE}"),
+        (PathState(PathKind.DIRECT, PLACE, loss=0.5), f"direct {PLACE}, 50% lost"),
+        (PathState(PathKind.RELAY), "relay"),
+        (PathState(PathKind.RELAY, relay=TurnUri("a", 3478)), "relay a:3478"),
+        (
+            PathState(PathKind.RELAY, relay=TurnUri("2001:db8::1", 80, Transport.TCP)),
+            "relay [2001:db8::1]:80 by TCP",
+        ),
+    ],
+)
+def test_a_path_in_words(path: PathState, text: str) -> None:
+    assert style.finish(path_text(path)) == text
+
+
+def test_json_tells_the_ways() -> None:
+    whole = show.as_json(NAT)
+    assert whole["nat"] == {
+        "stun": ["[2001:db8::5]:3478"],
+        "turn": [
+            {
+                "uris": ["turns:turn.example:443"],
+                "username": "me",
+                "passwordFile": "/etc/wgpy/p",
+                "secretFile": None,
+                "ca": None,
+            }
+        ],
+        "portmap": True,
+        "signal": None,
+        "birthday": False,
+        "relayOnly": False,
+    }
+    assert whole["way"] == {
+        "candidates": [
+            {"kind": "host", "address": "10.0.0.5:5"},
+            {"kind": "reflexive", "address": "203.0.113.7:51820"},
+        ],
+        "mapping": "endpoint independent",
+        "portmap": "PCP",
+    }
+    relayed = whole["peers"][NAT.peers[1].public_key.base64()]
+    assert (relayed["nat"], relayed["offer"]) == (True, "blob")
+    assert relayed["path"] == {
+        "kind": "relay",
+        "place": "203.0.113.7:51820",
+        "relay": "turns:turn.example:443",
+        "roundTrip": 0.061,
+        "loss": 0.0,
+        "mtu": None,
+        "reason": "both random",
+    }
+    json.dumps(whole)
+
+
 @pytest.mark.root
 @pytest.mark.tool("wg")
 @pytest.mark.tool("unshare")
 def test_the_real_wg_takes_our_answer(tmp_path: Path) -> None:
     """wg(8) reads a socket in its own directory only, so it looks into a mount of its own."""
     interface = FakeInterface()
-    interface.now = replace(MESH, private_key=PRIVATE, claims=CLAIMS)
+    interface.now = replace(
+        MESH,
+        private_key=PRIVATE,
+        claims=CLAIMS,
+        nat=NAT.nat,
+        nat_state=NAT.nat_state,
+        peers=[*MESH.peers, *NAT.peers],
+    )
     with served(interface, tmp_path / "wg0.sock"):
         done = subprocess.run(
             [

@@ -8,10 +8,11 @@ import pytest
 
 from tests.support.requirements import ROOT, program
 from tests.unit.config.samples import PRIVATE, PSK
-from wgpy.config import toml, toml_credentials, toml_keys, toml_rules
+from wgpy.config import toml, toml_credentials, toml_keys, toml_nat, toml_rules
 from wgpy.config.errors import ConfigError
 from wgpy.config.load import load
 from wgpy.config.values import MAX_MTU, MIN_MTU
+from wgpy.device.paths import MAX_STUN_SERVERS, MAX_TURN_SERVERS, MAX_TURN_URIS
 from wgpy.firewall.rules import MAX_RULES, MAX_WORDS, Kind
 
 PAGE = ROOT / "man" / "wgpy.toml.5"
@@ -29,7 +30,8 @@ def test_every_key_is_described_and_no_other() -> None:
         "Peers": sorted(toml_keys.PEER),
         "The authority": sorted(toml_credentials.AUTHORITY),
         "The identity": sorted(toml_credentials.IDENTITY),
-        "Credentials and the running interface": [],
+        "Ways through NATs": sorted((*toml_nat.NAT, *toml_nat.TURN)),
+        "TOML files and the running interface": [],
         "Rules": sorted(toml_rules.RULES),
     }
 
@@ -39,10 +41,19 @@ def test_the_limits_of_an_issuer_are_described() -> None:
     assert re.findall(r"^\.It Cm (\w+)$", listed, re.MULTILINE) == list(toml_credentials.LIMITS)
 
 
+def test_the_keys_of_a_relay_stand_under_it() -> None:
+    listed = TEXT.split(".Ss Ways through NATs")[1].split(".Ic [[nat.turn]] :")[1]
+    described = re.findall(r"^\.It Ic (\w+) Li =", listed.split(".El\n")[0], re.MULTILINE)
+    assert described == list(toml_nat.TURN)
+
+
 def test_the_limits_are_the_parsers() -> None:
     assert f"from {MIN_MTU} to {MAX_MTU}" in TEXT.replace("\n", " ")
     assert f"up to {toml_keys.MAX_NAME_LENGTH} printable" in TEXT
     assert f"up to {MAX_RULES} of both" in TEXT
+    assert f"up to {MAX_STUN_SERVERS} servers" in TEXT
+    assert f"up to {MAX_TURN_SERVERS} servers" in TEXT
+    assert f"up to {MAX_TURN_URIS} URIs" in TEXT
     assert f"up to {MAX_WORDS} words" in TEXT
 
 
@@ -69,14 +80,17 @@ def examples() -> list[str]:
 
 
 def test_the_examples_are_read(tmp_path: Path) -> None:
-    assert len(examples()) == 5
+    assert len(examples()) == 6
     for name in ("company-ca.pem", "gate.pem", "laptop.pem", "crl"):
         (tmp_path / name).touch()
-    for name, secret in (("laptop", PRIVATE), ("gate", PRIVATE), ("road", PRIVATE)):
-        (tmp_path / f"{name}.key").write_text(secret)
-        (tmp_path / f"{name}.key").chmod(0o600)
-    (tmp_path / "laptop.psk").write_text(PSK)
-    (tmp_path / "laptop.psk").chmod(0o600)
+    for name, secret in (
+        *((f"{who}.key", PRIVATE) for who in ("laptop", "gate", "road", "home")),
+        ("laptop.psk", PSK),
+        ("turn.password", "correct horse"),
+    ):
+        (tmp_path / name).write_text(secret)
+        (tmp_path / name).chmod(0o600)
+    (tmp_path / "signal").mkdir()
     for example in examples():
         path = tmp_path / "wg0.toml"
         path.write_text(example)

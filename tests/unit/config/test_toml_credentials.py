@@ -70,6 +70,10 @@ public_key = "{OTHER}"
 credential = true
 expect = "key"
 """
+ENROLS = (
+    f'{LEAST}enrol = true\nenrol_port = 7200\n[[authority.token_issuer]]\njwks = "keys.jwks"\n'
+    'names = ["mesh"]\nnetworks = []\n'
+)
 
 
 @pytest.fixture
@@ -128,6 +132,18 @@ def test_the_least(place: Path) -> None:
     assert config.identity == IdentitySettings(token=f"{place.parent}/me.jwt")
 
 
+def test_a_coordinator_lets_others_enrol(place: Path) -> None:
+    config, said = parse(ENROLS + '[identity]\ncertificate = "me.pem"\n', "quick", place)
+    assert said == []
+    assert config.authority is not None
+    assert (config.authority.enrol, config.authority.enrol_port) == (True, 7200)
+    plain, _ = parse(LEAST, "quick", place)
+    assert plain.authority is not None
+    assert (plain.authority.enrol, plain.authority.enrol_port) == (False, 7100)
+    # What is added to a running interface may leave our credential to what it has.
+    parse(ENROLS, "wg", place)
+
+
 def test_names_start_from_where_the_file_is(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(place.parent)
     config, _ = parse(LEAST, "quick", Path("wg0.toml"))
@@ -170,6 +186,18 @@ BAD = [
     ('[authority]\ncas = "ca.pem"', 2, "cas", "did you mean ca?"),
     ('[authority]\nca = ["ca.pem",\n"none.pem"]', 3, "ca", "No such file"),
     ('[authority]\nca = "crls"', 2, "ca", "is no file"),
+    (
+        LEAST + 'enrol = true\n[identity]\ncertificate = "me.pem"',
+        5,
+        "enrol",
+        "there is no issuer of tokens",
+    ),
+    (LEAST + 'enrol = "yes"', 5, "enrol", "is neither true nor false"),
+    (LEAST + "enrol_port = 7200", 5, "enrol_port", "goes with enrol = true"),
+    (LEAST + "enrol_port = 65536", 5, "enrol_port", "is no port"),
+    (LEAST + "enrol_port = 0", 5, "enrol_port", "is no port"),
+    (LEAST + 'enrol_port = "http"', 5, "enrol_port", "is no port"),
+    (ENROLS, 5, "enrol", "where we have no credential ourselves"),
     ('[authority]\nca = "a\\u0000b"', 2, "ca", "is no file's name"),
     ("[authority]\nca = 1", 2, "ca", "is not a file's name"),
     ("[authority]\nca = [" + '"ca.pem",' * 65 + "]", 2, "ca", "more than 64"),

@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from tests.support.memory_path import MemoryPath
 from wgpy.datapath.endpoint import Route
 from wgpy.device.device import Device
+from wgpy.device.roads import Roads
 from wgpy.device.uapi import Address, AllowedIpChange, DeviceChange, PeerChange, PeerState
+from wgpy.device.ways import Ways
 from wgpy.ip import parse_prefix
 from wgpy.keys import PrivateKey, PublicKey
 from wgpy.protocol import messages
@@ -48,6 +50,7 @@ class Kit:
     taken: set[int] = field(default_factory=set)
     asked: list[tuple[PublicKey, str, int]] = field(default_factory=list)
     private: PrivateKey | None = PRIVATE
+    make_ways: Callable[[Roads], Ways] | None = None
 
     def __post_init__(self) -> None:
         self.random: Callable[[int], bytes] = random.Random(1).randbytes
@@ -58,6 +61,7 @@ class Kit:
             wall_ns=self.wall_ns,
             random=lambda length: self.random(length),
             ask_name=lambda *what: self.asked.append(what),
+            ways=self.make_ways,
         )
         if self.private is not None:
             self.device.apply(DeviceChange(private_key=self.private))

@@ -332,7 +332,7 @@ def test_a_socket_that_refuses_is_counted_beside_the_plain_handshake_s(
     caller = Caller(office)
     office.gate.device._handshaker.counters["send_error"] = 3
     monkeypatch.setattr(
-        office.gate.datapath, "_transmit_control", lambda data, route: errno.ENETUNREACH
+        office.gate.datapath, "_transmit_control", lambda data, route, *manner: errno.ENETUNREACH
     )
     caller.call(caller.certificate())
     assert counter(office.gate, "credential_send_error") == 1

@@ -6,7 +6,8 @@ import pytest
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 from tests.unit.device.kit import PRIVATE, Kit, Stranger
-from wgpy.datapath.endpoint import Route
+from wgpy.datapath.contract import Endpoint
+from wgpy.datapath.endpoint import Route, to_route
 from wgpy.device.uapi import Address, DeviceChange
 from wgpy.keys import PresharedKey, PrivateKey, PublicKey
 from wgpy.protocol import messages
@@ -303,6 +304,41 @@ def test_a_cookie_is_good_for_one_address_and_port(kit, alice):
         act(kit)
         ((_, back),) = kit.sent(COOKIE)
         assert back.address == route
+
+
+def test_a_cookie_through_a_relay_is_good_for_its_channel(kit, alice):
+    """The relay's server sends what many peers send: what tells them apart is the channel."""
+    server, channels = Endpoint("198.51.100.1", 3478), (0x4000, 0x4001)
+    relay = kit.path.add_relay(server)
+    for number, channel in enumerate(channels):
+        kit.path.set_channel(relay, channel, Endpoint("192.0.2.77", 77 + number))
+
+    def send(data, channel):
+        framed = struct.pack(">HH", channel, len(data)) + data
+        kit.path.take(framed, to_route(server))
+
+    for _ in range(UNDER_LOAD_DEPTH + 1):
+        send(alice.initiation(), channels[0])
+    while kit.path.queue_depth():
+        act(kit)
+    (framed, route) = kit.path.sent[-1]
+    assert route == to_route(server)
+    assert framed[:4] == struct.pack(">HH", channels[0], 64)
+    reply = messages.parse_cookie_reply(framed[4:])
+    assert alice.peer.consume_cookie(reply, kit.path.now)
+    before = kit.counters()["cookie_replies_sent"]
+    send(alice.initiation(), channels[1])
+    act(kit)
+    alice.send(alice.initiation())
+    act(kit)
+    assert kit.counters()["cookie_replies_sent"] == before + 2
+    kit.path.sent.clear()
+    send(alice.initiation(), channels[0])
+    act(kit)
+    ((answer, _),) = kit.path.sent
+    assert answer[:8] == struct.pack(">HH", channels[0], 92) + b"\2\0\0\0"
+    endpoint = kit.shown()[alice.key].endpoint
+    assert (endpoint.host, endpoint.port) == ("192.0.2.77", 77)
 
 
 def test_with_a_cookie_each_source_has_a_rate(kit, alice):

@@ -32,7 +32,6 @@ from wgpy.device.uapi_codec import (
     parse_state,
 )
 from wgpy.device.uapi_credentials import (
-    MAX_JSON_LENGTH,
     format_authority,
     parse_authority,
     parse_claims,
@@ -40,6 +39,7 @@ from wgpy.device.uapi_credentials import (
     parse_identity,
 )
 from wgpy.device.uapi_framing import BadRequest, Framer, SetRequest
+from wgpy.device.uapi_json import MAX_JSON_LENGTH
 from wgpy.identity.claims import Claims, Kind
 from wgpy.identity.settings import (
     Anchor,
@@ -98,6 +98,12 @@ authorities = st.builds(
     st.booleans(),
     st.none() | paths,
     st.lists(st.tuples(fingerprints, fingerprints), max_size=2).map(tuple),
+    st.booleans(),
+).flatmap(
+    # A port is said only where others enrol.
+    lambda made: st.builds(
+        replace, st.just(made), enrol_port=st.integers(1, 65_535) if made.enrol else st.just(7100)
+    )
 )
 identities = st.builds(IdentitySettings, paths, st.none() | paths) | st.builds(
     IdentitySettings, token=paths
@@ -113,6 +119,19 @@ claims = st.builds(
     st.integers(0, 2**33),
 )
 cleared = st.just(Cleared.CLEARED)
+
+
+@pytest.mark.parametrize("port", [0, 65_536, -1, True, "7100", 7100.5])
+def test_a_port_to_enrol_at_is_one(port: object) -> None:
+    text = json.dumps({**json.loads(format_authority(AUTHORITY)), "enrol_port": port})
+    with pytest.raises(ValueError, match="enrol_port"):
+        parse_authority(text)
+
+
+def test_who_may_enrol_is_said_only_where_somebody_may() -> None:
+    """An older daemon refuses what it does not know, and does not pass over it."""
+    assert "enrol" not in format_authority(AUTHORITY)
+    assert '"enrol":true,"enrol_port":7100' in format_authority(replace(AUTHORITY, enrol=True))
 
 
 @given(

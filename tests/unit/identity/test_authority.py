@@ -31,6 +31,7 @@ from wgpy.identity import authority as module
 from wgpy.identity.admissions import Admissions
 from wgpy.identity.authority import Authority
 from wgpy.identity.claims import Claims, CredentialError, Kind
+from wgpy.identity.derived import quarantine_address
 from wgpy.identity.jwks import fingerprint
 from wgpy.identity.place import Surroundings
 from wgpy.identity.profile import Rights
@@ -248,6 +249,50 @@ def test_a_denied_key_does_not_enrol(house: House) -> None:
     with pytest.raises(CredentialError) as caught:
         house.authority.examine_enrolment(PEER, made(enrol_payload()), NOW)
     assert caught.value.reason == "denied-key"
+
+
+def test_who_enrols_may_lose_the_right_to(house: House) -> None:
+    found = house.anew(enrol=True).examine_enrolment(PEER, made(enrol_payload()), NOW)
+    house.authority.check_enrolment(found, PEER, NOW)
+    path = house.directory / "a.deny"
+    path.write_text("")
+    here = quarantine_address(NETWORK, PEER)
+
+    def reason(wall: float = NOW, **changes: Any) -> str:
+        house.anew(**changes)
+        with pytest.raises(CredentialError) as caught:
+            house.authority.check_enrolment(found, PEER, wall)
+        return caught.value.reason
+
+    assert reason(NOW + 900) == "expired"
+    assert reason(enrol=False) == "no-enrolment"
+    few = (TokenIssuer(str(house.jwks), replace(LIMITS, groups=())),)
+    assert reason(enrol=True, issuers=few) == "group-not-permitted"
+    whole = (TokenIssuer(str(house.jwks), LIMITS),)
+    assert reason(issuers=whole, anchors=(), network=bytes(16)) == "wrong-network"
+    path.write_text(f"key {PEER}\n")
+    assert reason(network=NETWORK, revocations=(str(path),)) == "denied-key"
+    path.write_text("")
+    house.anew().set_surroundings(Surroundings(own=(here,)))
+    with pytest.raises(CredentialError, match="meets our own"):
+        house.authority.check_enrolment(found, PEER, NOW)
+    with pytest.raises(CredentialError, match="meets our own"):
+        house.authority.examine_enrolment(PEER, made(enrol_payload()), NOW)
+    house.authority.set_surroundings(Surroundings())
+    jwks_file(house.jwks, P256)
+    house.authority.reload()
+    with pytest.raises(CredentialError, match="not trusted any more"):
+        house.authority.check_enrolment(found, PEER, NOW)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"issuers": ()}, {"accept": (parse_prefix("fd00::/8"), *ACCEPT)}]
+)
+def test_settings_by_which_nobody_should_enrol(house: House, changes: dict[str, Any]) -> None:
+    house.anew(**changes)
+    with pytest.raises(CredentialError) as caught:
+        house.anew(enrol=True)
+    assert caught.value.reason == "enrolment"
 
 
 def test_a_token_to_enrol_does_not_let_a_peer_in(house: House) -> None:

@@ -8,8 +8,9 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from tests.support import certificates
 from tests.support.certificates import KEY, ROOT, Authority, Peer
-from tests.support.tokens import NETWORK, NOW, OTHER, PEER, made
+from tests.support.tokens import NETWORK, NOW, OTHER, PEER, cnf, enrol_payload, made
 from wgpy.identity.claims import CredentialError, Kind
+from wgpy.identity.derived import quarantine_address
 from wgpy.identity.own import OwnCredential
 from wgpy.identity.settings import IdentitySettings
 from wgpy.keys import PublicKey
@@ -26,6 +27,25 @@ def test_a_token(tmp_path: Path) -> None:
     assert (own.kind, own.body, own.intermediate) == (Kind.TOKEN, made(), None)
     assert (own.name, own.network, own.generation) == ("laptop.mesh", NETWORK, 3)
     assert own.groups == frozenset({"laptops"})
+
+
+def test_a_token_to_enrol(tmp_path: Path) -> None:
+    text = made(enrol_payload())
+    settings = IdentitySettings(token=written(tmp_path / "token", text + b"\n"))
+    own = OwnCredential.load(settings, OTHER)
+    assert (own.kind, own.body, own.enrols) == (Kind.ENROLMENT, text, True)
+    assert (own.name, own.network, own.serial) == ("laptop.mesh", NETWORK, "once")
+    assert own.addresses == (quarantine_address(NETWORK, OTHER),)
+    assert str(own) == "the token to enrol"
+    assert own.is_over(NOW + 900)
+    # It may be bound to a key, and may leave the name to the coordinator.
+    settings = IdentitySettings(
+        token=written(tmp_path / "bound", made(enrol_payload(), cnf=cnf(PEER), sub=None))
+    )
+    assert OwnCredential.load(settings, PEER).name == ""
+    assert refusal(settings, OTHER)[0] == "key-mismatch"
+    settings = IdentitySettings(token=written(tmp_path / "no", made(enrol_payload(), jti=None)))
+    assert refusal(settings, OTHER)[0] == "no-jti"
 
 
 @pytest.mark.parametrize("pem", [True, False])

@@ -139,6 +139,25 @@ told["other"] = [
     assert (tmp_path / "other" / "there").read_text() == "content"
 
 
+def test_the_daemon_may_write_where_its_peers_share_a_directory(tmp_path: Path) -> None:
+    for name in ("shared", "other"):
+        (tmp_path / name).mkdir()
+    told = child(
+        tmp_path,
+        """
+from wgpy.device import daemon
+daemon._restrict(place / "shared")
+told["supported"] = attempt(lambda: (place / "other" / "file").write_text("x")) == "EACCES"
+written, final = place / "shared" / "written", place / "shared" / "final"
+told["shared"] = attempt(lambda: (written.write_text("x"), written.rename(final)))
+""",
+    )
+    if not told["supported"]:
+        pytest.skip("this kernel has no Landlock")
+    assert told["shared"] == "done"
+    assert (tmp_path / "shared" / "final").read_text() == "x"
+
+
 def test_a_directory_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     told = child(
         tmp_path,

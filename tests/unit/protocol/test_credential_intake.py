@@ -55,7 +55,8 @@ class Door:
         return self.generator.add_macs(first.message, now)
 
     def arrive(self, data, address=HOME, port=7, *, under_load=False, now=0.0):
-        return self.intake.arrive(data, address, port, "origin", under_load=under_load, now=now)
+        source = address + port.to_bytes(2, "big")
+        return self.intake.arrive(data, address, source, "origin", under_load=under_load, now=now)
 
     def take(self, data, *, now=0.0, wall_ns=WALL, address=HOME):
         assert self.arrive(data, address, now=now) is None
@@ -283,6 +284,53 @@ def test_a_responder_without_a_name_is_asked_for_none():
     assert door.take(door.knock()) is None
     assert door.only("wrong_name")
     assert door.take(door.knock(later(1, wanted=None)), address=AWAY) is not None
+
+
+TOKEN = Offer(OfferKind.TOKEN, b"a.b.c")
+
+
+def nameless(offer=TOKEN, **standing):
+    """A door where others may enrol, and what it makes of who names nobody."""
+    door = Door()
+    door.intake.set_ours(Ours(door.bob, door.checker, NETWORK, "bob.mesh", enrols=True))
+    if standing:
+        remote = Remote(door.bob, door.alice.public, None)
+        door.standings[door.alice.public] = Standing(remote, **standing)
+    return door, door.take(door.knock(later(0, wanted=None, offer=offer)))
+
+
+def test_who_names_nobody_and_shows_a_token_may_enrol():
+    _, presented = nameless(may_enrol=True)
+    assert presented.enrols
+    assert presented.payload.offer == TOKEN
+    # A token beside a name is a peer's.
+    door, _ = nameless(may_enrol=True)
+    assert not door.take(door.knock(later(1, offer=TOKEN)), address=AWAY).enrols
+
+
+def test_nobody_enrols_where_nobody_may():
+    door = Door()
+    assert door.take(door.knock(later(0, wanted=None, offer=TOKEN))) is None
+    assert door.only("no_enrolment")
+    assert door.take(door.knock(later(1))) is None, "and it is not heard for a minute"
+    # A key of the configuration has its place already.
+    door, presented = nameless(key_suffices=True)
+    assert presented is None
+    assert door.only("no_enrolment")
+
+
+@pytest.mark.parametrize("offer", [None, LEAF])
+def test_without_a_token_no_name_is_a_wrong_name(offer):
+    door, presented = nameless(offer, may_enrol=True, key_suffices=True)
+    assert presented is None
+    assert door.only("wrong_name")
+
+
+def test_who_is_put_off_may_ask_again_at_once():
+    door, _ = nameless(may_enrol=True)
+    door.intake.put_off("quarantine_full")
+    assert door.only("quarantine_full")
+    assert door.take(door.knock(later(1, wanted=None, offer=TOKEN))).enrols
 
 
 def test_a_key_that_suffices_needs_no_offer(door):

@@ -167,6 +167,65 @@ def test_a_new_initiation_replaces_the_old(alice, bob):
     assert fit(alice.pairs.current, bob.pairs.next)
 
 
+# --- Calls: one peer, several places ---
+
+
+def call(side, index, *, now=0.0):
+    # The stamps grow although the clock does not.
+    return side.peer.call(index=index, ephemeral=side.ephemeral(), wall_ns=WALL, now=now)
+
+
+def test_of_several_calls_any_may_be_answered(alice, bob):
+    calls = [call(alice, index) for index in (1, 2, 3)]
+    assert alice.peer.begun == (1, 2, 3)
+    assert len({parse_initiation(data).ephemeral for data in calls}) == 3
+    assert alice.finish(bob.answer(bob.read(calls[1]), index=7)) == 7
+    assert fit(alice.pairs.current, bob.pairs.next)
+    assert alice.peer.begun == (3,), "what came before it is over"
+    assert not alice.peer.timers.handshake_under_way
+
+
+def test_of_several_answers_the_last_one_counts(alice, bob):
+    first, second = call(alice, 1), call(alice, 2)
+    answers = [bob.answer(bob.read(first), index=7), bob.answer(bob.read(second, 0.02), index=8)]
+    for answer in answers:
+        alice.finish(answer)
+    assert fit(alice.pairs.current, bob.pairs.next)
+    assert alice.peer.begun == ()
+
+
+def test_an_answer_that_was_overtaken_is_none_any_more(alice, bob):
+    first, second = call(alice, 1), call(alice, 2)
+    answers = [bob.answer(bob.read(first), index=7), bob.answer(bob.read(second, 0.02), index=8)]
+    alice.finish(answers[1])
+    with pytest.raises(HandshakeError):
+        alice.finish(answers[0])
+    assert fit(alice.pairs.current, bob.pairs.next)
+
+
+def test_a_peer_takes_calls_in_the_order_of_their_stamps(alice, bob):
+    first, second = call(alice, 1), call(alice, 2)
+    bob.read(second)
+    assert reason(bob.read, first, 1.0) == "replayed_timestamp"
+
+
+def test_an_ordinary_initiation_ends_the_calls(alice, bob):
+    answer = bob.answer(bob.read(call(alice, 1)))
+    alice.begin(index=2, wall_ns=WALL + 10**9)
+    assert alice.peer.begun == (2,)
+    with pytest.raises(HandshakeError):
+        alice.finish(answer)
+
+
+def test_one_call_can_be_given_up(alice, bob):
+    first, second = call(alice, 1), call(alice, 2)
+    alice.peer.forget_call(1)
+    alice.peer.forget_call(99)
+    with pytest.raises(HandshakeError):
+        alice.finish(bob.answer(bob.read(first)))
+    alice.finish(bob.answer(bob.read(second, 0.02)))
+
+
 def test_a_forged_response_leaves_the_handshake_under_way(alice, bob):
     answer = bob.answer(bob.read(alice.begin(index=5)))
     forged = dataclasses.replace(parse_response(answer), sealed_empty=bytes(16))

@@ -1,5 +1,6 @@
 """What `up` tells the daemon, through the socket of a fake one."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from wgpy.config.model import Config, EndpointSpec
 from wgpy.config.toml import parse
 from wgpy.device import client
 from wgpy.device.uapi import Address, DeviceState, PeerState, UapiError
+from wgpy.identity.derived import quarantine_range
 from wgpy.identity.settings import AuthoritySettings, Expectation
 from wgpy.ip import parse_prefix
 from wgpy.keys import PublicKey
@@ -77,3 +79,6 @@ def test_routes_lead_to_what_is_accepted_and_not_to_each_who_came_in() -> None:
     assert routed(state) == (parse_prefix("10.9.0.0/16"),)
     state.authority = AuthoritySettings(bytes(16), (parse_prefix("10.7.0.0/16"),))
     assert routed(state) == (parse_prefix("10.9.0.0/16"), parse_prefix("10.7.0.0/16"))
+    # And to those who enrol, where somebody may.
+    state.authority = replace(state.authority, enrol=True)
+    assert routed(state)[2:] == (quarantine_range(bytes(16)),)

@@ -73,6 +73,14 @@ def test_the_start_is_daemon_hooks_keys() -> None:
     ]
 
 
+def test_the_daemon_is_told_where_it_may_write() -> None:
+    assert plan_start("wg0", InterfaceConfig(), "/bin/wgpyd", signal="/mnt/shared") == [
+        StartDaemon("wg0", "/bin/wgpyd", "/mnt/shared"),
+        Configure("wg0"),
+    ]
+    assert plan_start("wg0", InterfaceConfig(), None, signal="/mnt/shared") == [Configure("wg0")]
+
+
 def test_attached_starts_no_daemon() -> None:
     assert plan_start("wg0", InterfaceConfig(), None) == [Configure("wg0")]
 

@@ -20,6 +20,10 @@ from wgpy.quick.steps import QuickError, Step, step_from_json, step_to_json
 
 EVERY_STEP: list[tuple[Step, str]] = [
     (steps.StartDaemon("wg0", "/usr/bin/wgpyd"), "/usr/bin/wgpyd wg0"),
+    (
+        steps.StartDaemon("wg0", "/usr/bin/wgpyd", "/mnt/our place"),
+        "/usr/bin/wgpyd --signal '/mnt/our place' wg0",
+    ),
     (steps.RunHook("PreUp", "echo 1 # no comment"), "echo 1 # no comment"),
     (steps.Configure("wg0"), "wgpy setconf wg0"),
     (steps.AddAddress("wg0", "10.0.0.1/24"), "ip -4 address add 10.0.0.1/24 dev wg0"),

@@ -1,0 +1,150 @@
+"""Two stations of a lab that find each other by `[nat]`, and what they say of their ways.
+
+    with managed(lab, tmp_path, turn=[coturn]) as pair:
+        pair.alice.host.namespace.ping(pair.bob.inner)
+        pair.until(PathKind.DIRECT)
+
+Their signals go by a directory that only they share, below the one that daemons may write to.
+"""
+
+import contextlib
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from tests.support.commands import LIFE
+from tests.support.coturn import PORT as TURN_PORT
+from tests.support.coturn import USERS, Coturn
+from tests.support.natlab import Lab
+from tests.support.natlab.station import Station
+from tests.support.netns import STATE_DIRECTORY, wait_until
+from tests.support.programs import WGPY, Implementation, Interface
+from wgpy.device.paths import PathKind, PathState
+
+# A daemon whose data path is named, and not what is best here.
+PORTABLE = replace(WGPY, name="portable", env={"WGPY_DATAPATH": "portable"})
+NATIVE = replace(WGPY, name="native", env={"WGPY_DATAPATH": "native"})
+
+# What a busy machine may take for what is to take seconds.
+PATIENCE = 45.0
+
+
+@contextlib.contextmanager
+def signal_directory() -> Iterator[Path]:
+    """A directory for signals, gone at the end."""
+    STATE_DIRECTORY.mkdir(parents=True, exist_ok=True)
+    path = Path(tempfile.mkdtemp(prefix="signals-of-a-test-", dir=STATE_DIRECTORY))
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path)
+
+
+def turn_table(server: Coturn, directory: Path, user: str, *, transports: str = "") -> str:
+    """A `[[nat.turn]]` of this server, by UDP, or by what `transports` says after `turn:HOST`."""
+    host = server.addresses[0]
+    lines = ["[[nat.turn]]", f'uris = ["turn:{host}:{TURN_PORT}{transports}"]']
+    if server.secret is not None:
+        file, key = directory / f"{user}-{host}.secret", "secret_file"
+        text = server.secret.text
+    else:
+        file, key, text = directory / f"{user}-{host}.password", "password_file", USERS[user]
+    lines.append(f'username = "{user}"')
+    file.touch(mode=0o600)
+    file.write_text(f"{text}\n")
+    return "\n".join([*lines, f'{key} = "{file}"']) + "\n"
+
+
+@dataclass(slots=True)
+class Managed:
+    """The two, and what each has under `[nat]`; change `extra` and the like, and `configure`."""
+
+    alice: Station
+    bob: Station
+    signals: Path
+    directory: Path
+    stun: Sequence[str] = ()
+    turn: Sequence[Coturn] = ()
+    # More lines of [nat], for both.
+    extra: str = "portmap = false\n"
+    # Whether the peers have `nat = true`.
+    peer: str = "nat = true"
+    users: dict[int, str] = field(default_factory=lambda: {1: "alice", 2: "bob"})
+
+    def nat(self, station: Station) -> str:
+        """The [nat] of one of them."""
+        servers = ", ".join(f'"{each}"' for each in self.stun)
+        lines = ["[nat]", f"stun = [{servers}]", f'signal = "{self.signals}"', self.extra]
+        user = self.users[station.number]
+        tables = [turn_table(each, self.directory, user) for each in self.turn]
+        return "\n".join([*lines, *tables])
+
+    def configure(self, station: Station, *, interface: str = "", nat: str | None = None) -> None:
+        """Give one its configuration; `nat` is another text than `self.nat`."""
+        tables = self.nat(station) if nat is None else nat
+        other = self.other(station)
+        station.configure(station.knows(other, extra=self.peer), interface=interface, tables=tables)
+
+    def other(self, station: Station) -> Station:
+        """The other one."""
+        return self.bob if station is self.alice else self.alice
+
+    def path(self, station: Station) -> PathState:
+        """What one says of its way to the other."""
+        found = station.state().peers[0].path
+        assert found is not None
+        return found
+
+    def kinds(self) -> set[PathKind]:
+        """Those of both."""
+        return {self.path(each).kind for each in (self.alice, self.bob)}
+
+    def until(self, kind: PathKind, timeout: float = PATIENCE) -> None:
+        """Wait until both ways are of this kind."""
+        wait_until(
+            lambda: self.kinds() == {kind}, f"ways of the kind {kind.value}", timeout, every=0.1
+        )
+
+    def wake(self) -> None:
+        """Send a packet from alice to bob, and wait until one is answered."""
+        self.alice.host.namespace.ping(self.bob.inner, wait=int(PATIENCE))
+
+    def answers(self, wait: int = 1) -> bool:
+        """Whether bob answers alice."""
+        return self.alice.host.namespace.can_ping(self.bob.inner, wait)
+
+
+@contextlib.contextmanager
+def managed(
+    lab: Lab,
+    directory: Path,
+    *,
+    stun: Sequence[str] = (),
+    turn: Sequence[Coturn] = (),
+    datapath: Implementation = NATIVE,
+    names: tuple[str, str] = ("alice", "bob"),
+    extra: str = "portmap = false\n",
+    life: float = LIFE,
+) -> Iterator[Managed]:
+    """The hosts of these names, each with a daemon that knows the other; no packet sent yet."""
+    with (
+        signal_directory() as signals,
+        Station(lab.hosts[names[0]], 1, directory, datapath, life=life) as alice,
+        Station(lab.hosts[names[1]], 2, directory, datapath, life=life) as bob,
+    ):
+        pair = Managed(alice, bob, signals, directory, stun, turn, extra)
+        pair.configure(alice)
+        pair.configure(bob)
+        yield pair
+
+
+def restarted(station: Station) -> None:
+    """Start the daemon of a station again, of which nothing is left but its files."""
+    station.interface.stop()
+    old = station.interface
+    station.interface = Interface(
+        station.host.namespace, old.implementation, options=(), name=old.name
+    )
+    station.interface.start()

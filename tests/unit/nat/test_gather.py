@@ -1,0 +1,145 @@
+"""Where we may be found, from made-up servers on a made-up clock."""
+
+import itertools
+import os
+
+import pytest
+
+from wgpy.ip import parse_prefix
+from wgpy.nat.candidates import Candidate, Kind, Refused
+from wgpy.nat.facts import Mapping
+from wgpy.nat.gather import KEEPALIVE, RETRY, Gatherer, behaviour
+from wgpy.nat.place import Place, Send
+from wgpy.nat.stun import Class, Message, Method, pack, parse
+from wgpy.nat.stun_client import Answer
+
+PORT = 51820
+ONE, TWO, THREE = (Place(f"198.51.100.{n}", 3478) for n in (1, 2, 3))
+PUBLIC = ("203.0.113.7", 40000)
+
+
+def answer(server: Place, mapped: tuple[str, int]) -> Answer:
+    return Answer(bytes(12), server, mapped, None, 0.02, 1)
+
+
+@pytest.mark.parametrize(
+    ("seen", "expected"),
+    [
+        ([], (Mapping.UNKNOWN, 0)),
+        ([(ONE, 40000)], (Mapping.UNKNOWN, 0)),
+        ([(ONE, 40000), (TWO, 40000)], (Mapping.ENDPOINT_INDEPENDENT, 0)),
+        # Two ports of one address say nothing of other addresses.
+        ([(ONE, 40000), (ONE._replace(port=3479), 40000)], (Mapping.UNKNOWN, 0)),
+        ([(ONE, 40000), (TWO, 40001)], (Mapping.ADDRESS_AND_PORT_DEPENDENT, 1)),
+        ([(ONE, 40000), (TWO, 39998), (THREE, 39996)], (Mapping.ADDRESS_AND_PORT_DEPENDENT, -2)),
+        # Somebody else took one in between.
+        ([(ONE, 40000), (TWO, 40002), (THREE, 40003)], (Mapping.ADDRESS_AND_PORT_DEPENDENT, 1)),
+        ([(ONE, 40000), (TWO, 61234), (THREE, 1044)], (Mapping.ADDRESS_AND_PORT_DEPENDENT, 0)),
+        ([(ONE, 40000), (TWO, 40001), (THREE, 39999)], (Mapping.ADDRESS_AND_PORT_DEPENDENT, 0)),
+        (
+            [(ONE, 40000), (ONE._replace(port=3479), 40000), (TWO, 52000)],
+            (Mapping.ADDRESS_DEPENDENT, 0),
+        ),
+    ],
+)
+def test_the_mapping_is_read_from_what_servers_see(
+    seen: list[tuple[Place, int]], expected: tuple[Mapping, int]
+) -> None:
+    assert behaviour([answer(server, (PUBLIC[0], port)) for server, port in seen]) == expected
+
+
+class Road:
+    """A gatherer and servers that answer, each with what `sees` has for it."""
+
+    def __init__(self, sees: dict[Place, tuple[str, int]]) -> None:
+        self.sees = sees
+        self.now = 100.0
+        self.asked: list[tuple[float, Place]] = []
+        self.gatherer = Gatherer(os.urandom)
+        self.gatherer.set_servers([ONE, TWO])
+
+    def run(self, seconds: float) -> None:
+        end = self.now + seconds
+        while True:
+            self.gatherer.tick(self.now)
+            while sends := self.gatherer.take():
+                for send in sends:
+                    self.serve(send)
+            due = self.gatherer.due()
+            if due is None or due > end:
+                break
+            self.now = max(self.now, due)
+        self.now = end
+
+    def serve(self, send: Send) -> None:
+        self.asked.append((self.now, send.to))
+        if send.to in self.sees:
+            question = parse(send.data)
+            attributes = {"XOR-MAPPED-ADDRESS": self.sees[send.to]}
+            reply = Message(Method.BINDING, Class.RESPONSE, question.transaction, attributes)
+            self.gatherer.receive(pack(reply), send.to, self.now)
+
+
+def test_hosts_and_what_servers_see_are_candidates() -> None:
+    road = Road({ONE: PUBLIC, TWO: PUBLIC})
+    refused = Refused((parse_prefix("10.7.0.0/16"),))
+    road.gatherer.set_hosts(["192.168.1.5", "10.7.0.1", "127.0.0.1"], refused)
+    road.gatherer.bound(PORT, road.now)
+    assert not road.gatherer.is_settled
+    road.run(1.0)
+    assert set(road.gatherer.candidates) == {
+        Candidate(Kind.HOST, "192.168.1.5", PORT),
+        Candidate(Kind.REFLEXIVE, *PUBLIC),
+    }
+    assert road.gatherer.facts.mapping is Mapping.ENDPOINT_INDEPENDENT
+    assert road.gatherer.is_settled
+
+
+def test_the_mapping_is_used_again_before_it_dies() -> None:
+    road = Road({ONE: PUBLIC, TWO: PUBLIC})
+    road.gatherer.bound(PORT, road.now)
+    road.run(3 * KEEPALIVE + 1)
+    assert len(road.asked) == 2 * 4
+
+
+def test_silent_servers_are_asked_less_and_less_often() -> None:
+    road = Road({})
+    road.gatherer.bound(PORT, road.now)
+    road.run(300.0)
+    rounds = [when for when, place in road.asked if place == ONE][::4]
+    pauses = [after - before - 5.0 for before, after in itertools.pairwise(rounds)]
+    assert pauses[: len(RETRY)] == pytest.approx(RETRY[: len(pauses)])
+    assert road.gatherer.is_settled
+    assert road.gatherer.counters["stun_silent"] >= 4
+
+
+def test_another_network_forgets_what_was_seen() -> None:
+    road = Road({ONE: PUBLIC, TWO: PUBLIC})
+    road.gatherer.bound(PORT, road.now)
+    road.run(5.0)
+    road.sees = {ONE: ("192.0.2.9", 5), TWO: ("192.0.2.9", 5)}
+    road.gatherer.forget(road.now)
+    assert road.gatherer.candidates == ()
+    road.run(1.0)
+    assert road.gatherer.candidates == (Candidate(Kind.REFLEXIVE, "192.0.2.9", 5),)
+
+
+def test_the_other_address_of_a_server_is_asked_as_well() -> None:
+    """RFC 5780: so that one server with two addresses shows the mapping."""
+    road = Road({ONE: PUBLIC})
+    road.gatherer.set_servers([ONE])
+
+    def with_other(send: Send) -> None:
+        if send.to != ONE:
+            road.asked.append((road.now, send.to))
+            return
+        question = parse(send.data)
+        attributes = {"XOR-MAPPED-ADDRESS": PUBLIC, "OTHER-ADDRESS": (TWO.host, 3479)}
+        reply = Message(Method.BINDING, Class.RESPONSE, question.transaction, attributes)
+        road.gatherer.receive(pack(reply), ONE, road.now)
+
+    road.serve = with_other  # type: ignore[method-assign]
+    road.gatherer.bound(PORT, road.now)
+    road.run(0.1)
+    assert Place(TWO.host, 3479) in [place for _, place in road.asked]
+    assert Place(TWO.host, 3479) in road.gatherer.sources
