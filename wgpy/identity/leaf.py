@@ -1,7 +1,8 @@
 """A peer's certificate, read and held against the profile; nobody's signature is looked at here.
 
 The profile leaves so little open that most parts are compared with the bytes that they must be.
-To have the library make an object of each takes several times as long.
+To have the library make an object of each takes several times as long. What is read in another
+way, or left unread, the library reads as well: nothing that it refuses is accepted here.
 """
 
 import functools
@@ -23,7 +24,7 @@ from wgpy.identity.profile import (
     is_name,
     is_unicast,
 )
-from wgpy.identity.x509der import FAILURES, MAX_CERTIFICATE, MAX_SERIAL
+from wgpy.identity.x509der import FAILURES, MAX_CERTIFICATE, MAX_SERIAL, parsing
 from wgpy.ip import Prefix
 from wgpy.keys import PublicKey
 
@@ -41,6 +42,10 @@ _AUTHORITY_KEY_ID: Final = _contents(ExtensionOID.AUTHORITY_KEY_IDENTIFIER)
 _RIGHTS: Final = _contents(RIGHTS)
 _NAMED: Final = asn1.encode_der(ExtensionOID.SUBJECT_ALTERNATIVE_NAME)
 _MAY_BE_CRITICAL: Final = frozenset((_BASIC_CONSTRAINTS, _KEY_USAGE, _ALTERNATIVE_NAME))
+# Those of which every byte is looked at, the identifier of the issuer's key if it stands alone.
+_READ_WHOLE: Final = frozenset(
+    (_BASIC_CONSTRAINTS, _KEY_USAGE, _EXTENDED_KEY_USAGE, _AUTHORITY_KEY_ID, _RIGHTS)
+)
 
 # RFC 5280 section 4.1: what is signed, the algorithm, the signature.
 _CERTIFICATE: Final = bytes((der.SEQUENCE, der.SEQUENCE, der.BIT_STRING))
@@ -121,8 +126,11 @@ def _read(data: bytes) -> Leaf:
     certificate = x509.load_der_x509_certificate(data)
     key = _key(public_key)
     shared, named = _extensions(last)
-    rights, issuer_id = _shared(shared)
+    rights, issuer_id, read_whole = _shared(shared)
     name, addresses = _subject(named, has_subject=subject != b"")
+    if subject or not read_whole:
+        with parsing():
+            _ = certificate.subject, certificate.extensions
     return Leaf(
         certificate=certificate,
         key=key,
@@ -165,8 +173,9 @@ def _extensions(contents: bytes) -> tuple[tuple[bytes, ...], bytes | None]:
 
 
 @functools.lru_cache(_KNOWN)
-def _shared(entries: tuple[bytes, ...]) -> tuple[Rights, bytes]:
-    """What all extensions but the names say: rights, and the key identifier of the issuer."""
+def _shared(entries: tuple[bytes, ...]) -> tuple[Rights, bytes, bool]:
+    """What all extensions but the names say: rights, and the key identifier of the issuer; and
+    whether there is nothing in them that was not looked at."""
     found: _Extensions = {}
     for entry in entries:
         oid, critical, value = _extension(entry)
@@ -176,7 +185,9 @@ def _shared(entries: tuple[bytes, ...]) -> tuple[Rights, bytes]:
     if found.get(_BASIC_CONSTRAINTS, (True, _NO_CA))[1] != _NO_CA:
         raise CredentialError("is-a-ca", "it is a CA's and not a peer's")
     _check_usage(found)
-    return _rights(found), _issuer_id(found)
+    rights = _rights(found)
+    issuer_id, alone = _issuer_id(found)
+    return rights, issuer_id, alone and found.keys() <= _READ_WHOLE
 
 
 def _extension(entry: bytes) -> tuple[bytes, bool, bytes]:
@@ -253,15 +264,15 @@ def _rights(extensions: _Extensions) -> Rights:
     return rights
 
 
-def _issuer_id(extensions: _Extensions) -> bytes:
-    """The keyIdentifier; it may have the issuer's name and number beside it, which are of no use
-    to us."""
+def _issuer_id(extensions: _Extensions) -> tuple[bytes, bool]:
+    """The keyIdentifier, and whether it stands alone; it may have the issuer's name and number
+    beside it, which are of no use to us."""
     found = extensions.get(_AUTHORITY_KEY_ID)
     if found is not None:
         (listed,) = der.contents_of(found[1], _SEQUENCE)
         tags, parts = der.split(listed)
         if tags and tags[0] == _KEY_IDENTIFIER:
-            return parts[0]
+            return parts[0], len(parts) == 1
     raise CredentialError("no-key-id", "it has no authorityKeyIdentifier with a key's id")
 
 
