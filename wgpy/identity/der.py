@@ -36,15 +36,12 @@ def split(data: bytes) -> tuple[bytes, list[bytes]]:
             length = data[start + 1]
             start += 2
             if length >= _LONG:
-                size = length - _LONG
-                length = int.from_bytes(data[start : start + size], "big")
-                start += size
-                if length < _LEAST[size]:
-                    raise DerError("a length is not written in the shortest way")
-            contents.append(data[start : start + length])
-            start += length
-    except (IndexError, KeyError):
-        raise DerError("it breaks off, or has a length of too many bytes") from None
+                length, start = _long(data, start, length - _LONG)
+            stop = start + length
+            contents.append(data[start:stop])
+            start = stop
+    except IndexError:
+        raise DerError("it breaks off") from None
     if start != end:
         raise DerError("an element is longer than what is left")
     return bytes(tags), contents
@@ -52,7 +49,32 @@ def split(data: bytes) -> tuple[bytes, list[bytes]]:
 
 def contents_of(data: bytes, tags: bytes) -> list[bytes]:
     """The contents of the elements, which must have these tags. Raises DerError."""
-    found, contents = split(data)
-    if found != tags:
-        raise DerError("its elements are not those that there must be")
+    contents = []
+    start = 0
+    try:
+        for tag in tags:
+            length = data[start + 1]
+            if data[start] != tag:
+                raise DerError("its elements are not those that there must be")
+            start += 2
+            if length >= _LONG:
+                length, start = _long(data, start, length - _LONG)
+            stop = start + length
+            contents.append(data[start:stop])
+            start = stop
+    except IndexError:
+        raise DerError("it breaks off") from None
+    if start != len(data):
+        raise DerError("an element is longer than what is left, or something is behind them")
     return contents
+
+
+def _long(data: bytes, start: int, size: int) -> tuple[int, int]:
+    """A length of more than one byte, and where it ends. Raises DerError."""
+    if size not in _LEAST:
+        raise DerError("it has a length of too many bytes")
+    stop = start + size
+    length = int.from_bytes(data[start:stop], "big")
+    if length < _LEAST[size]:
+        raise DerError("a length is not written in the shortest way")
+    return length, stop

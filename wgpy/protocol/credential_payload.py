@@ -24,6 +24,8 @@ from wgpy.protocol.messages import ParseError
 
 _FIELD = struct.Struct("<BH")
 _FIELD_LENGTH: Final = _FIELD.size
+# As much padding as a message has room for.
+_ZEROS: Final = bytes(CREDENTIAL_INITIATION_LENGTH)
 
 VERSION: Final = 1
 _VERSION_BYTE: Final = bytes([VERSION])
@@ -251,7 +253,7 @@ def _fields(data: bytes, position: int) -> dict[int, bytes]:
     last, end = 0, len(data)
     while position < end:
         if data[position] == 0:
-            if data.count(0, position) != end - position:
+            if data[position:] != _ZEROS[: end - position]:
                 raise ParseError("the padding is not zeros")
             break
         start = position + _FIELD_LENGTH
