@@ -5,13 +5,19 @@ NATs, and whose allowed IPs are its addresses. A coordinator is one with an endp
 we are connected to is kept alive. What the daemon has already is not sent again.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Final
 
 from wgpy.config.model import Config, EndpointSpec, InterfaceConfig, PeerConfig
 from wgpy.config.sync import Resolve, sync_change
-from wgpy.device.paths import NatSettings, TurnSettings
+from wgpy.device.paths import (
+    MAX_TURN_SERVERS,
+    MAX_TURN_URIS,
+    NatSettings,
+    TurnSettings,
+    TurnUri,
+)
 from wgpy.device.servers import parse_stun_server, parse_turn_uri
 from wgpy.device.uapi import DeviceChange, DeviceState
 from wgpy.identity.derived import quarantine_range
@@ -26,6 +32,7 @@ from wgpy.identity.settings import (
 from wgpy.ip import Prefix
 from wgpy.keys import PrivateKey, PublicKey
 from wgpy.mesh.addresses import nodes_range6
+from wgpy.mesh.line import Endpoint
 from wgpy.mesh.place import Membership, Place
 from wgpy.mesh.settings import NetworkSettings
 
@@ -50,18 +57,20 @@ class Contact:
     key: PublicKey
     name: str | None
     addresses: tuple[Prefix, ...]
-    endpoint: EndpointSpec | None = None
+    endpoint: Endpoint | None = None
     is_kept: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Other:
-    """Another node as a peer. `routes` are what is routed through it by our own choice."""
+    """Another node as a peer. `routes` are what is routed through it by our own choice; `hint` is
+    where it was found before."""
 
     key: PublicKey
     name: str
     addresses: tuple[Prefix, ...]
     routes: tuple[Prefix, ...] = ()
+    hint: Endpoint | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,16 +115,20 @@ def difference(config: Config, state: DeviceState, resolve: Resolve) -> DeviceCh
 
     Who came in by its certificate, or is enrolling, while it is no peer of ours yet, stays as it is
     until its session ends: to make it a peer would end that session, and whatever it is about to be
-    told. Raises what `resolve` raises.
+    told. Where a peer is that the daemon finds by itself, it is told once. Raises what `resolve`
+    raises.
     """
-    admitted = {peer.public_key: peer for peer in state.peers if peer.admitted}
-    peers = [
-        peer
-        for peer in config.peers
-        if peer.public_key not in admitted
-        or _asks_more(peer, admitted[peer.public_key].allowed_ips)
-    ]
-    change = sync_change(replace(config, peers=tuple(peers)), state, resolve, names=True)
+    present = {peer.public_key: peer for peer in state.peers}
+    peers = []
+    for peer in config.peers:
+        now = present.get(peer.public_key)
+        if now is not None and now.admitted and not _asks_more(peer, now.allowed_ips):
+            continue
+        known = now is not None and now.nat
+        peers.append(replace(peer, endpoint=None) if known and peer.nat else peer)
+    change = sync_change(
+        replace(config, peers=tuple(peers)), state, resolve, names=True, keep_fwmark=True
+    )
     return None if change == DeviceChange() else change
 
 
@@ -130,7 +143,7 @@ def _contact_peer(contact: Contact) -> PeerConfig:
     return PeerConfig(
         public_key=contact.key,
         allowed_ips=contact.addresses,
-        endpoint=contact.endpoint,
+        endpoint=None if contact.endpoint is None else EndpointSpec(*contact.endpoint),
         persistent_keepalive=KEEPALIVE if contact.is_kept else 0,
         # Whole, and from the line: it proves the key, and we trust nobody yet to vouch for a name.
         expectation=Expectation(contact.name, key_suffices=contact.name is None),
@@ -141,6 +154,7 @@ def _other_peer(other: Other) -> PeerConfig:
     return PeerConfig(
         public_key=other.key,
         allowed_ips=(*other.addresses, *other.routes),
+        endpoint=None if other.hint is None else EndpointSpec(*other.hint),
         persistent_keepalive=0,
         expectation=Expectation(other.name),
         nat=True,
@@ -152,7 +166,7 @@ def _authority(wanted: Wanted, place: Place) -> AuthoritySettings | None:
     if settings is None or wanted.membership.name is None:
         return None
     ranges = (settings.range4, nodes_range6(settings.range6))
-    issuers = ()
+    issuers: tuple[TokenIssuer, ...] = ()
     if wanted.issuers is not None:
         # What a token to enrol may say beyond this the coordinator decides, by its invitation.
         limits = Limits(names=(settings.domain,), networks=ranges)
@@ -172,12 +186,17 @@ def _nat(wanted: Wanted, place: Place) -> NatSettings:
     settings, turn = wanted.settings, wanted.turn
     servers: tuple[TurnSettings, ...] = ()
     if turn is not None and turn.uris:
-        servers = (
+        # Ways to one host are one server.
+        hosts: dict[str, list[TurnUri]] = {}
+        for uri in map(parse_turn_uri, turn.uris):
+            hosts.setdefault(uri.host, []).append(uri)
+        servers = tuple(
             TurnSettings(
-                uris=tuple(map(parse_turn_uri, turn.uris)),
+                uris=tuple(uris[:MAX_TURN_URIS]),
                 username=turn.username,
                 password_file=turn.password_file,
-            ),
+            )
+            for uris in list(hosts.values())[:MAX_TURN_SERVERS]
         )
     return NatSettings(
         stun=() if settings is None else tuple(map(parse_stun_server, settings.stun)),
@@ -193,13 +212,3 @@ def routes_of(wanted: Wanted) -> tuple[Prefix, ...]:
         return tuple(x for contact in wanted.contacts for x in contact.addresses)
     enrolling = () if wanted.issuers is None else (quarantine_range(settings.id),)
     return (settings.range4, nodes_range6(settings.range6), *enrolling)
-
-
-def endpoints_of(texts: Iterable[str]) -> tuple[EndpointSpec, ...]:
-    """The endpoints that a network's settings give, `HOST:PORT` each."""
-    return tuple(EndpointSpec(*parse_stun_server(text)) for text in texts)
-
-
-def names_of(others: Mapping[PublicKey, Other]) -> dict[str, tuple[Prefix, ...]]:
-    """The addresses of each node by its whole name."""
-    return {other.name: other.addresses for other in others.values()}

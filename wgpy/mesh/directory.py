@@ -1,7 +1,7 @@
 """A node's view of its network: who else there is, as far as their certificates say so.
 
-A coordinator tells it page by page (`wire.Directory`). It is believed nothing that a certificate
-does not say: each is verified here, by this node's own anchors, for the key, the name and the
+A coordinator tells it page by page (`messages.Directory`). It is believed nothing that no
+certificate says: each is verified here, by this node's own anchors, for the key, the name and the
 addresses that it is said to have. What fails is left out and counted.
 
 The end of a certificate is not looked at. A node that was away for long, and everybody while no
@@ -21,10 +21,11 @@ from wgpy.identity.crl import RevocationList, read_crl
 from wgpy.identity.revocation import Revocations
 from wgpy.ip import Prefix
 from wgpy.keys import PublicKey
-from wgpy.mesh import wire
+from wgpy.mesh import messages, wire
+from wgpy.mesh.messages import NodeView
 from wgpy.mesh.records import NodeState, Revocation, RevocationKind
 from wgpy.mesh.settings import NetworkSettings
-from wgpy.mesh.wire import NodeView, WireError
+from wgpy.mesh.wire import WireError
 
 # What an address plan has room for.
 MAX_NODES: Final = 65_536
@@ -96,9 +97,9 @@ class Directory:
             if self._verified(node.view) is None:
                 self._remove(node.key)
 
-    def apply(self, page: wire.Directory, wall: float) -> News | None:
+    def apply(self, page: messages.Directory, wall: float) -> News | None:
         """Take in a page. None for one that does not follow on what is known: ask anew."""
-        if not page.reset and page.since != self.revision:
+        if not page.reset and not page.since <= self.revision <= page.revision:
             self.counters["directory_out_of_turn"] += 1
             return None
         before = set(self.nodes)
@@ -270,7 +271,7 @@ class Directory:
         count = max(1, _chunks(views), _chunks(revoked))
         return b"".join(
             wire.encode(
-                wire.Directory(
+                messages.Directory(
                     since=0,
                     revision=self.revision if number == count - 1 else 0,
                     reset=number == 0,
@@ -292,7 +293,7 @@ class Directory:
         """
         for line in text.splitlines():
             try:
-                page = wire.decode(wire.Directory, line)
+                page = wire.decode(messages.Directory, line)
             except WireError:
                 self.counters["directory_file_broken"] += 1
                 return False

@@ -4,7 +4,7 @@
     certificate.pem    what we present                   ca.pem, ca-2.pem   whom we trust, one each
     intermediates.pem  the authorities between           crl/ISSUER.crl     revocation lists, DER
     enrol.jwt          the token, while joining          directory.json     who else there is
-    turn.password      of our TURN credentials
+    turn.password      of our TURN credentials           places.json        where nodes were found
 
 A file is a temporary one that reaches the disk and takes its name; the directory reaches it too. So
 whatever ends this machine, each file is what it was before or what it is after.
@@ -13,7 +13,7 @@ whatever ends this machine, each file is what it was before or what it is after.
 import json
 import os
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -22,7 +22,7 @@ from wgpy.identity import ca_files
 from wgpy.identity.claims import CredentialError
 from wgpy.identity.x509der import MAX_CRL_FILE, certificates_in, read_file
 from wgpy.ip import Prefix, address_text, parse_address
-from wgpy.keys import KeyFormatError, PrivateKey, read_key_text, write_secret
+from wgpy.keys import KeyFormatError, PrivateKey, PublicKey, read_key_text, write_secret
 from wgpy.mesh import fields
 from wgpy.mesh.fields import RecordError
 from wgpy.mesh.line import MAX_COORDINATORS, Coordinator, Endpoint, LineError
@@ -51,8 +51,9 @@ class Membership:
     While it joins, `line` is the joining line and `wanted` the name that its user asked for; `name`
     is None until it has one. `contacts` are the coordinators as the line knew them. `port` is the
     UDP port that the tunnel listens at, 0 for any. `accept` are the prefixes of others that are
-    routed here, and `exit` the node that takes all else. `ended` is a sentence: why it can never
-    come in again.
+    routed here, or the nodes whose prefixes all are, and `exit` the node that takes all else;
+    `offers` are the prefixes that it would route, and with `masquerade` it stands for who comes by
+    it. `ended` is a sentence: why it can never come in again.
     """
 
     interface: str
@@ -64,8 +65,10 @@ class Membership:
     wanted: str | None = None
     contacts: tuple[Coordinator, ...] = ()
     port: int = 0
-    accept: tuple[Prefix, ...] = ()
+    accept: tuple[str, ...] = ()
     exit: str | None = None
+    offers: tuple[Prefix, ...] = ()
+    masquerade: bool = False
     ended: str | None = None
 
     @property
@@ -94,8 +97,10 @@ def membership_to_json(found: Membership) -> dict[str, Any]:
             for x in found.contacts
         ],
         "port": found.port,
-        "accept_routes": fields.texts(found.accept),
+        "accept_routes": list(found.accept),
         "exit": found.exit,
+        "offers": fields.texts(found.offers),
+        "masquerade": found.masquerade,
         "ended": found.ended,
     }
 
@@ -103,7 +108,7 @@ def membership_to_json(found: Membership) -> dict[str, Any]:
 _MEMBERS: Final = frozenset(
     (
         *("version", "interface", "network", "domain", "name", "coordinator", "line", "wanted"),
-        *("contacts", "port", "accept_routes", "exit", "ended"),
+        *("contacts", "port", "accept_routes", "exit", "offers", "masquerade", "ended"),
     )
 )
 
@@ -124,10 +129,22 @@ def membership_from_json(value: object) -> Membership:
         wanted=fields.optional(found["wanted"], "wanted", fields.name),
         contacts=fields.each(found["contacts"], MAX_COORDINATORS, "contacts", _contact),
         port=fields.number(found["port"], 0, 65_535, "port"),
-        accept=fields.each(found["accept_routes"], MAX_ACCEPTED, "accept_routes", fields.prefix),
+        accept=fields.each(found["accept_routes"], MAX_ACCEPTED, "accept_routes", accepted),
         exit=fields.optional(found["exit"], "exit", fields.name),
+        offers=fields.prefixes(found["offers"], "offers"),
+        masquerade=fields.flag(found["masquerade"], "masquerade"),
         ended=fields.optional(found["ended"], "ended", _sentence),
     )
+
+
+def accepted(value: object, what: str) -> str:
+    """A prefix, or a node's whole name."""
+    written = fields.text(value, 253, what)
+    return str(fields.prefix(value, what)) if "/" in written else fields.name(value, what)
+
+
+def _line(value: object, what: str) -> str:
+    return fields.text(value, _MAX_LINE, what)
 
 
 def _sentence(value: object, what: str) -> str:
@@ -184,6 +201,7 @@ class Place:
         self._key = self.directory / "node.key"
         self._membership = self.directory / "mesh.json"
         self._nodes = self.directory / "directory.json"
+        self._places = self.directory / "places.json"
 
     # --- The whole ---
 
@@ -299,6 +317,23 @@ class Place:
     def set_directory(self, text: bytes) -> None:
         """Put down the directory."""
         write_secret(self._nodes, text)
+
+    def places(self) -> dict[PublicKey, Endpoint]:
+        """Where nodes were reached directly the last time; nothing, where that cannot be read: it
+        is a help and no more."""
+        try:
+            value = json.loads(read_file(self._places, MAX_DIRECTORY))
+            return {
+                fields.key(key, "key"): _endpoint(at, "place")
+                for key, at in (value if isinstance(value, dict) else {}).items()
+            }
+        except (OSError, ValueError, RecursionError, CredentialError):
+            return {}
+
+    def set_places(self, places: Mapping[PublicKey, Endpoint]) -> None:
+        """Put down where nodes are."""
+        value = {key.base64(): str(at) for key, at in places.items()}
+        write_secret(self._places, (json.dumps(value, indent=1) + "\n").encode())
 
     def make_signals(self) -> None:
         """Make the directory of signals, which a reboot removes."""
