@@ -151,9 +151,7 @@ def _is_over(place: "Place") -> bool:
         return True
 
 
-def _put_down(
-    place: "Place", line: "JoinLine", text: str, name: str | None, port: int
-) -> None:
+def _put_down(place: "Place", line: "JoinLine", text: str, name: str | None, port: int) -> None:
     """Write down who we are to be. The key of a node that was never let in, or whose certificate
     has ended, stays: the line may be spent by it already."""
     from wgpy.identity.profile import is_name
@@ -264,7 +262,7 @@ def watch(
             say(f"Not yet: {reason}")
             told = reason
         sleep(_POLL)
-    why = "no coordinator answers" if not told else told
+    why = told or "no coordinator answers"
     say(f"wgpy: {why}; it goes on in the background, and `wgpy mesh leave {interface}` gives up")
     return NOT_JOINED
 

@@ -314,16 +314,14 @@ def hold_lock(place: Place) -> int:
     return lock
 
 
-def run(place: Place, make_extras: MakeExtras | None = None) -> State:
-    """Run the agent of a place until it ends; where it stood then. Raises PlaceError, OSError."""
+def run(place: Place, make_extras: MakeExtras | None = None) -> None:
+    """Run the agent of a place until it ends. Raises PlaceError, OSError."""
     lock = hold_lock(place)
 
-    async def main() -> State:
-        agent = Agent(place, make_extras)
-        await agent.run()
-        return agent._follower.state
+    async def main() -> None:
+        await Agent(place, make_extras).run()
 
     try:
-        return asyncio.run(main())
+        asyncio.run(main())
     finally:
         os.close(lock)

@@ -7,17 +7,19 @@ renewed, relays are opened, and what is known of paths is told. The first that f
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Final
 
 from wgpy.device.paths import PathKind as Kind
 from wgpy.device.uapi import DeviceState
+from wgpy.ip import address_text
 from wgpy.keys import PublicKey, write_secret
 from wgpy.linux.watch import Watch
 from wgpy.mesh import events, messages, wire
 from wgpy.mesh.applier import Applier
 from wgpy.mesh.apply import Turn
 from wgpy.mesh.client import ApiError, Channel, Client, RefusedError
+from wgpy.mesh.directory import Node
 from wgpy.mesh.line import Endpoint
 from wgpy.mesh.member import Member, MemberError
 from wgpy.mesh.messages import Changed, OfferRequest, Path, PathKind, Report, SignalRequest
@@ -155,18 +157,13 @@ class Connection:
             self._renew.set()
         return True
 
-    def _say_news(
-        self, before: dict[PublicKey, Any], gone: frozenset[PublicKey], member: Member
-    ) -> None:
-        if not before:
-            return
-        for key in gone:
+    def _say(self, before: Mapping[PublicKey, Node], now: Mapping[PublicKey, Node]) -> None:
+        """What a person may want to know; not of everybody, when there was nobody before."""
+        for key in before.keys() - now.keys():
             _log.info("%s", events.node_gone(before[key].name))
-        nodes = {} if member.directory is None else member.directory.nodes
-        for key, node in nodes.items():
-            if key not in before:
-                at = [str(x).partition("/")[0] for x in node.addresses]
-                _log.info("%s", events.node_known(node.name, at))
+        for key in now.keys() - before.keys() if before else ():
+            at = [address_text(x.address) for x in now[key].addresses]
+            _log.info("%s", events.node_known(now[key].name, at))
 
     # --- Signals ---
 
