@@ -92,9 +92,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _join(args: argparse.Namespace) -> int:
+    from wgpy.cli.mesh_run import check_library
     from wgpy.mesh import background
     from wgpy.mesh.place import Place, PlaceError
 
+    check_library()
     if not 0 < args.wait <= _MAX_WAIT:
         raise CommandError(f"--wait takes 1 to {_MAX_WAIT} seconds")
     if not 0 <= args.port < 1 << 16:

@@ -4,6 +4,7 @@ import argparse
 import logging
 import os
 import sys
+from importlib.util import find_spec
 
 from wgpy.cli.errors import CommandError
 
@@ -20,18 +21,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the agent until a signal, or until the node has left; returns the exit code."""
-    from wgpy.mesh.agent import run as run_agent
-    from wgpy.mesh.extras import make_extras
-    from wgpy.mesh.place import Place, PlaceError
     from wgpy.quick.root import become_root
 
     become_root("mesh run")
+    check_library()
+    from wgpy.mesh.agent import run as run_agent
+    from wgpy.mesh.extras import make_extras
+    from wgpy.mesh.place import Place, PlaceError
+
     _set_logging(args.interface, background=args.background)
     try:
         run_agent(Place(args.interface), make_extras)
     except PlaceError as error:
         raise CommandError(str(error)) from None
     return 0
+
+
+def check_library() -> None:
+    """Raise CommandError where the library is missing that coordinators are spoken to with."""
+    if find_spec("aiohttp") is None:
+        raise CommandError("a mesh needs aiohttp: `pip install 'wgpy[mesh]'`")
 
 
 def _set_logging(name: str, *, background: bool) -> None:
