@@ -38,6 +38,8 @@ _MAX_LINE: Final = 8192
 # As many as a certificate has, of each of some nodes.
 MAX_ACCEPTED: Final = 64
 _MAX_REASON: Final = 500
+# wire.py has fewer.
+MAX_ANCHORS: Final = 8
 
 
 class PlaceError(Exception):
@@ -267,7 +269,8 @@ class Place:
 
     def anchors(self) -> tuple[Path, ...]:
         """The files with the authorities that are trusted, one each; none before it has joined."""
-        return tuple(sorted(self.directory.glob("ca*.pem")))
+        names = ["ca.pem", *(f"ca-{number}.pem" for number in range(2, MAX_ANCHORS + 1))]
+        return tuple(path for path in (self.directory / x for x in names) if path.exists())
 
     def set_papers(
         self, certificate: bytes, intermediates: Sequence[bytes], anchors: Sequence[bytes]
