@@ -20,6 +20,7 @@ from wgpy.mesh.applier import Applier
 from wgpy.mesh.apply import Turn
 from wgpy.mesh.client import ApiError, Channel, Client, RefusedError
 from wgpy.mesh.directory import Node
+from wgpy.mesh.enrol import REMOVED
 from wgpy.mesh.line import Endpoint
 from wgpy.mesh.member import Member, MemberError
 from wgpy.mesh.messages import Changed, OfferRequest, Path, PathKind, Report, SignalRequest
@@ -40,8 +41,6 @@ TURN_PART: Final = 0.8
 TURN_RETRY: Final = 60.0
 # Pages of one answer: a network that is full has 132.
 MAX_PAGES: Final = 1_000
-_DENIED: Final = frozenset((403, 410))
-
 _KINDS: Final = {Kind.DIRECT: PathKind.DIRECT, Kind.RELAY: PathKind.RELAY}
 
 
@@ -217,8 +216,7 @@ class Connection:
             joined = await self.client.renew(force=member.rights_differ())
             member.take_joined(joined, self._wall())
         except RefusedError as error:
-            if error.status in _DENIED:
-                member.end(str(error))
+            if error.word == REMOVED:
                 raise
             self._failed(str(error), member.papers.claims.not_after)
         except MemberError as error:
@@ -250,6 +248,8 @@ class Connection:
             try:
                 found = await self.client.turn()
             except RefusedError as error:
+                if error.word == REMOVED:
+                    raise
                 _log.warning("no credentials for relays: %s", events.clean(str(error)))
                 await asyncio.sleep(TURN_RETRY)
                 continue

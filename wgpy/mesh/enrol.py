@@ -15,8 +15,10 @@ from wgpy.mesh.messages import Joined, Waiting
 
 # As often as nodes and coordinators agreed, while an operator has yet to say yes.
 PAUSE: Final = 5.0
-# Refusals that no patience changes: removed; the name is another's; spent, expired or taken back.
-_FOR_EVER: Final = frozenset((403, 409, 410))
+# Refusals that no patience changes: the name is another's; the token spent, expired or taken back.
+_FOR_EVER: Final = frozenset((409, 410))
+# And whatever is asked: this key was a node's, and will be none again.
+REMOVED: Final = "removed"
 
 
 class Outcome(Enum):
@@ -39,7 +41,8 @@ def outcome(answer: Joined | Waiting | RefusedError) -> Outcome:
         return Outcome.JOINED
     if isinstance(answer, Waiting):
         return Outcome.PENDING
-    return Outcome.NEVER if answer.status in _FOR_EVER else Outcome.ELSEWHERE
+    never = answer.status in _FOR_EVER or answer.word == REMOVED
+    return Outcome.NEVER if never else Outcome.ELSEWHERE
 
 
 def check_token(ends: float, wall: float, *, pending: bool) -> None:

@@ -17,10 +17,10 @@ from wgpy.ip import address_text
 from wgpy.keys import KeyFormatError
 from wgpy.mesh import events
 from wgpy.mesh.applier import Applier
-from wgpy.mesh.client import ApiError, Client
+from wgpy.mesh.client import ApiError, Client, RefusedError
 from wgpy.mesh.connection import Connection
 from wgpy.mesh.contacts import Attempt, Contacts, Whom
-from wgpy.mesh.enrol import EndedError, enrol
+from wgpy.mesh.enrol import REMOVED, EndedError, enrol
 from wgpy.mesh.line import LineError
 from wgpy.mesh.member import Member, MemberError
 from wgpy.mesh.renewal import Renewal
@@ -99,6 +99,9 @@ class Follower:
             try:
                 await self._turn_to(attempt)
             except (ApiError, MemberError, TunnelError) as error:
+                if isinstance(error, RefusedError) and error.word == REMOVED:
+                    _log.error("%s", events.removed())
+                    self.member.end(str(error))
                 self._lost(attempt, str(error))
         self.state = State.REMOVED if self.member.papers is not None else State.JOINING
         self.reason = self.member.membership.ended or ""

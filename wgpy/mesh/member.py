@@ -193,17 +193,18 @@ class Member:
         """The coordinators that we can turn to: ours among them, if we are one."""
         settings = self.settings
         told = {x.key: x for x in self.membership.contacts}
-        if settings is None:
-            return tuple(Whom(x.key, None, x.endpoints, x.addresses) for x in told.values())
         found = []
-        for each in settings.coordinators:
+        for each in () if settings is None else settings.coordinators:
             addresses = self._addresses_of(each.key)
             if not addresses and each.key in told:
                 addresses = told[each.key].addresses
             if addresses:
                 places = tuple(Endpoint(*parse_stun_server(text)) for text in each.endpoints)
                 found.append(Whom(each.key, each.name, places, tuple(addresses)))
-        return tuple(found)
+        # Those of the line, while nothing else is known.
+        return tuple(found) or tuple(
+            Whom(x.key, None, x.endpoints, x.addresses) for x in told.values()
+        )
 
     def _addresses_of(self, key: PublicKey) -> tuple[bytes, ...]:
         if key == self.public:
