@@ -1,6 +1,5 @@
 """A node's view of its network: what is believed, what is left out, and what is kept."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -212,12 +211,12 @@ def test_new_anchors_are_asked_about_everybody() -> None:
 
 
 @pytest.fixture(scope="module")
-def many() -> Iterator[Directory]:
+def many() -> Directory:
     found = directory()
     views = [Someone(number).view(number) for number in range(1100)]
     for start in range(0, 1100, 500):
         found.apply(page(*views[start : start + 500], since=start, revision=start + 500), NOW)
-    yield found
+    return found
 
 
 def test_it_is_the_same_after_a_restart(many: Directory) -> None:

@@ -135,6 +135,7 @@ def test_where_nodes_were_is_a_help_and_no_more(tmp_path: Path) -> None:
     known = {key(1): Endpoint("192.0.2.1", 51820), key(2): Endpoint("2001:db8::2", 1)}
     made.set_places(known)
     assert made.places() == known
-    for text in ("", "[]", '{"a": 1}', "[" * 10_000, '{"%s": "nowhere"}' % key(1).base64()):
+    nowhere = json.dumps({key(1).base64(): "nowhere"})
+    for text in ("", "[]", '{"a": 1}', "[" * 10_000, nowhere):
         (made.directory / "places.json").write_text(text)
         assert made.places() == {}
