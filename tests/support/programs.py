@@ -162,11 +162,11 @@ class Interface:
             if not process.running():
                 said = process.output().strip() or "nothing"
                 raise AssertionError(f"{self.implementation} ended at its start, saying: {said}")
-            return self._listens() and self._answers()
+            return self._is_there() and self._answers()
 
         wait_until(ready, f"the UAPI socket of {self.implementation}")
 
-    def _listens(self) -> bool:
+    def _is_there(self) -> bool:
         """wg(8) would remove a socket that is bound and does not listen yet."""
         with socket.socket(socket.AF_UNIX) as probe:
             try:
