@@ -77,7 +77,11 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "wgpy.linux",
     ),
     # Servers that help through NATs are written in one way everywhere.
-    "mesh": ("wgpy.ip", "wgpy.keys", "wgpy.identity", "wgpy.device.servers"),
+    # Names and routes are told to the machine, with the steps and the journal of `wgpy up`.
+    "mesh": (
+        *("wgpy.ip", "wgpy.keys", "wgpy.identity", "wgpy.device.servers"),
+        *("wgpy.linux", "wgpy.quick"),
+    ),
     # Who may come in is decided without knowing how packets move.
     "identity": ("wgpy.ip", "wgpy.keys"),
 }
@@ -122,7 +126,10 @@ OUTSIDERS: dict[str, tuple[str, ...]] = {
         "wgpy.cli.portmap",
         "wgpy.cli.stun_server",
         *("wgpy.nat.turn_stream", "wgpy.nat.turn_wire", "wgpy.nat.office"),
+        "wgpy.mesh.dns_server",
     ),
+    # It reads and writes messages of DNS.
+    "dns": ("wgpy.mesh.dns",),
     # It reads what strangers write, in C: it runs in a process of its own. The other only looks
     # whether it is there.
     "miniupnpc": ("wgpy.nat.upnp_worker", "wgpy.nat.upnp_run"),
