@@ -21,7 +21,7 @@ from wgpy.keys import write_secret
 from wgpy.linux.dns import Command, DnsError, run
 from wgpy.mesh import names_hosts, names_resolvconf, names_resolved
 from wgpy.mesh.dns import Zone, absolute, reverse_zones
-from wgpy.mesh.dns_server import DnsServer
+from wgpy.mesh.dns_server import PORT, DnsServer
 from wgpy.mesh.names_hosts import HostsError
 from wgpy.mesh.settings import is_under
 
@@ -52,6 +52,8 @@ class Machine:
     nsswitch: Path = Path("/etc/nsswitch.conf")
     resolved: Path = names_resolved.RUN_DIRECTORY
     resolvconf_conf: Path = names_resolvconf.CONFIGURATION
+    # No resolver's file has room for another.
+    port: int = PORT
 
     def journal(self, interface: str) -> Path:
         """The interface's journal."""
@@ -97,7 +99,7 @@ class Names:
         self._addresses = tuple(_bytes(x) for x in addresses)
         self._ranges = tuple(ranges)
         self._machine = machine or Machine()
-        self._server = DnsServer(self._addresses, self._ranges)
+        self._server = DnsServer(self._addresses, self._ranges, port=self._machine.port)
         self._serial = 0
         self._told = _Told()
         self._lock = threading.Lock()
