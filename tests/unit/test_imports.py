@@ -80,7 +80,9 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     # Names and routes are told to the machine, with the steps and the journal of `wgpy up`.
     "mesh": (
         *("wgpy.ip", "wgpy.keys", "wgpy.identity", "wgpy.device.servers"),
-        *("wgpy.linux", "wgpy.quick"),
+        *("wgpy.linux", "wgpy.quick", "wgpy.config.errors"),
+        # Of its daemon a mesh sets the mark.
+        *("wgpy.device.client", "wgpy.device.uapi"),
     ),
     # Who may come in is decided without knowing how packets move.
     "identity": ("wgpy.ip", "wgpy.keys"),
