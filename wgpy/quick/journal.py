@@ -110,12 +110,12 @@ def boot_id() -> str:
 
 
 def network_namespace() -> str:
-    """What tells this process's network namespace from others, as `net:[4026531840] 4097`.
+    """What tells this thread's network namespace from others, as `net:[4026531840] 4097`.
 
     The first number is given to another namespace when this one is gone. The second, where the
     kernel (5.14) has it, is never given again.
     """
-    name = os.readlink("/proc/self/ns/net")
+    name = os.readlink("/proc/thread-self/ns/net")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
         try:
             cookie = probe.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8)
