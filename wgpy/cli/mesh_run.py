@@ -57,6 +57,6 @@ def _set_logging(name: str, *, background: bool) -> None:
             handler.ident = "wgpy: "
     handler.setFormatter(logging.Formatter(f"{name}: %(levelname)s: %(message)s"))
     logging.basicConfig(level=level, handlers=[handler])
-    # aiohttp speaks of each request, and asyncio of each slow callback: that is not for people.
-    for chatty in ("aiohttp", "asyncio"):
+    # They speak of each message and of each slow callback, which is not for people.
+    for chatty in ("aiohttp", "asyncio", "pyroute2"):
         logging.getLogger(chatty).setLevel(logging.ERROR)

@@ -131,9 +131,8 @@ class Member:
         self.papers = Papers(joined.certificate, claims, anchors)
         self._take_anchors(anchors)
         if self.membership.name is None:
-            # In this order: who has a name needs neither line nor token any more.
+            # Who has a name needs the line no more; the daemon shows the token a moment longer.
             self.set_membership(replace(self.membership, name=claims.name, line=None, wanted=None))
-            self.place.set_token(None)
         assert self.directory is not None
         self.directory.settings = settings
 

@@ -93,7 +93,6 @@ def test_it_is_in_and_stays_so_after_a_restart(place: Place) -> None:
     again = Member(place, NOW)
     assert again.name == "laptop.mesh"
     assert again.membership.line is None
-    assert not place.token.exists()
     assert again.addresses == US.addresses
     assert again.papers is not None
     wanted, shape = again.wanted(None, is_connected=False)
