@@ -15,6 +15,7 @@ import contextlib
 import errno
 import logging
 import os
+import secrets
 import socket
 import stat
 from pathlib import Path
@@ -81,17 +82,22 @@ class UapiServer:
         _make_directory(path.parent)
         _clear(path)
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        # wg(8) removes a socket that refuses it, as one does between bind() and listen(). So it
+        # gets its name when it listens.
+        unborn = path.with_name(f".{secrets.token_hex(4)}")
         umask = os.umask(0o077)
         try:
-            listener.bind(str(path))
+            listener.bind(str(unborn))
             listener.listen(_BACKLOG)
+            os.link(unborn, path)
         except OSError as error:
             listener.close()
-            if error.errno == errno.EADDRINUSE:
+            if error.errno == errno.EEXIST:
                 raise SocketInUseError(f"{path}: another daemon was faster") from None
             raise
         finally:
             os.umask(umask)
+            unborn.unlink(missing_ok=True)
         self._adopt(listener, path)
 
     def from_fd(self, fd: int) -> None:

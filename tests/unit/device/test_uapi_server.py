@@ -307,3 +307,53 @@ class TestSocketFile:
                 with pytest.raises(OSError, match="no listening Unix socket"):
                     UapiServer(FakeInterface()).from_fd(candidate.fileno())
                 assert candidate.fileno() >= 0
+
+
+class TestBirth:
+    """wg(8) removes a socket that refuses it, and lists the directory at any moment."""
+
+    def test_the_socket_has_its_name_only_when_it_listens(self, tmp_path: Path) -> None:
+        path = tmp_path / "wg0.sock"
+        servers = [UapiServer(FakeInterface()) for _ in range(200)]
+        seen: list[bool] = []
+        ended = threading.Event()
+
+        def knock() -> None:
+            while not ended.is_set():
+                with socket.socket(socket.AF_UNIX) as client:
+                    client.setblocking(False)
+                    try:
+                        client.connect(str(path))
+                    except (FileNotFoundError, BlockingIOError):
+                        continue  # nobody is there, or has so many that it would have to wait
+                    except ConnectionRefusedError:
+                        seen.append(True)
+
+        knocker = threading.Thread(target=knock)
+        knocker.start()
+        try:
+            for server in servers:
+                server.listen(path)
+                path.unlink()
+        finally:
+            ended.set()
+            knocker.join()
+            for server in servers:
+                asyncio.run(server.close())
+        assert seen == []
+        assert list(tmp_path.iterdir()) == [], "nothing is left of its birth"
+
+    def test_another_that_was_faster_keeps_the_place(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        path = tmp_path / "wg0.sock"
+        link = os.link
+
+        def late(source: Path, target: Path) -> None:
+            path.touch()
+            link(source, target)
+
+        monkeypatch.setattr(os, "link", late)
+        with pytest.raises(SocketInUseError, match="another daemon was faster"):
+            UapiServer(FakeInterface()).listen(path)
+        assert list(tmp_path.iterdir()) == [path]

@@ -143,3 +143,21 @@ def test_the_other_address_of_a_server_is_asked_as_well() -> None:
     road.run(0.1)
     assert Place(TWO.host, 3479) in [place for _, place in road.asked]
     assert Place(TWO.host, 3479) in road.gatherer.sources
+
+
+def test_servers_of_ipv6_that_are_out_of_reach_are_not_waited_for() -> None:
+    road = Road({ONE: PUBLIC, TWO: PUBLIC})
+    road.gatherer.set_servers([ONE, TWO, Place("2001:db8::1", 3478)])
+    road.gatherer.bound(PORT, road.now)
+    road.run(0.1)
+    assert road.gatherer.facts.mapping is Mapping.ENDPOINT_INDEPENDENT
+
+
+def test_a_server_that_is_away_is_waited_for_until_it_is_asked_again() -> None:
+    road = Road({ONE: ("203.0.113.7", 40001), TWO: ("203.0.113.7", 40002)})
+    road.gatherer.set_servers([ONE, TWO, THREE])
+    road.gatherer.bound(PORT, road.now)
+    road.run(0.4)
+    assert road.gatherer.facts.mapping is Mapping.UNKNOWN
+    road.run(0.2)
+    assert road.gatherer.facts.is_sequential
