@@ -76,6 +76,11 @@ class Listens:
     port: int
     name: str = ""
 
+    def places(self) -> list[str]:
+        """Each address with the port."""
+        bare = (address_text(x) for x in self.addresses)
+        return [f"[{x}]:{self.port}" if ":" in x else f"{x}:{self.port}" for x in bare]
+
     def hosts(self) -> frozenset[str]:
         """Each way to write it in a `Host` header."""
         bare = [address_text(x) for x in self.addresses]

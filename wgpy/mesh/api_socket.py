@@ -15,8 +15,9 @@ from wgpy.mesh.wire import MAX_BODY, WireError
 
 _log = logging.getLogger(__name__)
 
-# Seconds between pings, which keep the tunnel's session and whatever is on the way to it alive.
-HEARTBEAT: Final = 60.0
+# Seconds between pings, which keep the tunnel's session alive: two of the keepalives (25 s) by
+# which a node keeps its NAT's mapping, so that each falls together with one.
+HEARTBEAT: Final = 50.0
 # Seconds in which a node must take what is written to it.
 WRITE_SECONDS: Final = 20.0
 _CLOSE_SECONDS: Final = 2.0

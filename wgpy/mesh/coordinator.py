@@ -58,9 +58,16 @@ class Coordinator:
         self._pushed = 0
         # Revocations that no list has yet, since when on the clock.
         self._unsigned_since: float | None = None
+        # Who was removed, and is to be told so before its connection ends.
+        self._removed: list[PublicKey] = []
         self._signed_at = 0.0
         self._failing: str | None = None
         self.ready = asyncio.Event()
+
+    @property
+    def places(self) -> list[str]:
+        """Where it serves, for a person."""
+        return self._listens.places()
 
     async def run(self) -> None:
         """Follow the store and serve, until it is cancelled."""
@@ -99,7 +106,6 @@ class Coordinator:
                 await asyncio.sleep(RETRY)
                 self._api = Api(self.desk, self._listens)
         self._say(None)
-        _log.info("serving on %s", ", ".join(sorted(x for x in self._listens.hosts() if ":" in x)))
 
     async def _every(self, seconds: float, action: Callable[[], Awaitable[None]]) -> None:
         while True:
@@ -162,6 +168,9 @@ class Coordinator:
         if self._failing is not None and self.ready.is_set():
             self._say(None)
         self._push()
+        for key in self._removed:
+            desk.hub.drop(key, "this node was removed")
+        self._removed.clear()
         return True
 
     async def _remember(self) -> None:
@@ -176,7 +185,7 @@ class Coordinator:
     def _act_on(self, changes: Changes, lists: dict[bytes, bytes]) -> None:
         for node in changes.nodes:
             if node.state is NodeState.REMOVED:
-                self.desk.hub.drop(node.key, "this node was removed")
+                self._removed.append(node.key)
                 self.desk.reports.forget(node.key)
         for issuer, der in lists.items():
             self._install(issuer, der)

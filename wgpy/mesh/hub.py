@@ -45,16 +45,17 @@ class Connection:
         return True
 
     def end(self, why: str) -> None:
-        """Write no more, and close."""
+        """Write what waits, and then no more."""
         self.ended = self.ended or why
         self._wake.set()
 
     async def next(self) -> list[bytes]:
-        """What is to be written now, one at least; nothing when the connection is to end."""
+        """What is to be written now; nothing when that is all and the connection is to end."""
         await self._wake.wait()
         self._wake.clear()
         if self.ended is not None:
-            return []
+            # What it was told last may be why.
+            self._wake.set()
         found = list(self._signals)
         self._signals.clear()
         if self._changed is not None:

@@ -42,12 +42,12 @@ def invite(
     now = desk.wall()
     settings = desk.store.settings()
     record = InviteRecord(new_jti(), float(int(now + seconds)), name, groups, uses)
+    # The groups are in the store and not in the token, which is for everybody to see who has it.
     content = Content(
         network=settings.id,
         not_before=int(now) - BACKDATE_SECONDS,
         not_after=int(record.expires),
         name=name,
-        groups=groups,
         jti=record.jti,
     )
     try:
