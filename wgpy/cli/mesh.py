@@ -22,6 +22,9 @@ class Action(NamedTuple):
 
 
 ACTIONS: Final[dict[str, Action]] = {
+    "join": Action("wgpy.cli.mesh_join", "make this machine a node, by one pasted line"),
+    "leave": Action("wgpy.cli.mesh_join", "be no node any more"),
+    "run": Action("wgpy.cli.mesh_run", "keep this node in its network, in the foreground"),
     "map": Action("wgpy.cli.mesh_map", "show who reaches whom, and how"),
 }
 
