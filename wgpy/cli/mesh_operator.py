@@ -323,8 +323,13 @@ def _table(columns: list[Column], rows: list[list[Cell]], empty: str) -> str:
 
 
 def _in(then: float, now: float) -> str:
-    return "over" if then <= now else f"in {style.leading(int(then - now) or 1)}"
+    return "over" if then <= now else f"in {_plain(int(then - now) or 1)}"
 
 
 def _ago(then: float, now: float) -> str:
-    return "now" if now - then < 90 else f"{style.leading(int(now - then))} ago"
+    return "now" if now - then < 90 else f"{_plain(int(now - then))} ago"
+
+
+def _plain(seconds: int) -> str:
+    """A time in its largest unit, without colours: a cell's width is counted."""
+    return style.COLOUR.sub("", style.leading(seconds))
