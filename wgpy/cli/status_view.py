@@ -180,10 +180,9 @@ def _heads(found: View, now: int) -> list[str]:
     name = f"{style.GREEN}{style.BOLD}{found.interface}{style.RESET}"
     lines = []
     if found.mesh is not None:
-        mesh = found.mesh
-        own = " ".join([style.printable(mesh.get("name")), *_words(mesh.get("addresses"))]).strip()
-        lines.append(f"{name}  {own}")
-        lines.append(_mesh_line(mesh, now))
+        whole = [style.printable(found.mesh.get("name")), *_words(found.mesh.get("addresses"))]
+        lines.append(f"{name}  {' '.join(whole).strip()}")
+        lines.append(_mesh_line(found.mesh, now))
     elif found.device is not None:
         key = found.device.own_public_key
         own = "" if key is None else f"  {key.base64()}"
@@ -193,8 +192,10 @@ def _heads(found: View, now: int) -> list[str]:
         lines.append(name)
     if found.device is None:
         lines.append(f"{style.RED}the tunnel is down: no daemon answers{style.RESET}")
-    if found.problem:
-        lines.append(f"{style.RED}{found.problem}{style.RESET}")
+    mesh = found.mesh or {}
+    problems = [found.problem, style.printable(mesh.get("problem"))]
+    lines += [f"{style.RED}{text}{style.RESET}" for text in problems if text]
+    lines += [f"{style.YELLOW}{text}{style.RESET}" for text in _words(mesh.get("remarks")) if text]
     if found.nodes:
         lines.append(_counts(found.nodes))
     return lines
@@ -225,6 +226,9 @@ def _mesh_line(mesh: Mapping[str, Any], now: int) -> str:
         parts = [f"{style.RED}removed from the network{style.RESET}"]
     else:
         parts = [f"{style.RED}no coordinator answers{style.RESET}, working from what is known"]
+    reason = style.printable(mesh.get("reason"))
+    if reason and not live:
+        parts[0] += f" ({reason})"
     expires = moment(mesh.get("certificate_expires"))
     if expires is not None:
         if expires > now:

@@ -133,9 +133,15 @@ def test_what_is_said_of_a_network_that_is_not_well() -> None:
     assert second(coordinators=[], state="removed").startswith("removed from the network")
     assert "certificate has ended" in second(certificate_expires=NOW)
     assert second(names={"via": "none"}).endswith("names are not resolved")
-    assert lines(status_view.view("wg0", None, MESH, NOW, "a problem"))[2:4] == [
+    assert second(coordinators=[], reason="no route").startswith(
+        "no coordinator answers, working from what is known (no route), "
+    )
+    worse = {**MESH, "problem": "another", "remarks": ["a remark", "\x1b", 5]}
+    assert lines(status_view.view("wg0", None, worse, NOW, "a problem"))[2:6] == [
         "the tunnel is down: no daemon answers",
         "a problem",
+        "another",
+        "a remark",
     ]
     assert status_view.text([], NOW, 80) == ["No interface is up."]
 
