@@ -189,7 +189,8 @@ class Node:
 
 def wait_for_ping(one: Node, address: str, patience: float = PATIENCE) -> None:
     """Wait until an address answers."""
-    wait_until(lambda: one.can_ping(address, 2), f"a ping from {one.interface} to {address}", patience)
+    what = f"a ping from {one.interface} to {address}"
+    wait_until(lambda: one.can_ping(address, 2), what, patience)
 
 
 def files_of(interface: str) -> list[Path]:
