@@ -26,12 +26,12 @@ def run(args: argparse.Namespace) -> int:
     become_root("mesh run")
     check_library()
     from wgpy.mesh.agent import run as run_agent
-    from wgpy.mesh.extras import make_extras
+    from wgpy.mesh.extras import MeshExtras
     from wgpy.mesh.place import Place, PlaceError
 
     _set_logging(args.interface, background=args.background)
     try:
-        run_agent(Place(args.interface), make_extras)
+        run_agent(Place(args.interface), MeshExtras)
     except PlaceError as error:
         raise CommandError(str(error)) from None
     return 0

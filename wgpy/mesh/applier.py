@@ -33,8 +33,8 @@ class Extras(Protocol):
         """Bring about names and routes; returns the prefixes that each node may have besides its
         addresses, by its name. `started` says that the link is a new one."""
 
-    def stop(self) -> None:
-        """Put back what was there before."""
+    def stop(self, *, hold: bool) -> None:
+        """Put back what was there before; with `hold` an exit stays closed, for the next agent."""
 
     def status(self) -> dict[str, object]:
         """`names` and `routes` as they are shown."""
@@ -116,7 +116,7 @@ class NoExtras:
         del member, started
         return {}
 
-    def stop(self) -> None:
+    def stop(self, *, hold: bool) -> None:
         """See Extras."""
 
     def status(self) -> dict[str, object]:

@@ -87,6 +87,7 @@ class Wanted:
     intermediates: tuple[str, ...] = ()
     turn: Turn | None = None
     issuers: str | None = None
+    rotations: tuple[tuple[str, str], ...] = ()
 
 
 def config_of(wanted: Wanted, place: Place) -> Config:
@@ -186,6 +187,7 @@ def _authority(wanted: Wanted, place: Place) -> AuthoritySettings | None:
         intermediates=wanted.intermediates,
         revocations=(str(place.crl),),
         issuers=issuers,
+        rotations=wanted.rotations,
         enrol=wanted.issuers is not None,
     )
 

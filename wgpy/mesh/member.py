@@ -4,6 +4,7 @@ It has no clock and no network: it is told what coordinators say, judges that, p
 tells what is to be. Whatever is acknowledged to a coordinator is on the disk before.
 """
 
+import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -234,6 +235,7 @@ class Member:
             intermediates=(str(between),) if between.exists() else (),
             turn=self.turn,
             issuers=self._issuers(),
+            rotations=self._rotations(),
         )
         return wanted, Shape(self.addresses, routes_of(wanted))
 
@@ -243,6 +245,15 @@ class Member:
     def _issuers(self) -> str | None:
         path = self.place.directory / "coordinator" / ISSUERS
         return str(path) if self.membership.coordinator and path.exists() else None
+
+    def _rotations(self) -> tuple[tuple[str, str], ...]:
+        """From each issuer to each later one: the roots that we trust signed them all, so whoever
+        was named by one may be named by the next."""
+        if self.papers is None:
+            return ()
+        issuers = sorted(self.papers.anchors.intermediates, key=lambda x: x.not_before)
+        pairs = [(x.spki.hex(), y.spki.hex()) for x, y in itertools.combinations(issuers, 2)]
+        return tuple(dict.fromkeys((x, y) for x, y in pairs if x != y))
 
     def _contact(self, whom: Whom, attempt: Attempt | None, is_connected: bool) -> Contact:
         is_current = attempt is not None and attempt.whom.key == whom.key
