@@ -26,6 +26,8 @@ ACTIONS: Final[dict[str, Action]] = {
     "leave": Action("wgpy.cli.mesh_join", "be no node any more"),
     "run": Action("wgpy.cli.mesh_run", "keep this node in its network, in the foreground"),
     "map": Action("wgpy.cli.mesh_map", "show who reaches whom, and how"),
+    "routes": Action("wgpy.cli.mesh_routes", "show, take and offer subnets and exits"),
+    "restore": Action("wgpy.cli.mesh_restore", "put back what an agent left that was killed"),
 }
 
 
