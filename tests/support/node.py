@@ -39,6 +39,12 @@ class Node:
         self.agent: Process | None = None
         self.logs: list[Process] = []
         self._life = life
+        # The machine's own /etc/hosts is not ours to change: `ip netns exec` shows these instead.
+        self._etc = Path("/etc/netns") / space.name
+        self._etc.mkdir(parents=True)
+        (self._etc / "hosts").write_text("127.0.0.1\tlocalhost\n::1\tlocalhost\n")
+        (self._etc / "resolv.conf").write_text("")
+        (self._etc / "nsswitch.conf").write_text("hosts: files\n")
 
     def __enter__(self) -> Self:
         return self
@@ -55,6 +61,7 @@ class Node:
         self.stop()
         shutil.rmtree(STATE_DIRECTORY / f"{self.interface}.root", ignore_errors=True)
         self.place.remove()
+        shutil.rmtree(self._etc)
 
     # --- What a person does ---
 
