@@ -131,11 +131,14 @@ class Member:
         self.place.set_papers(joined.certificate, joined.intermediates, joined.cas)
         self.papers = Papers(joined.certificate, claims, anchors)
         self._take_anchors(anchors)
+        assert self.directory is not None
+        self.directory.settings = settings
+        if self.directory.is_whole:
+            # Without the settings a restart would know neither whom to ask nor whom to trust.
+            self.place.set_directory(self.directory.text())
         if self.membership.name is None:
             # Who has a name needs the line no more; the daemon shows the token a moment longer.
             self.set_membership(replace(self.membership, name=claims.name, line=None, wanted=None))
-        assert self.directory is not None
-        self.directory.settings = settings
 
     def _take_anchors(self, anchors: Anchors) -> None:
         if self.directory is None:

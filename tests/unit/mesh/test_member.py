@@ -95,6 +95,9 @@ def test_it_is_in_and_stays_so_after_a_restart(place: Place) -> None:
     assert again.membership.line is None
     assert again.addresses == US.addresses
     assert again.papers is not None
+    # No page of the directory came before the restart: still it knows whom to ask.
+    assert again.settings == NETWORK
+    assert [x.name for x in again.whom()] == ["gate.mesh"]
     wanted, shape = again.wanted(None, is_connected=False)
     assert wanted.membership.name == "laptop.mesh"
     assert shape.addresses == US.addresses
