@@ -201,8 +201,9 @@ def wait_for_ping(one: Node, address: str, patience: float = PATIENCE) -> None:
 
 
 def files_of(interface: str) -> list[Path]:
-    """What is left in the state directory of an interface's node."""
-    return sorted(STATE_DIRECTORY.glob(f"{interface}.*"))
+    """What is left in the state directory of an interface's node; the time of the daemon's last
+    handshake stays, which is nothing of a network's."""
+    return sorted(STATE_DIRECTORY.glob(f"{interface}.mesh*"))
 
 
 __all__ = ["PATIENCE", "CommandError", "Node", "files_of", "wait_for_ping"]

@@ -119,6 +119,7 @@ class Agent:
             await asyncio.gather(applying, return_exceptions=True)
         # It has joined no network, or is in none any more: a tunnel that nobody answers is no use.
         await self._take_down()
+        self.place.set_token(None)
 
     async def _keep_coordinator(self) -> None:
         if self.member.membership.coordinator:

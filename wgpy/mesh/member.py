@@ -175,7 +175,6 @@ class Member:
     def end(self, reason: str) -> None:
         """We never come in again with this key; `reason` is a sentence."""
         self.set_membership(replace(self.membership, ended=reason, line=None))
-        self.place.set_token(None)
 
     @property
     def is_removed(self) -> bool:
