@@ -79,10 +79,11 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     # Servers that help through NATs are written in one way everywhere.
     "mesh": (
         *("wgpy.ip", "wgpy.keys", "wgpy.identity", "wgpy.device.servers"),
-        # The agent keeps a daemon as a configuration would, and by the same ways as `up`.
-        *("wgpy.config.model", "wgpy.config.sync"),
+        # The agent keeps a daemon as a configuration would, and by the same ways as `up`; names and
+        # routes are told to the machine with the steps and the journal of `up`.
+        *("wgpy.config.model", "wgpy.config.sync", "wgpy.config.errors"),
         *("wgpy.device.client", "wgpy.device.paths", "wgpy.device.uapi"),
-        *("wgpy.linux", "wgpy.quick.daemon", "wgpy.quick.plan", "wgpy.quick.steps"),
+        *("wgpy.linux", "wgpy.quick"),
         # It carries the files in which daemons tell each other where they are.
         *("wgpy.nat.signal_file", "wgpy.nat.signal_message"),
     ),
@@ -132,7 +133,10 @@ OUTSIDERS: dict[str, tuple[str, ...]] = {
         *("wgpy.nat.turn_stream", "wgpy.nat.turn_wire", "wgpy.nat.office"),
         *("wgpy.mesh.agent", "wgpy.mesh.agent_socket", "wgpy.mesh.applier", "wgpy.mesh.child"),
         *("wgpy.mesh.client", "wgpy.mesh.connection", "wgpy.mesh.enrol", "wgpy.mesh.follower"),
+        "wgpy.mesh.dns_server",
     ),
+    # It reads and writes messages of DNS.
+    "dns": ("wgpy.mesh.dns",),
     # The command only looks whether it is there.
     "aiohttp": ("wgpy.mesh.client", "wgpy.cli.mesh_run"),
     "yarl": ("wgpy.mesh.client",),

@@ -143,8 +143,8 @@ def _check_free(place: "Place") -> None:
 
 def _is_over(place: "Place") -> bool:
     """Whether the certificate has ended, so that nobody but a new line helps."""
-    from wgpy.identity.certificate import read_leaf
     from wgpy.identity.claims import CredentialError
+    from wgpy.identity.leaf import read_leaf
     from wgpy.mesh.place import PlaceError
 
     try:

@@ -373,6 +373,8 @@ class Device:
 
     def _remove(self, entry: PeerEntry) -> None:
         self._handshaker.forget(entry)
+        if self._admissions is not None:
+            self._admissions.admitter.leaves(entry)
         entry.set_psk(PresharedKey(bytes(32)))
         self._peers.remove(entry)
         self._datapath.remove_peer(entry.handle)

@@ -26,9 +26,10 @@ from wgpy.identity import building, ca_files
 from wgpy.identity.anchors import Anchors, CertificateAuthority, check_anchor, read_authority
 from wgpy.identity.building import Signer, SigningKey, Validity
 from wgpy.identity.ca_files import CaError
-from wgpy.identity.certificate import EARLY_SECONDS, read_leaf, verify
+from wgpy.identity.certificate import EARLY_SECONDS, verify
 from wgpy.identity.claims import CredentialError
 from wgpy.identity.issued import Issued, IssuedKind, IssuedLedger, transaction
+from wgpy.identity.leaf import read_leaf
 from wgpy.identity.profile import (
     MAX_ADDRESSES,
     MAX_BOTH,

@@ -15,9 +15,10 @@ from dataclasses import dataclass, field, replace
 from typing import Final, TypeVar
 
 from wgpy.identity.anchors import Anchors
-from wgpy.identity.certificate import read_leaf, verify
+from wgpy.identity.certificate import verify
 from wgpy.identity.claims import Claims, CredentialError
 from wgpy.identity.crl import RevocationList, read_crl
+from wgpy.identity.leaf import read_leaf
 from wgpy.identity.revocation import Revocations
 from wgpy.ip import Prefix
 from wgpy.keys import PublicKey

@@ -13,6 +13,7 @@ from wgpy.identity import certificate
 from wgpy.identity.anchors import Anchors, CertificateAuthority, check_signed_by, read_authority
 from wgpy.identity.claims import Claims, CredentialError
 from wgpy.identity.derived import quarantine_address
+from wgpy.identity.leaf import read_leaf
 from wgpy.ip import Prefix
 from wgpy.keys import PublicKey
 from wgpy.mesh import messages
@@ -65,7 +66,7 @@ class Member:
         own, between, cas = self.place.papers()
         try:
             anchors = _anchors(self.membership.network, cas, between)
-            leaf = certificate.read_leaf(own)
+            leaf = read_leaf(own)
             # One that has ended is still ours: it says who we are, and what to ask for.
             moment = min(max(wall, leaf.not_before), leaf.not_after)
             claims = certificate.verify(own, None, anchors, moment, self.public)
