@@ -27,7 +27,6 @@ ACTIONS: Final[dict[str, Action]] = {
     "leave": Action("wgpy.cli.mesh_join", "be no node any more"),
     "run": Action("wgpy.cli.mesh_run", "keep this node in its network, in the foreground"),
     "map": Action("wgpy.cli.mesh_map", "show who reaches whom, and how"),
-<<<<<<< HEAD
     "invite": Action("wgpy.cli.mesh_operator", "make a joining line, which lets a machine in"),
     "invites": Action("wgpy.cli.mesh_operator", "show the invitations, or take one back"),
     "nodes": Action("wgpy.cli.mesh_operator", "show every node, and what it may"),
@@ -35,10 +34,8 @@ ACTIONS: Final[dict[str, Action]] = {
     "remove": Action("wgpy.cli.mesh_operator", "take a node out, and revoke what it has"),
     "rights": Action("wgpy.cli.mesh_operator", "change a node's groups, and what it may route"),
     "settings": Action("wgpy.cli.mesh_operator", "show what holds for the network, or change it"),
-=======
     "routes": Action("wgpy.cli.mesh_routes", "show, take and offer subnets and exits"),
     "restore": Action("wgpy.cli.mesh_restore", "put back what an agent left that was killed"),
->>>>>>> main
 }
 
 
