@@ -151,11 +151,11 @@ def _endpoints(args: argparse.Namespace) -> tuple[str, ...]:
     given = args.endpoint or own_addresses()
     if not given:
         raise CommandError("this machine has no address that others reach; say --endpoint HOST")
-    found = [_with_port(x, args.port) for x in given]
+    found = [with_port(x, args.port) for x in given]
     return tuple(dict.fromkeys(found))[:4]
 
 
-def _with_port(text: str, port: int) -> str:
+def with_port(text: str, port: int) -> str:
     """HOST:PORT, whatever is missing; an address of IPv6 in brackets."""
     if text.count(":") > 1 and not text.startswith("["):
         return f"[{text}]:{port}"
