@@ -35,6 +35,8 @@ ACTIONS: Final[dict[str, Action]] = {
     "remove": Action("wgpy.cli.mesh_operator", "take a node out, and revoke what it has"),
     "rights": Action("wgpy.cli.mesh_operator", "change a node's groups, and what it may route"),
     "settings": Action("wgpy.cli.mesh_operator", "show what holds for the network, or change it"),
+    "routes": Action("wgpy.cli.mesh_routes", "show, take and offer subnets and exits"),
+    "restore": Action("wgpy.cli.mesh_restore", "put back what an agent left that was killed"),
 }
 
 

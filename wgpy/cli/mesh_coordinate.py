@@ -19,10 +19,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--endpoint",
-        metavar="HOST[:PORT]",
+        metavar="ENDPOINT",
         action="append",
         required=True,
-        help="where others reach this machine by UDP; may be repeated",
+        help="HOST[:PORT] where others reach this machine by UDP; may be repeated",
     )
     parser.add_argument(
         "--port", metavar="PORT", type=int, default=51820, help="the UDP port to listen on (51820)"
