@@ -23,6 +23,7 @@ class Action(NamedTuple):
 
 ACTIONS: Final[dict[str, Action]] = {
     "init": Action("wgpy.cli.mesh_init", "found a network here, and coordinate it"),
+    "coordinate": Action("wgpy.cli.mesh_coordinate", "coordinate a network from here too"),
     "join": Action("wgpy.cli.mesh_join", "make this machine a node, by one pasted line"),
     "leave": Action("wgpy.cli.mesh_join", "be no node any more"),
     "run": Action("wgpy.cli.mesh_run", "keep this node in its network, in the foreground"),
