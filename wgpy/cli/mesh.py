@@ -23,6 +23,7 @@ class Action(NamedTuple):
 
 ACTIONS: Final[dict[str, Action]] = {
     "init": Action("wgpy.cli.mesh_init", "found a network here, and coordinate it"),
+    "coordinate": Action("wgpy.cli.mesh_coordinate", "coordinate a network from here too"),
     "join": Action("wgpy.cli.mesh_join", "make this machine a node, by one pasted line"),
     "leave": Action("wgpy.cli.mesh_join", "be no node any more"),
     "run": Action("wgpy.cli.mesh_run", "keep this node in its network, in the foreground"),
@@ -35,6 +36,8 @@ ACTIONS: Final[dict[str, Action]] = {
     "rights": Action("wgpy.cli.mesh_operator", "change a node's groups, and what it may route"),
     "settings": Action("wgpy.cli.mesh_operator", "show what holds for the network, or change it"),
     "routes": Action("wgpy.cli.mesh_routes", "show, take and offer subnets and exits"),
+    "backup": Action("wgpy.cli.mesh_backup", "copy all that a node or a coordinator is"),
+    "restored": Action("wgpy.cli.mesh_backup", "let a coordinator go on from a copy"),
     "restore": Action("wgpy.cli.mesh_restore", "put back what an agent left that was killed"),
 }
 

@@ -27,19 +27,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("domain", "DOMAIN", "what names of nodes end in (mesh)", default="mesh")
     add(
         "endpoint",
-        "HOST[:PORT]",
-        "where others reach this machine by UDP; may be repeated (its own addresses)",
+        "ENDPOINT",
+        "HOST[:PORT] where others reach this machine by UDP; may be repeated (its addresses)",
         action="append",
         default=[],
     )
     add("port", "PORT", "the UDP port to listen on (51820)", type=int, default=51820)
     add("range", "PREFIX", "the IPv4 range of the network (one that is free here)")
-    add("groups", "GROUP,..", "the groups that nodes may ever have, at most 16")
-    add("routes", "PREFIX,..", "what nodes may ever be let route; 0.0.0.0/0 for exits (nothing)")
+    add("groups", "GROUPS", "the groups that nodes may ever have, with commas, at most 16")
+    add("routes", "PREFIXES", "what nodes may ever be let route; 0.0.0.0/0 for exits (nothing)")
     add("validity", "DURATION", "how long certificates are valid, such as 7d", default="7d")
     parser.add_argument("--approval", action="store_true", help="let nodes in one by one")
     add("store", "URL", "postgresql://USER@HOST/DATABASE, for several coordinators (a file)")
-    add("stun", "HOST:PORT", "a STUN server; may be repeated", action="append", default=[])
+    add("stun", "SERVER", "a STUN server; may be repeated", action="append", default=[])
     add("turn", "URI", "a TURN server; may be repeated", action="append", default=[])
     add("turn-secret-file", "FILE", "the secret that we share with it")
     add("root", "DIRECTORY", "where the root's key is to be made")
@@ -151,11 +151,11 @@ def _endpoints(args: argparse.Namespace) -> tuple[str, ...]:
     given = args.endpoint or own_addresses()
     if not given:
         raise CommandError("this machine has no address that others reach; say --endpoint HOST")
-    found = [_with_port(x, args.port) for x in given]
+    found = [with_port(x, args.port) for x in given]
     return tuple(dict.fromkeys(found))[:4]
 
 
-def _with_port(text: str, port: int) -> str:
+def with_port(text: str, port: int) -> str:
     """HOST:PORT, whatever is missing; an address of IPv6 in brackets."""
     if text.count(":") > 1 and not text.startswith("["):
         return f"[{text}]:{port}"

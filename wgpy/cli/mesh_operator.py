@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _add_invite(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--name", metavar="NAME", help="what the node will be called")
-    parser.add_argument("--groups", metavar="GROUP,..", help="the groups that it will be in")
+    parser.add_argument("--groups", metavar="GROUPS", help="the groups that it will be in")
     parser.add_argument(
         "--uses", metavar="NUMBER", type=int, default=1, help="how many machines may join (1)"
     )
@@ -50,23 +50,28 @@ def _add_name(parser: argparse.ArgumentParser) -> None:
 
 def _add_rights(parser: argparse.ArgumentParser) -> None:
     _add_name(parser)
-    parser.add_argument("--groups", metavar="GROUP,..", help="its groups, all of them; '' for none")
-    parser.add_argument("--routes", metavar="PREFIX,..", help="what it may route; '' for nothing")
+    parser.add_argument("--groups", metavar="GROUPS", help="its groups, all of them; '' for none")
+    parser.add_argument("--routes", metavar="PREFIXES", help="what it may route; '' for nothing")
     parser.add_argument("--offers", action="store_true", help="let it route what it offers")
 
 
 def _add_settings(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--approval", choices=("on", "off"), help="let nodes in one by one")
+    parser.add_argument(
+        "--approval",
+        choices=("on", "off"),
+        metavar="WORD",
+        help="on or off: let nodes in one by one",
+    )
     parser.add_argument("--validity", metavar="DURATION", help="how long certificates are valid")
-    parser.add_argument("--stun", metavar="HOST:PORT,..", help="the STUN servers; '' for none")
-    parser.add_argument("--turn", metavar="URI,..", help="the TURN servers; '' for none")
+    parser.add_argument("--stun", metavar="SERVERS", help="the STUN servers; '' for none")
+    parser.add_argument("--turn", metavar="URIS", help="the TURN servers; '' for none")
     parser.add_argument("--turn-secret-file", metavar="FILE", help="the secret that they have")
     parser.add_argument(
         "--endpoint",
-        metavar="NODE=HOST:PORT,..",
+        metavar="CHANGE",
         action="append",
         default=[],
-        help="where a coordinator is reached; '' takes it from the list",
+        help="NODE=HOST:PORT,.. where a coordinator is; NODE= takes it from the list",
     )
 
 
