@@ -15,7 +15,7 @@ from typing import Final
 
 from wgpy.ip import address_text
 from wgpy.keys import KeyFormatError
-from wgpy.mesh import events
+from wgpy.mesh import events, wire
 from wgpy.mesh.applier import Applier
 from wgpy.mesh.client import ApiError, Client, RefusedError
 from wgpy.mesh.connection import Connection
@@ -56,6 +56,7 @@ class Follower:
         *,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
+        port: int = wire.PORT,
     ) -> None:
         self.member = member
         self.state = State.JOINING if member.papers is None else State.ALONE
@@ -70,6 +71,7 @@ class Follower:
         self._tunnel = tunnel
         self._clock = clock
         self._wall = wall
+        self._port = port
         self._hurry = asyncio.Event()
         self._failures = 0
         if member.papers is not None:
@@ -142,6 +144,7 @@ class Follower:
                 address or attempt.whom.addresses[0],
                 link=None if is_own else self.member.place.interface,
                 wall=self._wall,
+                port=self._port,
             )
         except KeyFormatError as error:
             raise ApiError(str(error)) from None
