@@ -19,6 +19,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from bench.machine import describe
 from tests.support.mesh import GATE, Authority, Bearer, Machine, Site
 from tests.support.netns import Process
 from tests.support.tunnel import PORT
@@ -109,7 +110,7 @@ def main() -> int:
     for name, value in result.items():
         print(f"{name:24} {value}")
     if arguments.json:
-        arguments.json.write_text(json.dumps(result, indent=2) + "\n")
+        arguments.json.write_text(json.dumps({"machine": describe(), **result}, indent=1) + "\n")
     return 0
 
 

@@ -23,6 +23,7 @@ DEBIAN = {
     "busybox": "busybox-static",
     "docker-compose": "docker-compose",
     "dpkg": "dpkg",
+    "faketime": "faketime",
     "ip": "iproute2",
     "iperf3": "iperf3",
     "mandoc": "mandoc",
