@@ -27,7 +27,6 @@ from wgpy.mesh import coordinator_files
 from wgpy.mesh.addresses import nodes_range6, ula
 from wgpy.mesh.coordinator_files import CoordinatorFiles, FilesError
 from wgpy.mesh.directory import first_text
-from wgpy.mesh.directory import first_text
 from wgpy.mesh.fields import RecordError
 from wgpy.mesh.issuer import IssuerError, LocalIssuer
 from wgpy.mesh.place import STATE_DIRECTORY, Membership, Place
