@@ -133,12 +133,18 @@ OUTSIDERS: dict[str, tuple[str, ...]] = {
         *("wgpy.nat.turn_stream", "wgpy.nat.turn_wire", "wgpy.nat.office"),
         *("wgpy.mesh.agent", "wgpy.mesh.agent_socket", "wgpy.mesh.applier", "wgpy.mesh.child"),
         *("wgpy.mesh.client", "wgpy.mesh.connection", "wgpy.mesh.enrol", "wgpy.mesh.follower"),
+        *("wgpy.mesh.api", "wgpy.mesh.api_socket", "wgpy.mesh.coordinator", "wgpy.mesh.desk"),
+        *("wgpy.mesh.coordinator_run", "wgpy.mesh.hub", "wgpy.mesh.operator_socket"),
+        "wgpy.cli.coordinator",
         "wgpy.mesh.dns_server",
     ),
     # It reads and writes messages of DNS.
     "dns": ("wgpy.mesh.dns",),
     # The command only looks whether it is there.
-    "aiohttp": ("wgpy.mesh.client", "wgpy.cli.mesh_run"),
+    "aiohttp": (
+        *("wgpy.mesh.client", "wgpy.cli.mesh_run"),
+        *("wgpy.mesh.api", "wgpy.mesh.api_socket"),
+    ),
     "yarl": ("wgpy.mesh.client",),
     # It reads what strangers write, in C: it runs in a process of its own. The other only looks
     # whether it is there.

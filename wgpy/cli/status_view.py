@@ -195,7 +195,7 @@ def _heads(found: View, now: int) -> list[str]:
     mesh = found.mesh or {}
     problems = [found.problem, style.printable(mesh.get("problem"))]
     lines += [f"{style.RED}{text}{style.RESET}" for text in problems if text]
-    lines += [f"{style.YELLOW}{text}{style.RESET}" for text in _words(mesh.get("remarks")) if text]
+    lines += _route_lines(mesh)
     if found.nodes:
         lines.append(_counts(found.nodes))
     return lines
@@ -235,11 +235,34 @@ def _mesh_line(mesh: Mapping[str, Any], now: int) -> str:
             parts.append(f"certificate ends in {style.leading(expires - now)}")
         else:
             parts.append(f"{style.RED}certificate has ended{style.RESET}")
-    names = mesh.get("names")
-    by = style.printable(names.get("via")) if isinstance(names, dict) else ""
-    if by:
-        parts.append("names are not resolved" if by == "none" else f"names by {by}")
+    names = _object(mesh.get("names"))
+    if style.printable(names.get("way")):
+        parts.append(f"names by {style.printable(names.get('way'))}")
+    elif names:
+        parts.append(f"{style.YELLOW}names are not resolved{style.RESET}")
     return ", ".join(parts)
+
+
+def _route_lines(mesh: Mapping[str, Any]) -> list[str]:
+    """What goes through others: subnets, everything; and what of that is not as it was wished."""
+    routes, names = _object(mesh.get("routes")), _object(mesh.get("names"))
+    ways = [
+        f"{style.printable(x.get('prefix'))} through {style.printable(x.get('node'))}"
+        for x in objects(routes.get("taken"))
+    ]
+    exit_node = style.printable(routes.get("exit"))
+    if exit_node:
+        ways.append(f"everything else through {exit_node}")
+    lines = [f"routes: {', '.join(ways)}"] if ways else []
+    for text in (style.printable(names.get("problem")), style.printable(routes.get("problem"))):
+        if text:
+            lines.append(f"{style.RED}{text}{style.RESET}")
+    said = [*_words(mesh.get("remarks")), *_words(routes.get("said"))]
+    return lines + [f"{style.YELLOW}{text}{style.RESET}" for text in said if text]
+
+
+def _object(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def _words(value: object) -> list[str]:

@@ -15,10 +15,10 @@ MAIN_TABLE = 254
 _PROTOCOL_BOOT = 3
 _SCOPE_LINK = 253
 _SCOPE_UNIVERSE = 0
+# RTN_UNICAST: a gateway or a direct route, and not our own addresses or broadcasts.
+_UNICAST = 1
 # linux/rtnetlink.h: RTN_UNREACHABLE. Its metric is after that of any route through a link.
 _UNREACHABLE = 7
-# linux/rtnetlink.h: RTN_UNICAST.
-_UNICAST = 1
 UNREACHABLE_METRIC = 20_000
 # linux/fib_rules.h: FIB_RULE_INVERT, FR_ACT_TO_TBL; a rule that suppresses nothing says all ones.
 _RULE_INVERT = 2
@@ -163,6 +163,16 @@ def prefixes_through(net: Netlink, link: Link) -> frozenset[Prefix]:
         for version in (4, 6)
         for message in _routes(net, version, MAIN_TABLE)
         if message.get_attr("RTA_OIF") == link.index
+    )
+
+
+def destinations(net: Netlink) -> frozenset[Prefix]:
+    """The destinations of all unicast routes, in whatever table."""
+    return frozenset(
+        _destination(message, version)
+        for version in (4, 6)
+        for message in net.ask("routes", "get_routes", family=family_of(version))
+        if message["type"] == _UNICAST
     )
 
 
