@@ -4,7 +4,7 @@ import logging
 from typing import Final
 
 from wgpy.identity.profile import is_name
-from wgpy.mesh import wire
+from wgpy.mesh import events, wire
 from wgpy.mesh.callers import Caller
 from wgpy.mesh.desk import Desk, Refuse, refusal_of
 from wgpy.mesh.messages import Done, EnrolRequest, Joined, RenewRequest, Waiting
