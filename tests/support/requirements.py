@@ -21,8 +21,11 @@ PEERS = CACHE / "peers" / "bin"
 # Programs of Debian's that tests run -> the package that has them.
 DEBIAN = {
     "busybox": "busybox-static",
+    "dbus-daemon": "dbus-daemon",
+    "dig": "bind9-dnsutils",
     "docker-compose": "docker-compose",
     "dpkg": "dpkg",
+    "faketime": "faketime",
     "ip": "iproute2",
     "iperf3": "iperf3",
     "mandoc": "mandoc",
