@@ -14,6 +14,7 @@ coordinator is killed, and all goes on; a laptop is stolen; a router is exchange
 network falls in two, and heals.
 """
 
+import contextlib
 import itertools
 import shutil
 import time
@@ -29,6 +30,8 @@ from tests.support.node import Node, wait_for_ping
 from tests.support.postgres import Postgres
 from tests.support.world import World
 from wgpy.device.paths import PathKind
+from wgpy.mesh import ask
+from wgpy.mesh.ask import AskError
 
 pytestmark = [
     pytest.mark.root,
@@ -153,8 +156,21 @@ def test_a_coordinator_is_killed_and_all_goes_on(world: World) -> None:
 
 
 def everybody_is_connected(world: World, *without: str) -> None:
+    """As the coordinators say: a node may not have heard yet that nobody is there."""
+    wanted = {f"{name}.mesh" for name in nodes(world, *without)}
+    wait_until(lambda: wanted <= connected(world), "everybody to be connected", 150.0, 0.2)
     for node in nodes(world, *without).values():
         node.wait("connected", 150.0)
+
+
+def connected(world: World) -> set[str]:
+    """Who is connected to one of the coordinators that run."""
+    found = set()
+    for name in ("gate", "warden"):
+        with contextlib.suppress(AskError):  # it was killed
+            listed = ask.ask_operator(world.nodes[name].interface, {"ask": "nodes"})["nodes"]
+            found |= {x["name"] for x in listed if x["connected"]}
+    return found
 
 
 def test_a_stolen_laptop_is_cut_off(world: World) -> None:
