@@ -15,9 +15,9 @@ from wgpy.mesh.wire import MAX_BODY, WireError
 
 _log = logging.getLogger(__name__)
 
-# Seconds between pings. A node answers each with one packet, which takes the place of the keepalive
-# that it would send after 25 s for its NAT: so it says no more than it has to, and knows within 40 s
-# that a coordinator is not there any more.
+# Seconds between pings. A node answers each with one packet, in the place of the keepalive that it
+# would send after 25 s for its NAT: so it says no more than it has to, and knows within 40 s that a
+# coordinator is not there any more.
 HEARTBEAT: Final = 24.0
 # Seconds in which a node must take what is written to it.
 WRITE_SECONDS: Final = 20.0
