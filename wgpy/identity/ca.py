@@ -21,6 +21,7 @@ from typing import Final
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from wgpy.identity import building, ca_files
 from wgpy.identity.anchors import Anchors, CertificateAuthority, check_anchor, read_authority
@@ -107,6 +108,40 @@ def create(
             check_anchor(found, request.network)
         IssuedLedger(directory / ca_files.LEDGER).close()
         ca_files.write_public(directory / ca_files.CERTIFICATE, der, "CERTIFICATE")
+    return found
+
+
+def extend(
+    directory: Path,
+    passphrase: bytes,
+    wall: float,
+    parent: "Issuer",
+    more: Rights | None = None,
+    days: float = INTERMEDIATE_DAYS,
+) -> CertificateAuthority:
+    """Give an intermediate a new certificate for the key that it has. Raises CaError, LedgerError.
+
+    It says what the one before says, with the groups and prefixes of `more` besides. Issuers are
+    told apart by their keys, so what was issued stays valid, and names stay where they are.
+    """
+    with Issuer(directory) as child:
+        child.unlock(passphrase)
+        old, rights = child.authority, child.rights
+        if old.issuer != parent.authority.subject or old.spki == parent.authority.spki:
+            raise CaError(f"{directory}: it was not signed by {parent.directory}")
+        added = more or Rights(rights.network)
+        limits = Limits(
+            old.constraints.names,
+            old.constraints.networks,
+            tuple(dict.fromkeys((*rights.groups, *added.groups))),
+        )
+        name = str(old.certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value)
+        prefixes = tuple(dict.fromkeys((*rights.prefixes, *added.prefixes)))
+        request = AuthorityRequest(name, rights.network, limits, prefixes, days)
+        made = parent.sign_authority(request, child.signer.key, wall)
+    der = made.public_bytes(serialization.Encoding.DER)
+    found = read_authority(der)
+    ca_files.write_public(directory / ca_files.CERTIFICATE, der, "CERTIFICATE")
     return found
 
 
