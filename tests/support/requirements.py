@@ -21,6 +21,8 @@ PEERS = CACHE / "peers" / "bin"
 # Programs of Debian's that tests run -> the package that has them.
 DEBIAN = {
     "busybox": "busybox-static",
+    "dbus-daemon": "dbus-daemon",
+    "dig": "bind9-dnsutils",
     "docker-compose": "docker-compose",
     "dpkg": "dpkg",
     "ip": "iproute2",

@@ -7,7 +7,7 @@ so that what a crash left is put back by the next start; /etc/hosts says by itse
 """
 
 import json
-import os
+import socket
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -77,6 +77,8 @@ class _Told:
     way: Way = Way.HOSTS
     why: str = ""
     started: bool = False
+    # The index of the link that the resolver was told of.
+    link: int | None = None
     names: dict[str, tuple[bytes, ...]] = field(default_factory=dict)
     left_out: int = 0
     problem: str = ""
@@ -117,6 +119,9 @@ class Names:
             try:
                 if not told.started:
                     self._start()
+                elif told.way is Way.RESOLVED and told.link != link_index(self._interface):
+                    # The link was made anew, and with the old one it forgot.
+                    self._tell()
                 if told.way is Way.HOSTS:
                     self._write_hosts()
             except (NamesError, HostsError, DnsError, OSError) as error:
@@ -212,6 +217,7 @@ class Names:
         write_secret(machine.journal(self._interface), (json.dumps(value) + "\n").encode())
         servers = [address_text(x) for x in self._addresses]
         zones = [self._domain, *reverse_zones(self._ranges)]
+        self._told.link = link_index(self._interface)
         setting = {Way.RESOLVED: names_resolved, Way.RESOLVCONF: names_resolvconf}[way]
         try:
             _run_all(setting.set_commands(self._interface, servers, zones))
@@ -264,11 +270,19 @@ def _restore_told(interface: str, machine: Machine) -> None:
     except (ValueError, KeyError, TypeError):
         # It was written whole or not at all; whatever else is there tells nothing.
         way = None
-    if way == Way.RESOLVED.value and os.path.exists(f"/sys/class/net/{interface}"):
+    if way == Way.RESOLVED.value and link_index(interface) is not None:
         _run_all(names_resolved.unset_commands(interface))
     elif way == Way.RESOLVCONF.value:
         _run_all(names_resolvconf.unset_commands(interface))
     journal.unlink(missing_ok=True)
+
+
+def link_index(interface: str) -> int | None:
+    """The index of the interface's link, in this thread's network namespace; None if it is gone."""
+    try:
+        return socket.if_nametoindex(interface)
+    except OSError:
+        return None
 
 
 def _hosts_lock(machine: Machine) -> Path:

@@ -5,6 +5,9 @@ PowerDNS), to which it gives the servers of a "private" interface for that inter
 alone. libc itself asks every server for every name. So with Debian's resolvconf, which has no such
 word, and without a local resolver, this is no way: our server would stand in resolv.conf before
 the others and be asked for everything.
+
+One thing it cannot: a domain that names are sent by is a search domain too, for libc. So it gets
+the mesh's suffix alone, as the last to search, and not the reverse zones: addresses have no names.
 """
 
 import re
@@ -64,9 +67,13 @@ def record(interface: str) -> str:
 
 
 def set_commands(interface: str, servers: Sequence[str], zones: Sequence[str]) -> list[Command]:
-    """What gives the local resolver the servers for these zones. -p: private, these zones only."""
-    lines = [f"search {' '.join(zones)}\n", *(f"nameserver {server}\n" for server in servers)]
-    return [Command(("resolvconf", "-p", "-a", record(interface)), "".join(lines))]
+    """What gives the local resolver the servers for the domain, the first of `zones`.
+
+    -p: private, for this domain only; -m: after all others (a metric has no bound).
+    """
+    lines = [f"search {zones[0]}\n", *(f"nameserver {server}\n" for server in servers)]
+    words = ("resolvconf", "-p", "-m", "9999", "-a", record(interface))
+    return [Command(words, "".join(lines))]
 
 
 def unset_commands(interface: str) -> list[Command]:

@@ -138,8 +138,8 @@ def test_openresolv_with_a_local_resolver_gets_a_private_record(
     made.update(NAMES)
     made.stop()
     assert [x for x in log.read_text().splitlines() if x not in ("--version", "< ")] == [
-        "-p -a wgn0.mesh",
-        "< search mesh 9.10.in-addr.arpa 0.0.0.0.0.0.0.0.9.0.d.f.ip6.arpa",
+        "-p -m 9999 -a wgn0.mesh",
+        "< search mesh",
         f"< nameserver {ADDRESS}",
         "-f -d wgn0.mesh",
     ]
