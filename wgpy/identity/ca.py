@@ -138,7 +138,8 @@ def extend(
         name = str(old.certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value)
         prefixes = tuple(dict.fromkeys((*rights.prefixes, *added.prefixes)))
         request = AuthorityRequest(name, rights.network, limits, prefixes, days)
-        made = parent.sign_authority(request, child.signer.key, wall)
+        # From when the old one began: a certificate may not be older than its CA's.
+        made = parent.sign_authority(request, child.signer.key, wall, since=old.not_before)
     der = made.public_bytes(serialization.Encoding.DER)
     found = read_authority(der)
     ca_files.write_public(directory / ca_files.CERTIFICATE, der, "CERTIFICATE")
@@ -300,9 +301,12 @@ class Issuer:
         return len(issued.der) + len(self.authority.der) <= MAX_BOTH
 
     def sign_authority(
-        self, request: AuthorityRequest, key: SigningKey, wall: float
+        self, request: AuthorityRequest, key: SigningKey, wall: float, since: float | None = None
     ) -> x509.Certificate:
-        """An intermediate's certificate below this CA, in the ledger when this returns."""
+        """An intermediate's certificate below this CA, in the ledger when this returns.
+
+        It is valid from now on, or from `since`, which is earlier.
+        """
         if self.authority.path_length == 0:
             raise CaError(f"{self.directory}: this CA may sign for peers, and for no other CA")
         rights, name = _checked_request(request)
@@ -313,6 +317,9 @@ class Issuer:
             raise CaError("a network of the new CA is outside this one's")
         self._check_rights(rights)
         validity = self._validity(request.days, wall)
+        if since is not None:
+            begin = max(since, self.authority.not_before)
+            validity = Validity(float(int(min(begin, validity.not_before))), validity.not_after)
         number = new_serial()
         made = building.authority(
             name, key, rights, request.limits, 0, validity, number, self.signer
