@@ -170,6 +170,8 @@ def _make(
     place.set_papers(node.certificate, (issuer.authority.der,), (issuer.root.der,))
     # What our own agent begins with: it asks itself, for which it has to know where it is.
     place.set_directory(first_text(settings))
+    # Our own daemon has to know the network before anybody can tell our agent of it.
+    place.set_directory(first_text(settings))
     place.make(
         key,
         Membership(
