@@ -129,7 +129,7 @@ def extend(
         old, rights = child.authority, child.rights
         if old.issuer != parent.authority.subject or old.spki == parent.authority.spki:
             raise CaError(f"{directory}: it was not signed by {parent.directory}")
-        added = more or Rights(rights.network)
+        added = more or Rights(rights.network, 0)
         limits = Limits(
             old.constraints.names,
             old.constraints.networks,

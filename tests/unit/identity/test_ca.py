@@ -144,6 +144,7 @@ def test_an_intermediate_is_extended_with_its_key(
         again.unlock(PASSPHRASE)
         after = again.renew(PEER.name, later)
     assert made.not_before == old.not_before
+    assert extend(middle.directory, PASSPHRASE, later, issuer).rights == made.rights
     for anchors in (knows_old, knows_new):
         assert claims_of(after, anchors, later).name == PEER.name
         assert claims_of(before, anchors, NOW + DAY).name == PEER.name
