@@ -135,6 +135,8 @@ class Agent:
         """See Ways."""
         if managed:
             self._charges.add(key)
+            if self._roads.in_session(key):
+                self.began(key)
             return
         self._charges.remove(key, self._office.now())
         self._relays.forget(key)
@@ -261,6 +263,7 @@ class Agent:
         """See Lookout."""
         charge, now = self._charges.get(key), self._office.now()
         if charge is not None:
+            self._charges.begin(charge, now)
             charge.active(now)
             self._charges.run(charge, now)
 
@@ -423,8 +426,7 @@ class Agent:
             places = [Place(x.host, x.port) for x in candidates if x.kind is wanted]
             if places:
                 charge = self._charges.get(key)
-                place = None if charge is None else charge.place
-                used = Place(place.host, place.port) if place is not None else None
+                used = None if charge is None else charge.destination
                 self._relays.want(key, places, used, now)
                 return
 
