@@ -436,3 +436,24 @@ def test_who_has_no_session_costs_nothing_and_is_woken(lab: Lab, direct: Managed
     assert not [frame for _, frame in capture.frames if to_bob in frame[26:34]]
     direct.wake()
     direct.until(PathKind.DIRECT)
+
+
+# --- How long the router remembers ---
+
+
+def test_keepalives_follow_what_the_router_remembers(tmp_path: Path) -> None:
+    # Another port for each mapping: so a server that knows nothing of ours tells a new one.
+    routers = [Router("home", Nat.SYM, udp_timeouts=(5, 5)), Router("office")]
+    hosts = [Host("alice", "home"), Host("bob", "office"), Host("server", addresses=2)]
+    with Lab(routers, hosts) as lab:
+        server = lab.hosts["server"]
+        with (
+            Coturn(server.namespace, server.addresses(), tmp_path) as turn,
+            managed(lab, tmp_path, stun=stun_of(turn)) as pair,
+        ):
+            alice = pair.alice
+            # After 30, 15 and 10 s of silence it was another mapping.
+            wait_until(lambda: alice.counter("nat_lifetime_looks_dead") == 3, "a search", 240)
+            before = alice.counter("nat_stun_rounds")
+            # Every 5 s; without the measurement these took more than a minute.
+            wait_until(lambda: alice.counter("nat_stun_rounds") >= before + 4, "keepalives", 50)

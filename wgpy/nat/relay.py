@@ -157,6 +157,12 @@ class Relay:
         for way in list(self._ways.values()):
             self._close(way, now)
 
+    def renew(self, source: Source, now: float) -> None:
+        """The credentials were read again: a server that refused the former ones may take them."""
+        self.source = source
+        if self._is_on and self._used is None and self._again is not None:
+            self._failures, self._again = 0, now
+
     def network_changed(self, now: float) -> None:
         """Everything may be otherwise now."""
         if not self._is_on:
