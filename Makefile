@@ -9,7 +9,9 @@ PACKAGES := .ci/packages
 MORE := tests/packaging tests/fuzz tests/system/test_quick_failures.py \
 	$(wildcard tests/system/test_credential_*.py tests/system/test_nat*.py) \
 	tests/system/test_coturn.py tests/system/test_netcheck.py tests/system/test_portmap.py \
-	tests/system/test_stun.py tests/system/test_turn.py tests/system/test_store.py
+	tests/system/test_stun.py tests/system/test_turn.py tests/system/test_store.py \
+	tests/system/test_enrolment.py tests/system/test_meeting.py tests/system/test_punch.py \
+	tests/system/test_ways.py
 # What meets nothing of the machine: several at once, one for each processor.
 PURE := tests/unit tests/model bench/tests
 # All that starts a daemon. Of test_native.py and of the tests of NATs each names its data path, the

@@ -81,7 +81,8 @@ def make_leaf(path: Path, key: PublicKey, extensions: str, *more: str) -> bytes:
     openssl(
         *("x509", "-req", "-in", path / "peer.csr", "-force_pubkey", path / "peer.pub"),
         *("-CA", path / "root.pem", "-CAkey", path / "root.key", "-CAcreateserial"),
-        *("-days", "7", "-extfile", path / "peer.cnf", "-out", path / "peer.pem", *more),
+        *("-days", "7", "-extfile", path / "peer.cnf", "-out", path / "peer.pem"),
+        *more,
     )
     return certificates_in((path / "peer.pem").read_bytes())[0]
 

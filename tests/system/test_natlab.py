@@ -1,11 +1,11 @@
 """The lab of NATs that other tests stand on: each kind is what it is called, and all goes away."""
 
-from collections.abc import os
+import os
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-import Iterator
 import pytest
 
 from tests.support.natlab import V6, Host, Lab, Nat, PlanError, Router

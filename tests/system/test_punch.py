@@ -120,7 +120,7 @@ def test_a_line_that_is_no_offer_of_the_peer(ends: tuple[End, End]) -> None:
         assert (done.returncode, done.stdout) == (1, "")
         (reason,) = done.stderr.splitlines()
         assert reason.startswith(f"wgpy: Unable to modify interface {left.name}: ")
-    assert left.path(right)["kind"] == "none"
+    assert left.path(right)["kind"] == "searching"
 
 
 def test_settings_come_and_go_while_it_runs(ends: tuple[End, End]) -> None:

@@ -201,8 +201,11 @@ def test_what_cannot_be_undone_is_said_and_tried_again(quick: Quick) -> None:
     assert not quick.journal().exists()
 
 
-def test_two_at_once_one_is_refused(quick: Quick) -> None:
-    quick.write("PreUp = sleep 1", "")
+def test_two_at_once_one_is_refused(quick: Quick, tmp_path: Path) -> None:
+    # Long enough for both below, however busy the machine is; never more than half a minute.
+    done = tmp_path / "done"
+    wait = f"for i in $(seq 300); do test -e {done} && break; sleep 0.1; done"
+    quick.write(f"PreUp = {wait}", "")
     first = quick.space.popen(
         *(sys.executable, str(DRIVER), "up", str(quick.config), str(quick.run_directory)),
         env=quick.environment,
@@ -210,4 +213,5 @@ def test_two_at_once_one_is_refused(quick: Quick) -> None:
     wait_until(quick.journal().exists, "the journal")
     assert f"another wgpy is working on {quick.name}" in quick.fail("up")
     assert f"another wgpy is working on {quick.name}" in quick.fail("down")
+    done.touch()
     assert first.wait() == 0, first.output()

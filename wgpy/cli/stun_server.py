@@ -46,7 +46,6 @@ def run(args: argparse.Namespace) -> int:
         server = StunServer(places(args.listen, args.other_port), any_client=args.any_client)
     except ValueError as error:
         raise CommandError(str(error)) from None
-    print("stun-server: listening on", ", ".join(map(str, server.bound)), flush=True)
     asyncio.run(_serve(server))
     counted = ", ".join(f"{name} {count}" for name, count in sorted(server.counters.items()))
     print(f"stun-server: {counted or 'nobody asked'}", file=sys.stderr)
@@ -88,5 +87,7 @@ async def _serve(server: "StunServer") -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, ended.set)
     server.start()
+    # Said when a signal already ends it as it should.
+    print("stun-server: listening on", ", ".join(map(str, server.bound)), flush=True)
     await ended.wait()
     server.close()

@@ -226,6 +226,7 @@ class Agent:
         )
         for part in parts:
             found.update(part.counters)
+        found.update(self._office.counters())
         for charge in self._charges:
             if charge.finder is not None:
                 found.update(charge.finder.counters)

@@ -4,7 +4,7 @@
 calls return at once; what they bring about comes by a call of the agent's.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol
 
 from wgpy.device.paths import NatSettings, TurnUri
@@ -106,6 +106,9 @@ class Office(Protocol):
 
     def map_port(self, port: int, wanted: bool) -> None:
         """Ask routers to forward this port to us, or no longer; `Agent.mapped` hears of it."""
+
+    def counters(self) -> Mapping[str, int]:
+        """What was done with signals, and what was not."""
 
     def set_mtu(self, mtu: int) -> None:
         """The tunnel's link has this MTU from now on."""

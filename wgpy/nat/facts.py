@@ -110,6 +110,10 @@ def why_relayed(ours: NatFacts, theirs: NatFacts) -> str:
     if ours.depends and theirs.depends:
         return "the NATs on both sides take another port for each destination"
     for side, other, whose in ((ours, theirs, "our"), (theirs, ours, "their")):
-        if side.depends and other.filtering is Filtering.ADDRESS_AND_PORT_DEPENDENT:
-            return f"{whose} NAT takes another port for each destination, the other lets none in"
+        if not side.depends:
+            continue
+        text = f"{whose} NAT takes another port for each destination"
+        if other.filtering is Filtering.ADDRESS_AND_PORT_DEPENDENT:
+            return f"{text}, the other lets none in"
+        return f"{text}, and no probe came through"
     return "no probe came through"

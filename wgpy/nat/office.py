@@ -11,7 +11,8 @@ import logging
 import os
 import socket
 import tempfile
-from collections.abc import Awaitable, Callable
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -114,6 +115,8 @@ class DaemonOffice:
         self._wake = wake
         self._hosts = Hosts((), (), 1500)
         self._lookups: set[asyncio.Task[None]] = set()
+        # Of directories that were used before, and of what was no signal.
+        self._counts: Counter[str] = Counter()
         self._signal: FileSignal | None = None
         self._watch: SignalWatch | None = None
         self._mapper: PortMapper | None = None
@@ -260,6 +263,7 @@ class DaemonOffice:
         """See Office."""
         if self._watch is not None:
             self._watch.close()
+        self._counts = Counter(self.counters())
         self._signal = self._watch = None
         own = self._roads.own_public
         if directory is None or own is None:
@@ -272,11 +276,20 @@ class DaemonOffice:
         except OSError as error:
             _log.error("%s: no signals by it: %s", directory, error.strerror)
 
+    def counters(self) -> Mapping[str, int]:
+        """See Office."""
+        found = Counter(self._counts)
+        if self._signal is not None:
+            found.update({f"signal_file_{x}": n for x, n in self._signal.counters.items()})
+        return found
+
     def _signalled(self, data: bytes) -> None:
         try:
             sender = sender_of(data)
         except ParseError:
-            return  # Not a signal: anybody may write into a directory that is shared.
+            # Anybody may write into a directory that is shared.
+            self._counts["signal_file_no_signal"] += 1
+            return
         self.agent.signalled(sender, data)
         self._wake()
 

@@ -25,8 +25,8 @@ SUFFIX: Final = ".signal"
 _TAG_DIGITS: Final = 16
 # Read at a time: more than honest peers leave between two looks. The rest comes with the next one.
 MAX_READ: Final = 64
-# Entries of the directory that are looked at; a flood of files costs no more than this.
-MAX_ENTRIES: Final = 4096
+# Entries of the directory that are looked at; a flood of files costs no more than this: 10 ms.
+MAX_ENTRIES: Final = 16384
 # Of ours for one peer that wait: one that is away finds the latest, and they are no use after 60 s.
 MAX_WAITING: Final = 16
 
@@ -42,6 +42,10 @@ class FileSignal:
         self._ours = tag(ours)
         self._wall = wall
         self._callback: Callable[[bytes], None] | None = None
+        # Entries that were seen the last time, others' included.
+        self.entries = 0
+        # What has a name of ours, is no file, and cannot be removed: it takes nobody's turn again.
+        self._stuck: set[str] = set()
 
     def send(self, peer: PublicKey, data: bytes) -> None:
         """Leave a signal for a peer. Where that is impossible, it is lost and counted."""
@@ -68,10 +72,12 @@ class FileSignal:
             return 0
         found = []
         try:
-            names = sorted(self._names(f"{self._ours}-"))[:MAX_READ]
+            there = set(self._names(f"{self._ours}-"))
         except OSError:
             self.counters["not_readable"] += 1
             return 0
+        self._stuck &= there
+        names = sorted(there - self._stuck)[:MAX_READ]
         for name in names:
             data = self._take(name)
             if data is not None:
@@ -83,8 +89,8 @@ class FileSignal:
 
     def _names(self, prefix: str) -> Iterator[str]:
         with os.scandir(self.directory) as entries:
-            for number, entry in enumerate(entries):
-                if number == MAX_ENTRIES:
+            for self.entries, entry in enumerate(entries, start=1):
+                if self.entries > MAX_ENTRIES:
                     self.counters["directory_full"] += 1
                     return
                 if entry.name.startswith(prefix) and entry.name.endswith(SUFFIX):
@@ -98,6 +104,7 @@ class FileSignal:
             fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError:
             self.counters["not_readable"] += 1
+            self._remove(name)
             return None
         try:
             status = os.fstat(fd)
@@ -107,8 +114,7 @@ class FileSignal:
             data, regular = b"", False
         finally:
             os.close(fd)
-        with contextlib.suppress(OSError):  # another's file in a sticky directory: next time again
-            path.unlink()
+        self._remove(name)
         if not regular or len(data) != MESSAGE_LENGTH:
             self.counters["malformed"] += 1
             return None
@@ -117,6 +123,13 @@ class FileSignal:
             return None
         self.counters["read"] += 1
         return data
+
+    def _remove(self, name: str) -> None:
+        try:
+            (self.directory / name).unlink(missing_ok=True)
+        except OSError:
+            # A directory, or another's file in a sticky directory.
+            self._stuck.add(name)
 
     def _clean(self, prefix: str) -> None:
         """Of what waits for this peer the latest stay."""

@@ -142,6 +142,27 @@ def test_a_flood_is_taken_in_turns(ends, tmp_path):
     assert [bob.poll() for _ in range(4)] == [MAX_READ] * 3 + [0]
 
 
+def test_what_cannot_be_removed_takes_its_turn_once(ends, tmp_path):
+    alice, bob, got = ends
+    for number in range(3 * MAX_READ):
+        (tmp_path / f"{tag(BOB.public)}-0-{number:04}.signal").mkdir()
+    for _ in range(3):
+        assert bob.poll() == 0
+    alice.send(BOB.public, SIGNAL)
+    assert bob.poll() == 1
+    assert got == [SIGNAL]
+
+
+def test_a_signal_is_found_among_ten_thousand_files(ends, tmp_path):
+    alice, bob, got = ends
+    for number in range(10_000):
+        (tmp_path / f"{number}-x-1.signal").touch()
+    alice.send(BOB.public, SIGNAL)
+    bob.poll()
+    assert got == [SIGNAL]
+    assert bob.entries == 10_001
+
+
 def test_who_is_away_finds_the_latest(ends, tmp_path):
     alice, bob, got = ends
     for number in range(50):
