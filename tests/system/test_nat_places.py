@@ -117,21 +117,6 @@ def test_two_without_ipv4_need_no_relay(site: Site) -> None:
         exchange(alice, bob)
 
 
-def test_one_server_that_is_both_stun_and_turn_answers_as_both(site: Site) -> None:
-    with site.up("lone") as (alice,):
-        site.introduce(alice)
-
-        def is_known() -> bool:
-            state = alice.state().nat_state
-            return state is not None and state.mapping == "endpoint-independent"
-
-        # An answer that went astray would be waited for.
-        wait_until(is_known, "the behaviour of the NAT", timeout=20)
-        assert alice.counter("nat_timeout") == 0
-        kinds = {kind for kind, _ in alice.state().nat_state.candidates}  # type: ignore[union-attr]
-        assert kinds == {"host", "reflexive", "relayed"}
-
-
 def test_a_plain_peer_is_found_where_it_is_said_to_be(site: Site) -> None:
     """wireguard-go knows nothing of probes; its router forwards to whoever opened the port."""
     with site.up("dual-1", "open", others=WIREGUARD_GO) as (alice, bob):
