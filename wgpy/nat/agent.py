@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from wgpy.datapath.contract import Datagram, DataPathError, Endpoint
+from wgpy.datapath.contract import Datagram, Endpoint
 from wgpy.device.paths import NatSettings, NatState, PathState
 from wgpy.device.roads import Roads
 from wgpy.device.uapi import Address
@@ -59,7 +59,7 @@ class Agent:
             random,
             received=self._by_socket,
             ready=self._sockets_ready,
-            adopt=self._adopt,
+            adopt=roads.add_socket,
             dismiss=roads.remove_via,
         )
         self._mtu = MtuFollower(office.set_mtu)
@@ -83,13 +83,6 @@ class Agent:
             mtu=lambda key, mtu: self._mtu.path(key, mtu),
             log=self._office.log,
         )
-
-    def _adopt(self, fd: int) -> int | None:
-        """Give a socket to the data path; None if that has as many as may be."""
-        try:
-            return self._roads.add_socket(fd)
-        except DataPathError:
-            return None
 
     # --- Ways: what the operator says ---
 
