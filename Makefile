@@ -36,7 +36,7 @@ test: check
 	$(PACKAGES) test
 	if command -v cargo >/dev/null; then $(MAKE) native; fi
 	$(PYTHON) -m pytest -n auto $(PURE)
-	$(PYTHON) -m pytest $(MORE:%=--ignore %) tests/system interop
+	$(PYTHON) -m pytest -n 2 --dist loadfile $(MORE:%=--ignore %) tests/system interop
 
 # What takes longer: packages as they are installed, fuzzing, credentials between real daemons.
 more: $(READY)

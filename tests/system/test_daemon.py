@@ -42,9 +42,14 @@ def socket_of(name: str) -> Path:
 
 def only_pid(space: Namespace) -> int:
     """The daemon's process; at its start it runs nft for a moment."""
-    wait_until(lambda: len(space.pids()) == 1, "one process")
-    (pid,) = space.pids()
-    return pid
+    seen: list[int] = []
+
+    def one() -> bool:
+        seen[:] = space.pids()
+        return len(seen) == 1
+
+    wait_until(one, "one process")
+    return seen[0]
 
 
 def answers(name: str) -> bool:

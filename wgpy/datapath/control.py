@@ -152,6 +152,7 @@ class ControlSide(Ways):
             self._retire(road.keys.install_next(session))
             return
         self._retire(road.keys.install_current(session))
+        road.has_new_key()
         if kick:
             now = self._clock()
             # Where packets wait because the peer moved, those wait with them.
@@ -182,6 +183,7 @@ class ControlSide(Ways):
         if not gate.confirmed:
             return True
         self._retire(road.keys.confirm(gate.session))
+        road.has_new_key()
         if road.pending & Pending.GATE_CONFIRMED:
             road.pending &= ~Pending.GATE_CONFIRMED
             road.pending |= Pending.KEY_CONFIRMED

@@ -432,6 +432,7 @@ class Engine(ControlSide):
     def _confirm(self, road: Road, session: Session, now: float) -> None:
         """The initiator used the key we answered with: now we may use it too."""
         self._retire(road.keys.confirm(session))
+        road.has_new_key()
         self._raise(road, Pending.KEY_CONFIRMED)
         # What is gathered for the TUN lies in another buffer than what is sent here.
         self._flush_staged(road, now)

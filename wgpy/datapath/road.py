@@ -26,6 +26,10 @@ class Pending(IntFlag):
     ELSEWHERE = 128
 
 
+# Answered when a new pair seals: a handshake asked for before it would be one too many.
+_ANSWERED = Pending.HANDSHAKE_NEEDED | Pending.REKEY_SEND | Pending.REKEY_RECEIVE
+
+
 class Road:
     """One peer: where it is, its key pairs, what it did, and what waits for a handshake."""
 
@@ -63,6 +67,10 @@ class Road:
     def stays(self, route: Route) -> bool:
         """Whether an authentic packet from there moves nothing."""
         return self.pinned and not route.leads_to(self.route)
+
+    def has_new_key(self) -> None:
+        """A new pair seals from now on."""
+        self.pending &= ~_ANSWERED
 
     def mark_sent(self, now: float) -> None:
         """Something authenticated went out."""

@@ -240,7 +240,10 @@ impl Engine {
         self.indices.insert(session.local_index, peer);
         let fallen = match slot {
             Slot::Next => road.keys.install_next(session),
-            Slot::Current => road.keys.install_current(session),
+            Slot::Current => {
+                road.has_new_key();
+                road.keys.install_current(session)
+            }
         };
         // Where packets wait because the peer moved, those wait with them.
         let waiting = !road.staged.is_empty() && road.hold.is_none();

@@ -21,6 +21,8 @@ pub mod pending {
     pub const GATE_CONFIRMED: u8 = 64;
     /// An authentic packet came from another place, which is not followed.
     pub const ELSEWHERE: u8 = 128;
+    /// Answered when a new pair seals: a handshake asked for before it would be one too many.
+    pub const ANSWERED: u8 = HANDSHAKE_NEEDED | REKEY_SEND | REKEY_RECEIVE;
 }
 
 /// An event.

@@ -109,6 +109,7 @@ impl Engine {
             return true;
         }
         let later = road.keys.confirm();
+        road.has_new_key();
         if road.pending & pending::GATE_CONFIRMED != 0 {
             road.pending ^= pending::GATE_CONFIRMED;
             road.pending |= pending::KEY_CONFIRMED;

@@ -229,6 +229,7 @@ impl Engine {
     fn confirm(&mut self, peer: Handle, now: f64, shell: &mut impl Shell) {
         let Some(road) = self.roads.get_mut(&peer) else { return };
         let fallen = road.keys.confirm();
+        road.has_new_key();
         self.retire(fallen);
         self.raise(peer, pending::KEY_CONFIRMED);
         // What is gathered for the TUN lies in another buffer than what is sent here.

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use crate::events::pending;
 use crate::gate::Gate;
 use crate::hold::Hold;
 use crate::route::Route;
@@ -121,6 +122,11 @@ pub struct Road {
 }
 
 impl Road {
+    /// A new pair seals from now on.
+    pub fn has_new_key(&mut self) {
+        self.pending &= !pending::ANSWERED;
+    }
+
     /// Something authenticated went out.
     #[inline]
     pub fn mark_sent(&mut self, now: f64) {

@@ -240,6 +240,19 @@ def test_a_keepalive_without_a_key_asks_for_a_handshake(keyless):
     assert path.drain(9) == [HandshakeNeeded(peer)]
 
 
+@pytest.mark.parametrize("slot", [Slot.CURRENT, Slot.NEXT])
+def test_a_new_key_answers_what_was_asked_for_before_it(engine, slot):
+    """A packet met no key while the response was being read: that asks for no second handshake."""
+    here, there = engine(), engine()
+    peer, other = here.peer("10.0.0.2", at=THERE), there.peer("10.0.0.1", at=HERE)
+    (packet,) = numbered(1)
+    here.write(packet)
+    share_keys(there, here, (other, peer), slots=(Slot.CURRENT, slot), kick=True)
+    here.take(there.sent[0][0])
+    assert here.activity(peer).staged == 0
+    assert HandshakeNeeded(peer) not in here.drain(9)
+
+
 # --- The end of a key ---
 
 
