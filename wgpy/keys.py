@@ -185,6 +185,19 @@ class PrivateKey(_Secret):
         private = X25519PrivateKey.from_private_bytes(bytes(self._raw))
         return PublicKey(private.public_key().public_bytes_raw())
 
+    def shared_secret(self, public: PublicKey) -> bytes:
+        """The 32 bytes that only this key and the holder of `public` can compute (RFC 7748).
+
+        Raises KeyFormatError for a key of low order, whose secrets the whole world can compute.
+        """
+        from cryptography.hazmat.primitives.asymmetric import x25519
+
+        private = x25519.X25519PrivateKey.from_private_bytes(bytes(self._raw))
+        try:
+            return private.exchange(x25519.X25519PublicKey.from_public_bytes(bytes(public)))
+        except ValueError:
+            raise KeyFormatError("a key of low order shares no secret with anybody") from None
+
 
 class PresharedKey(_Secret):
     """A pre-shared key, 32 bytes; all zeros means that none is used (whitepaper 5.2)."""

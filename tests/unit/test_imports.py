@@ -368,9 +368,12 @@ def test_the_protocols_of_nat_are_pure() -> None:
 
 
 def test_what_a_mesh_is_made_of_is_pure() -> None:
-    """Records and addresses: no clock, no randomness, no database."""
+    """Records, messages, addresses: no clock, no randomness, no database."""
     texts = {"base64", "binascii", "json"}
-    pure = [f"wgpy.mesh.{x}" for x in ("addresses", "fields", "records", "settings")]
+    pure = [
+        f"wgpy.mesh.{x}"
+        for x in ("addresses", "auth", "fields", "messages", "records", "settings", "wire")
+    ]
     wrong = [
         str(x)
         for x in IMPORTS
