@@ -73,6 +73,9 @@ CLONE_NEWNET = 0x40000000
 SIOCETHTOOL = 0x8946
 ETHTOOL_STXCSUM = 0x17
 
+# A link's name in those of its files: `wgt12x3.sock`, `quick@wgt12x3.lock`.
+_OWNED = re.compile(rf"(?:[a-z]+@)?{LINK_PREFIX}(\d+)x\d+\..+")
+
 Result = TypeVar("Result")
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -81,10 +84,13 @@ _links = itertools.count()
 
 
 def _start_time(pid: int) -> str | None:
-    """The process's start in clock ticks (proc(5), stat field 22), or None if there is none."""
+    """The process's start in clock ticks (proc(5), stat field 22), or None if there is none.
+
+    Raises OSError where that cannot be known: one that lives is not to be taken for a dead one.
+    """
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
+    except (FileNotFoundError, ProcessLookupError):
         return None
     return stat.rpartition(")")[2].split()[19]
 
@@ -342,7 +348,7 @@ def _remove_files(chosen: Callable[[int], bool]) -> list[str]:
     removed = []
     for directory in (UAPI_DIRECTORY, RUN_DIRECTORY, STATE_DIRECTORY):
         for path in sorted(directory.glob(f"*{LINK_PREFIX}*")):
-            owner = re.search(rf"{LINK_PREFIX}(\d+)x\d+\.", path.name)
+            owner = _OWNED.fullmatch(path.name)
             if owner and chosen(int(owner[1])):
                 path.unlink(missing_ok=True)
                 removed.append(path.name)

@@ -117,6 +117,22 @@ def test_two_without_ipv4_need_no_relay(site: Site) -> None:
         exchange(alice, bob)
 
 
+def test_one_server_that_is_both_stun_and_turn_answers_as_both(site: Site) -> None:
+    with site.up("lone") as (alice,):
+        site.introduce(alice)
+
+        def is_known() -> bool:
+            state = alice.state().nat_state
+            kinds = set() if state is None else {kind for kind, _ in state.candidates}
+            return state is not None and (kinds, state.mapping) == (
+                {"host", "reflexive", "relayed"},
+                "endpoint-independent",
+            )
+
+        wait_until(is_known, "what there is to know", timeout=20)
+        assert alice.counter("nat_answered") >= 3
+
+
 def test_a_plain_peer_is_found_where_it_is_said_to_be(site: Site) -> None:
     """wireguard-go knows nothing of probes; its router forwards to whoever opened the port."""
     with site.up("dual-1", "open", others=WIREGUARD_GO) as (alice, bob):

@@ -144,8 +144,8 @@ class Roads:
 
         With `hold`, in seconds, 5 at the most, packets to it wait until `let_go` or a full queue:
         those on the former way arrive first (DataPath.set_endpoint). A handshake under way is tried
-        anew at once: its last initiation went elsewhere, or nowhere. Who was nowhere in a session
-        gets an empty packet: it may not know yet that the keys are good.
+        by the new way too, at once: its last initiation may have gone nowhere. Who was nowhere in a
+        session gets an empty packet: it may not know yet that the keys are good.
         """
         entry = self._managed(key)
         if entry is None:
@@ -155,10 +155,18 @@ class Roads:
         if endpoint is None or endpoint == former or not self.port:
             return True
         if entry.protocol.timers.handshake_under_way:
-            self._initiate(entry, None)
+            self._initiate_again(entry, former, endpoint)
         elif former is None and entry.in_session:
             self._datapath.send_keepalive(entry.handle)
         return True
+
+    def _initiate_again(self, entry: PeerEntry, former: Endpoint | None, to: Endpoint) -> None:
+        """Of two initiations within 20 ms a responder takes one, and that may be the former: it is
+        to be good still. With a credential only one can be, and what went by a relay arrives."""
+        if former is None:
+            self._initiate(entry, None)
+        elif not (entry.by_credential and former.channel):
+            self._initiate(entry, to)
 
     def let_go(self, key: PublicKey) -> None:
         """Send what waits for the end of `hold`."""

@@ -74,23 +74,30 @@ class UapiServer:
     def listen(self, path: Path) -> None:
         """Bind the socket, replacing one that a dead daemon left. Needs no event loop.
 
-        Sets the process's umask for a moment: call it before there are threads. Raises
-        SocketInUseError, and OSError.
+        It has its name only when it listens: wg(8) removes a socket that refuses it, whoever's it
+        is, at every `wg show`. Sets the process's umask for a moment: call it before there are
+        threads. Raises SocketInUseError, and OSError.
         """
         _make_directory(path.parent)
         _clear(path)
+        # Not `.sock`, by which wg(8) knows sockets, and nobody else's.
+        nascent = path.with_suffix(f".{os.getpid()}")
+        nascent.unlink(missing_ok=True)
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         umask = os.umask(0o077)
         try:
-            listener.bind(str(path))
+            listener.bind(str(nascent))
             listener.listen(_BACKLOG)
-        except OSError as error:
+            path.hardlink_to(nascent)
+        except FileExistsError:
             listener.close()
-            if error.errno == errno.EADDRINUSE:
-                raise SocketInUseError(f"{path}: another daemon was faster") from None
+            raise SocketInUseError(f"{path}: another daemon was faster") from None
+        except OSError:
+            listener.close()
             raise
         finally:
             os.umask(umask)
+            nascent.unlink(missing_ok=True)
         self._adopt(listener, path)
 
     def from_fd(self, fd: int) -> None:

@@ -17,9 +17,9 @@ from typing import Final
 from wgpy.nat.candidates import NOTHING, Candidate, Kind, Refused, ours
 from wgpy.nat.facts import MAX_STEP, NatFacts
 from wgpy.nat.facts import Mapping as Behaviour
-from wgpy.nat.lifetime import USUAL, spread
+from wgpy.nat.lifetime import USUAL_INTERVAL, spread
 from wgpy.nat.place import Place, Send
-from wgpy.nat.stun_client import Answer, StunClient
+from wgpy.nat.stun_client import USUAL, Answer, StunClient
 
 # Addresses that are asked, of each family: two tell the mapping, a third the order of ports, and a
 # fourth is for one that is away.
@@ -40,7 +40,7 @@ class Gatherer:
 
     def __init__(self, random: Callable[[int], bytes]) -> None:
         self.counters: Counter[str] = Counter()
-        self.keepalive = USUAL
+        self.keepalive = USUAL_INTERVAL
         # The operator allows the birthday method.
         self.birthday = False
         self.candidates: tuple[Candidate, ...] = ()
@@ -58,6 +58,8 @@ class Gatherer:
         # Of the round under way: transaction -> its place in the order of asking; and what came.
         self._number = 0
         self._asked: dict[bytes, int] = {}
+        # Those of IPv4, with those that are over.
+        self._of_v4: set[bytes] = set()
         self._answers: dict[int, Answer] = {}
         # The address and port that the world sees, by family.
         self._reflexive: dict[int, tuple[str, int]] = {}
@@ -173,6 +175,7 @@ class Gatherer:
     def _begin(self, now: float) -> None:
         self._began = now
         self._asked, self._answers, self._number = {}, {}, 0
+        self._of_v4.clear()
         for place in (*self._servers, *self._others):
             self._ask(place, now)
         if not self._asked:
@@ -182,6 +185,8 @@ class Gatherer:
         transaction = self._stun.ask(place, now)
         if transaction is not None:
             self._asked[transaction] = self._number
+            if not place.is_v6:
+                self._of_v4.add(transaction)
             self._number += 1
 
     def _collect(self, now: float) -> None:
@@ -197,6 +202,8 @@ class Gatherer:
                     self._answered(number, item, now)
         if was_asking and not self._asked:
             self._finish(now)
+        elif was_asking:
+            self._conclude(now)
 
     def _answered(self, number: int, answer: Answer, now: float) -> None:
         """The first answer is news at once: paths can begin with it, whatever the others say."""
@@ -213,6 +220,19 @@ class Gatherer:
         if place not in self.sources and place.is_v6 is answer.server.is_v6:
             self._others = (*self._others, place)
             self._ask(place, now)
+
+    def _conclude(self, now: float) -> None:
+        """The mapping behaviour is of IPv4: no server of IPv6 is waited for, which may be out of
+        reach for seconds, and none that has to be asked again."""
+        answers = [self._answers[number] for number in sorted(self._answers)]
+        seen = [each for each in answers if not each.server.is_v6]
+        is_late = now - self._began >= USUAL.first
+        if len(seen) < 2 or (not is_late and self._of_v4 & self._asked.keys()):
+            return
+        found = behaviour(seen)
+        if found != (self._behaviour, self._step):
+            self._behaviour, self._step = found
+            self._build()
 
     def _finish(self, now: float) -> None:
         """Every server answered, or will not."""

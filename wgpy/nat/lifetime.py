@@ -19,7 +19,7 @@ LADDER: Final = (10, 15, 20, 30, 45, 60, 90, 120, 180)
 # The way up the ladder while nothing was lost.
 _UP: Final = (30, 60, 120, 180)
 
-USUAL: Final = 25.0
+USUAL_INTERVAL: Final = 25.0
 # Nothing is sent more often, whatever is measured: data flows then, or the path is of no use.
 SHORTEST: Final = 5.0
 # Taken off what a mapping survived: routers look at their tables now and then only.
@@ -70,10 +70,10 @@ def keepalive(known: Bracket) -> float:
     """
     if known.alive:
         left = known.alive - MARGIN
-        return max(SHORTEST, min(USUAL, left), left / 2)
+        return max(SHORTEST, min(USUAL_INTERVAL, left), left / 2)
     if known.dead is not None:
-        return max(SHORTEST, min(USUAL, known.dead / 2))
-    return USUAL
+        return max(SHORTEST, min(USUAL_INTERVAL, known.dead / 2))
+    return USUAL_INTERVAL
 
 
 def spread(interval: float, random: Callable[[int], bytes]) -> float:

@@ -111,6 +111,23 @@ def test_a_handshake_under_way_follows_at_once(kit: Kit, roads: Roads, alice: St
     assert targets(kit, TYPE_INITIATION) == [], "there is a session, which goes on there"
 
 
+def test_a_peer_that_moves_may_still_answer_where_it_was(
+    kit: Kit, roads: Roads, alice: Stranger
+) -> None:
+    """Both initiations came within 20 ms, and she took the first."""
+    kit.peer(alice.key, persistent_keepalive=25)
+    kit.settle()
+    roads.use(alice.key, PLACE)
+    ((first, _),) = kit.sent(TYPE_INITIATION)
+    kit.path.now += 0.03
+    roads.use(alice.key, ELSEWHERE)
+    assert targets(kit, TYPE_INITIATION) == [("198.51.100.1", 2002)]
+    alice.send(alice.answer(first)[0])
+    kit.settle()
+    assert kit.sessions() == 1
+    assert targets(kit, TYPE_TRANSPORT) == [("198.51.100.1", 2002)]
+
+
 def test_nothing_is_begun_while_the_link_is_down(kit: Kit, roads: Roads, alice: Stranger) -> None:
     kit.device.set_up(False)
     roads.use(alice.key, PLACE)

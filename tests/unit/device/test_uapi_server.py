@@ -228,6 +228,36 @@ class TestSocketFile:
             client.sendall(b"get=1\n\n")
             assert len(read_answers(client, 1)) == 1
 
+    def test_it_has_its_name_only_when_it_listens(
+        self, path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """wg(8) removes a socket that it knows by name and that refuses it."""
+        listened: list[list[str]] = []
+
+        class Watched(socket.socket):
+            def listen(self, *arguments: int) -> None:
+                listened.append([x.name for x in path.parent.glob("*.sock")])
+                super().listen(*arguments)
+
+        monkeypatch.setattr(server_module.socket, "socket", Watched)
+        server = UapiServer(FakeInterface())
+        server.listen(path)
+        assert listened == [[]]
+        assert [x.name for x in path.parent.iterdir()] == ["wgx.sock"]
+        asyncio.run(server.close())
+
+    def test_of_two_at_once_one_has_it(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        class Slow(socket.socket):
+            def listen(self, *arguments: int) -> None:
+                path.write_text("the other's")
+                super().listen(*arguments)
+
+        monkeypatch.setattr(server_module.socket, "socket", Slow)
+        with pytest.raises(SocketInUseError, match="another daemon was faster"):
+            UapiServer(FakeInterface()).listen(path)
+        assert path.read_text() == "the other's"
+        assert [x.name for x in path.parent.iterdir()] == ["wgx.sock"]
+
     @pytest.mark.usefixtures("server")
     def test_a_living_daemon_is_not_replaced(self, path: Path) -> None:
         with pytest.raises(SocketInUseError, match="serves wgx already"):

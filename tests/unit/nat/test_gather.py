@@ -9,7 +9,7 @@ from wgpy.ip import parse_prefix
 from wgpy.nat.candidates import Candidate, Kind, Refused
 from wgpy.nat.facts import Mapping
 from wgpy.nat.gather import RETRY, Gatherer, behaviour
-from wgpy.nat.lifetime import USUAL
+from wgpy.nat.lifetime import USUAL_INTERVAL
 from wgpy.nat.place import Place, Send
 from wgpy.nat.stun import Class, Message, Method, pack, parse
 from wgpy.nat.stun_client import Answer
@@ -99,7 +99,7 @@ def test_hosts_and_what_servers_see_are_candidates() -> None:
 def test_the_mapping_is_used_again_before_it_dies() -> None:
     road = Road({ONE: PUBLIC, TWO: PUBLIC})
     road.gatherer.bound(PORT, road.now)
-    road.run(3 * USUAL + 1)
+    road.run(3 * USUAL_INTERVAL + 1)
     assert len(road.asked) == 2 * 4
 
 
@@ -164,3 +164,21 @@ def test_who_sees_us_where_we_are_is_no_translator() -> None:
     assert road.gatherer.translator == ONE
     road.gatherer.set_hosts([PUBLIC[0]], Refused())
     assert road.gatherer.translator is None
+
+
+def test_servers_of_ipv6_that_are_out_of_reach_are_not_waited_for() -> None:
+    road = Road({ONE: PUBLIC, TWO: PUBLIC})
+    road.gatherer.set_servers([ONE, TWO, Place("2001:db8::1", 3478)])
+    road.gatherer.bound(PORT, road.now)
+    road.run(0.1)
+    assert road.gatherer.facts.mapping is Mapping.ENDPOINT_INDEPENDENT
+
+
+def test_a_server_that_is_away_is_waited_for_until_it_is_asked_again() -> None:
+    road = Road({ONE: ("203.0.113.7", 40001), TWO: ("203.0.113.7", 40002)})
+    road.gatherer.set_servers([ONE, TWO, THREE])
+    road.gatherer.bound(PORT, road.now)
+    road.run(0.4)
+    assert road.gatherer.facts.mapping is Mapping.UNKNOWN
+    road.run(0.2)
+    assert road.gatherer.facts.is_sequential

@@ -7,7 +7,7 @@ import pytest
 
 from tests.support.stun_world import SQUARE, Nat, Ports, Rule, World
 from wgpy.nat.keeper import MAX_NETWORKS, SETTLED_SECONDS, Keeper
-from wgpy.nat.lifetime import DAY, USUAL
+from wgpy.nat.lifetime import DAY, USUAL_INTERVAL
 from wgpy.nat.place import Place, Send
 
 HOME, WORK = ("192.168.1.1 from 192.168.1.5 by 2",), ("10.0.0.1 from 10.0.0.7 by 2",)
@@ -76,7 +76,7 @@ def behind(nat: Nat) -> Side:
 @pytest.mark.parametrize(("life", "interval"), [(22.0, 15.0), (200.0, 87.5), (9.0, 5.0)])
 def test_the_interval_follows_what_the_router_remembers(life: float, interval: float) -> None:
     side = behind(Nat(life=life))
-    assert side.keeper.interval == USUAL
+    assert side.keeper.interval == USUAL_INTERVAL
     side.world.run(side, SETTLED_SECONDS - 1)
     assert side.opened == []
     side.world.run(side, 900.0)
@@ -95,7 +95,7 @@ def test_it_is_measured_once_a_day() -> None:
     side.world.nat.life = 50.0
     side.world.run(side, 1500.0)
     assert side.opened == [4, 4]
-    assert side.keeper.interval == USUAL
+    assert side.keeper.interval == USUAL_INTERVAL
     assert side.keeper.counters["lifetime_searches"] == 2
 
 
@@ -104,7 +104,7 @@ def test_each_network_has_its_own() -> None:
     side.world.run(side, 900.0)
     assert side.keeper.interval == 5.0
     side.keeper.network(WORK, side.world.now)
-    assert side.keeper.interval == USUAL
+    assert side.keeper.interval == USUAL_INTERVAL
     # It is left in the midst of a search, whose silence would mean nothing.
     side.world.run(side, SETTLED_SECONDS + 20.0)
     assert side.is_open
@@ -122,7 +122,7 @@ def test_more_networks_than_are_remembered() -> None:
     for number in range(MAX_NETWORKS):
         side.keeper.network((f"10.0.{number}.1",), side.world.now)
     side.keeper.network(HOME, side.world.now)
-    assert side.keeper.interval == USUAL
+    assert side.keeper.interval == USUAL_INTERVAL
 
 
 def test_without_a_nat_nothing_is_measured() -> None:
