@@ -126,7 +126,7 @@ def test_one_server_that_is_both_stun_and_turn_answers_as_both(site: Site) -> No
             kinds = set() if state is None else {kind for kind, _ in state.candidates}
             return state is not None and (kinds, state.mapping) == (
                 {"host", "reflexive", "relayed"},
-                "endpoint-independent",
+                "endpoint independent",
             )
 
         wait_until(is_known, "what there is to know", timeout=20)

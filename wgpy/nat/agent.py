@@ -19,11 +19,11 @@ from wgpy.device.roads import Roads
 from wgpy.device.uapi import Address
 from wgpy.device.ways import WayError
 from wgpy.keys import PublicKey
+from wgpy.nat.behaviour import Behaviour
 from wgpy.nat.candidates import Candidate, Kind, Refused
 from wgpy.nat.charge import Hands, Standing, to_endpoint, to_place
 from wgpy.nat.charges import Charges
 from wgpy.nat.errands import Machine, Office
-from wgpy.nat.facts import MAPPING_WORDS
 from wgpy.nat.gather import Gatherer
 from wgpy.nat.keeper import Keeper
 from wgpy.nat.mtu_follower import MtuFollower
@@ -197,12 +197,13 @@ class Agent:
 
     def state(self) -> NatState:
         """See Ways."""
+        mapping = self._gatherer.facts.mapping
         return NatState(
             tuple(
                 (each.kind.name.lower(), Address(each.host, each.port))
                 for each in self._gatherer.candidates
             ),
-            mapping=MAPPING_WORDS[self._gatherer.facts.mapping],
+            mapping="" if mapping is Behaviour.UNKNOWN else mapping.value,
             portmap=self._mapped[1],
         )
 

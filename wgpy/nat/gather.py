@@ -14,9 +14,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
+from wgpy.nat.behaviour import MAX_STEP, Behaviour, mapping_behaviour
 from wgpy.nat.candidates import NOTHING, Candidate, Kind, Refused, ours
-from wgpy.nat.facts import MAX_STEP, NatFacts
-from wgpy.nat.facts import Mapping as Behaviour
+from wgpy.nat.facts import NatFacts, told_as
 from wgpy.nat.lifetime import USUAL_INTERVAL, spread
 from wgpy.nat.place import Place, Send
 from wgpy.nat.stun_client import USUAL, Answer, StunClient
@@ -30,6 +30,8 @@ MAX_HOSTS: Final = 16
 RETRY: Final = (2.0, 5.0, 15.0, 60.0)
 # Between two whole rounds, whoever asks for one.
 LEAST_GAP: Final = 0.2
+# Where no socket of ours is seen: that there is no NAT at all is of no interest here.
+_NOWHERE: Final = ("", 0)
 
 
 class Gatherer:
@@ -270,18 +272,11 @@ class Gatherer:
 def behaviour(answers: Sequence[Answer]) -> tuple[Behaviour, int]:
     """The mapping behaviour that answers to one socket show, in the order in which their servers
     were asked, and the step from one port to the next where there is one."""
-    hosts = {each.server.host for each in answers}
-    if len(answers) < 2:
-        return Behaviour.UNKNOWN, 0
-    if len({each.mapped for each in answers}) == 1:
-        # Two ports of one address tell nothing of other addresses.
-        return (Behaviour.ENDPOINT_INDEPENDENT if len(hosts) > 1 else Behaviour.UNKNOWN), 0
-    by_host: dict[str, set[tuple[str, int]]] = {}
-    for each in answers:
-        by_host.setdefault(each.server.host, set()).add(each.mapped)
-    if all(len(seen) == 1 for seen in by_host.values()) and len(answers) > len(hosts):
-        return Behaviour.ADDRESS_DEPENDENT, 0
-    return Behaviour.ADDRESS_AND_PORT_DEPENDENT, _step([each.mapped[1] for each in answers])
+    seen = {(each.server.host, each.server.port): each.mapped for each in answers}
+    found = told_as(mapping_behaviour(_NOWHERE, seen))
+    if found is not Behaviour.ADDRESS_AND_PORT_DEPENDENT:
+        return found, 0
+    return found, _step([each.mapped[1] for each in answers])
 
 
 def _step(ports: Sequence[int]) -> int:
