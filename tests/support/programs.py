@@ -8,6 +8,7 @@ All of them keep the userspace contract: `PROGRAM -f IF` makes the TUN and the U
 """
 
 import re
+import socket
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -161,9 +162,18 @@ class Interface:
             if not process.running():
                 said = process.output().strip() or "nothing"
                 raise AssertionError(f"{self.implementation} ended at its start, saying: {said}")
-            return (UAPI_DIRECTORY / f"{self.name}.sock").exists() and self._answers()
+            return self._is_there() and self._answers()
 
         wait_until(ready, f"the UAPI socket of {self.implementation}")
+
+    def _is_there(self) -> bool:
+        """wg(8) would remove a socket that is bound and does not listen yet."""
+        with socket.socket(socket.AF_UNIX) as probe:
+            try:
+                probe.connect(str(UAPI_DIRECTORY / f"{self.name}.sock"))
+            except (FileNotFoundError, ConnectionRefusedError):
+                return False
+        return True
 
     def _answers(self) -> bool:
         shown = self.namespace.run("wg", "show", self.name, "public-key", check=False)

@@ -55,6 +55,8 @@ COMMANDS: Final[dict[str, Command]] = {
     "punch": Command("wgpy.cli.punch", "find a direct way to a peer, with the help of two people"),
     "stun-server": Command("wgpy.cli.stun_server", "tell machines behind NATs where they are seen"),
     "portmap": Command("wgpy.cli.portmap", "say what the router forwards ports by, or have one"),
+    "status": Command("wgpy.cli.status", "show every node, and the way to it, as it is now"),
+    "ping": Command("wgpy.cli.ping", "ping a node, and say by which path answers come"),
     "mesh": Command("wgpy.cli.mesh", "a network of machines that find each other by name"),
     "demo": Command("wgpy.cli.demo", "bring up a tunnel between two namespaces and show it"),
     "doctor": Command("wgpy.cli.doctor", "say what this machine has and what it lacks"),

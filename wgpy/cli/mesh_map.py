@@ -92,8 +92,8 @@ def read(answer: Mapping[str, Any]) -> Map:
     nodes = sorted(
         (
             MapNode(
-                _word(x.get("name")) or _word(x.get("key")),
-                _word(x.get("key")),
+                style.printable(x.get("name")) or style.printable(x.get("key")),
+                style.printable(x.get("key")),
                 x.get("coordinator") is True,
                 x.get("connected") is True,
             )
@@ -104,14 +104,14 @@ def read(answer: Mapping[str, Any]) -> Map:
     keys = {node.key for node in nodes}
     paths = {}
     for found in _objects(answer.get("paths")):
-        source, target = _word(found.get("from")), _word(found.get("to"))
+        source, target = style.printable(found.get("from")), style.printable(found.get("to"))
         if source in keys and target in keys and source != target:
-            kind = _word(found.get("kind"))
+            kind = style.printable(found.get("kind"))
             paths[source, target] = MapPath(
                 source,
                 target,
                 kind if kind in _LETTERS else "none",
-                _word(found.get("via")),
+                style.printable(found.get("via")),
                 _number(found.get("rtt_ms")),
                 _number(found.get("loss")) or 0.0,
             )
@@ -120,13 +120,6 @@ def read(answer: Mapping[str, Any]) -> Map:
 
 def _objects(value: object) -> list[Mapping[str, Any]]:
     return [x for x in value if isinstance(x, dict)] if isinstance(value, list) else []
-
-
-def _word(value: object) -> str:
-    """A text that others wrote, for a terminal: without what would move its cursor."""
-    if not isinstance(value, str):
-        return ""
-    return "".join(x for x in value if x.isprintable())
 
 
 def _number(value: object) -> float | None:

@@ -47,10 +47,10 @@ def path_text(path: PathState) -> str:
     if path.kind is PathKind.DIRECT and path.place is not None:
         parts.append(str(path.place))
     if path.kind is PathKind.RELAY and path.relay is not None:
-        parts.append(_relay_text(path.relay))
+        parts.append(relay_text(path.relay))
     text = " ".join(parts)
     if path.round_trip is not None:
-        text += f", {_milliseconds(path.round_trip)}"
+        text += f", {milliseconds(path.round_trip)}"
     if path.loss >= _LOSS:
         text += f", {style.RED}{path.loss:.0%} lost{style.RESET}"
     if path.reason and path.kind is not PathKind.DIRECT:
@@ -58,12 +58,14 @@ def path_text(path: PathState) -> str:
     return text
 
 
-def _relay_text(uri: TurnUri) -> str:
+def relay_text(uri: TurnUri) -> str:
+    """`192.0.2.1:3478`, `turn.example.org:443 by TLS`."""
     by = "" if uri.transport is Transport.UDP else f" by {uri.transport.value.upper()}"
     return format_server(uri.host, uri.port) + by
 
 
-def _milliseconds(seconds: float) -> str:
+def milliseconds(seconds: float) -> str:
+    """A round trip as people say it: `23 ms`, `1.5 ms`."""
     count = seconds * 1000
     return f"{count:.0f} ms" if count >= 10 else f"{count:.1f} ms"
 

@@ -17,7 +17,7 @@ CYAN: Final = "\x1b[36m"
 
 HIDDEN: Final = "(hidden)"
 
-_COLOUR: Final = re.compile(r"\x1b\[[0-9;]*m")
+COLOUR: Final = re.compile(r"\x1b\[[0-9;]*m")
 # A year of 365 days, as wg(8) counts.
 _UNITS: Final = (
     ("year", 365 * 86_400),
@@ -44,7 +44,12 @@ def hides_keys() -> bool:
 
 def finish(text: str) -> str:
     """`text` as it is to be printed: without its colours where none are wanted."""
-    return text if wants_colour() else _COLOUR.sub("", text)
+    return text if wants_colour() else COLOUR.sub("", text)
+
+
+def printable(value: object) -> str:
+    """A text that others wrote, without what would move the cursor of a terminal; else nothing."""
+    return "".join(x for x in value if x.isprintable()) if isinstance(value, str) else ""
 
 
 def label(name: str, value: str) -> str:

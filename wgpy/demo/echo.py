@@ -74,7 +74,7 @@ def ping(address: str, count: int, interval: float = 0.1, timeout: float = 2.0) 
     version = 6 if ":" in address else 4
     identifier = os.getpid() & 0xFFFF
     times: list[float | None] = []
-    with _open(version) as raw:
+    with open_socket(version) as raw:
         raw.connect((address, 0))
         for sequence in range(count):
             if sequence:
@@ -86,7 +86,8 @@ def ping(address: str, count: int, interval: float = 0.1, timeout: float = 2.0) 
     return Echoes(address, tuple(times))
 
 
-def _open(version: int) -> socket.socket:
+def open_socket(version: int) -> socket.socket:
+    """A raw socket for echoes of IP version 4 or 6. Needs CAP_NET_RAW; raises OSError."""
     if version == 4:
         return socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
     raw = socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6)

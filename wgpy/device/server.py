@@ -15,6 +15,7 @@ import contextlib
 import errno
 import logging
 import os
+import secrets
 import socket
 import stat
 from pathlib import Path
@@ -74,30 +75,28 @@ class UapiServer:
     def listen(self, path: Path) -> None:
         """Bind the socket, replacing one that a dead daemon left. Needs no event loop.
 
-        It has its name only when it listens: wg(8) removes a socket that refuses it, whoever's it
-        is, at every `wg show`. Sets the process's umask for a moment: call it before there are
-        threads. Raises SocketInUseError, and OSError.
+        Sets the process's umask for a moment: call it before there are threads. Raises
+        SocketInUseError, and OSError.
         """
         _make_directory(path.parent)
         _clear(path)
-        # Not `.sock`, by which wg(8) knows sockets, and nobody else's.
-        nascent = path.with_suffix(f".{os.getpid()}")
-        nascent.unlink(missing_ok=True)
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        # wg(8) removes a socket that refuses it, as one does between bind() and listen(). So it
+        # gets its name when it listens.
+        unborn = path.with_name(f".{secrets.token_hex(4)}")
         umask = os.umask(0o077)
         try:
-            listener.bind(str(nascent))
+            listener.bind(str(unborn))
             listener.listen(_BACKLOG)
-            path.hardlink_to(nascent)
-        except FileExistsError:
+            os.link(unborn, path)
+        except OSError as error:
             listener.close()
-            raise SocketInUseError(f"{path}: another daemon was faster") from None
-        except OSError:
-            listener.close()
+            if error.errno == errno.EEXIST:
+                raise SocketInUseError(f"{path}: another daemon was faster") from None
             raise
         finally:
             os.umask(umask)
-            nascent.unlink(missing_ok=True)
+            unborn.unlink(missing_ok=True)
         self._adopt(listener, path)
 
     def from_fd(self, fd: int) -> None:

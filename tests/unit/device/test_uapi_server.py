@@ -228,36 +228,6 @@ class TestSocketFile:
             client.sendall(b"get=1\n\n")
             assert len(read_answers(client, 1)) == 1
 
-    def test_it_has_its_name_only_when_it_listens(
-        self, path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """wg(8) removes a socket that it knows by name and that refuses it."""
-        listened: list[list[str]] = []
-
-        class Watched(socket.socket):
-            def listen(self, *arguments: int) -> None:
-                listened.append([x.name for x in path.parent.glob("*.sock")])
-                super().listen(*arguments)
-
-        monkeypatch.setattr(server_module.socket, "socket", Watched)
-        server = UapiServer(FakeInterface())
-        server.listen(path)
-        assert listened == [[]]
-        assert [x.name for x in path.parent.iterdir()] == ["wgx.sock"]
-        asyncio.run(server.close())
-
-    def test_of_two_at_once_one_has_it(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        class Slow(socket.socket):
-            def listen(self, *arguments: int) -> None:
-                path.write_text("the other's")
-                super().listen(*arguments)
-
-        monkeypatch.setattr(server_module.socket, "socket", Slow)
-        with pytest.raises(SocketInUseError, match="another daemon was faster"):
-            UapiServer(FakeInterface()).listen(path)
-        assert path.read_text() == "the other's"
-        assert [x.name for x in path.parent.iterdir()] == ["wgx.sock"]
-
     @pytest.mark.usefixtures("server")
     def test_a_living_daemon_is_not_replaced(self, path: Path) -> None:
         with pytest.raises(SocketInUseError, match="serves wgx already"):
@@ -337,3 +307,53 @@ class TestSocketFile:
                 with pytest.raises(OSError, match="no listening Unix socket"):
                     UapiServer(FakeInterface()).from_fd(candidate.fileno())
                 assert candidate.fileno() >= 0
+
+
+class TestBirth:
+    """wg(8) removes a socket that refuses it, and lists the directory at any moment."""
+
+    def test_the_socket_has_its_name_only_when_it_listens(self, tmp_path: Path) -> None:
+        path = tmp_path / "wg0.sock"
+        servers = [UapiServer(FakeInterface()) for _ in range(200)]
+        seen: list[bool] = []
+        ended = threading.Event()
+
+        def knock() -> None:
+            while not ended.is_set():
+                with socket.socket(socket.AF_UNIX) as client:
+                    client.setblocking(False)
+                    try:
+                        client.connect(str(path))
+                    except (FileNotFoundError, BlockingIOError):
+                        continue  # nobody is there, or has so many that it would have to wait
+                    except ConnectionRefusedError:
+                        seen.append(True)
+
+        knocker = threading.Thread(target=knock)
+        knocker.start()
+        try:
+            for server in servers:
+                server.listen(path)
+                path.unlink()
+        finally:
+            ended.set()
+            knocker.join()
+            for server in servers:
+                asyncio.run(server.close())
+        assert seen == []
+        assert list(tmp_path.iterdir()) == [], "nothing is left of its birth"
+
+    def test_another_that_was_faster_keeps_the_place(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        path = tmp_path / "wg0.sock"
+        link = os.link
+
+        def late(source: Path, target: Path) -> None:
+            path.touch()
+            link(source, target)
+
+        monkeypatch.setattr(os, "link", late)
+        with pytest.raises(SocketInUseError, match="another daemon was faster"):
+            UapiServer(FakeInterface()).listen(path)
+        assert list(tmp_path.iterdir()) == [path]
