@@ -23,6 +23,16 @@ from tests.support.netns import STATE_DIRECTORY, wait_until
 from tests.support.programs import WGPY, Implementation
 from wgpy.device.paths import PathKind, PathState
 
+# For a router's nft(8): what comes from anybody but the server is dropped before anything else sees
+# it, and is no longer.
+CLOSE = """table ip closed {
+  chain c_in { type filter hook prerouting priority -400; policy accept;
+    iifname "wan" ip saddr 11.77.1.0/24 meta l4proto udp drop;
+  }
+}
+"""
+OPEN = "delete table ip closed\n"
+
 # A daemon whose data path is named, and not what is best here.
 PORTABLE = replace(WGPY, name="portable", env={"WGPY_DATAPATH": "portable"})
 NATIVE = replace(WGPY, name="native", env={"WGPY_DATAPATH": "native"})

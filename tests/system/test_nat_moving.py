@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.coturn import Coturn, Secret
-from tests.support.managed import NATIVE, PATIENCE, PORTABLE, Managed, managed
+from tests.support.managed import CLOSE, NATIVE, OPEN, PATIENCE, PORTABLE, Managed, managed
 from tests.support.natlab import Host, Lab, Line, Nat, Router
 from tests.support.natlab.station import Station
 from tests.support.netns import wait_until
@@ -31,14 +31,6 @@ pytestmark = [
     pytest.mark.tool("turnserver"),
     pytest.mark.usefixtures("clean_machine"),
 ]
-
-# What comes from anybody but the server is dropped before anything else sees it.
-ONE_WAY = """table ip oneway {
-  chain c_in { type filter hook prerouting priority -400; policy accept;
-    iifname "wan" ip saddr 11.77.1.0/24 meta l4proto udp drop;
-  }
-}
-"""
 
 BOTH = pytest.mark.parametrize("datapath", [NATIVE, PORTABLE], ids=str)
 
@@ -136,19 +128,19 @@ def test_a_laptop_sleeps_longer_than_its_mapping_lives(lab: Lab, direct: Managed
 
 
 def test_the_direct_path_dies_in_one_direction(lab: Lab, relayed: Managed) -> None:
-    lab.routers["office"].node.nft(ONE_WAY)
+    lab.routers["office"].node.nft(CLOSE)
     relayed.wake()
     relayed.until(PathKind.RELAY)
-    lab.routers["office"].node.nft("delete table ip oneway\n")
+    lab.routers["office"].node.nft(OPEN)
     relayed.until(PathKind.DIRECT, timeout=120)
 
 
 def test_without_a_relay_it_is_punched_again(lab: Lab, direct: Managed) -> None:
     before = direct.alice.counter("nat_paths_lost")
-    lab.routers["office"].node.nft(ONE_WAY)
+    lab.routers["office"].node.nft(CLOSE)
     wait_until(lambda: direct.kinds() != {PathKind.DIRECT}, "the death to be noticed", PATIENCE)
     assert not direct.answers()
-    lab.routers["office"].node.nft("delete table ip oneway\n")
+    lab.routers["office"].node.nft(OPEN)
     direct.wake()
     direct.until(PathKind.DIRECT)
     assert direct.alice.counter("nat_paths_lost") + direct.bob.counter("nat_paths_lost") > before
@@ -323,7 +315,7 @@ def test_from_the_relay_to_the_direct_path_nothing_is_lost(
     hosts = [Host("alice", "home"), Host("bob", "office"), Host("server", addresses=2, line=line)]
     with Lab(routers, hosts) as lab:
         for router in lab.routers.values():
-            router.node.nft(ONE_WAY)
+            router.node.nft(CLOSE)
         server = lab.hosts["server"]
         with (
             Coturn(server.namespace, server.addresses(), tmp_path) as turn,
@@ -334,7 +326,7 @@ def test_from_the_relay_to_the_direct_path_nothing_is_lost(
             with Numbered(pair.alice, pair.bob) as numbered:
                 wait_until(lambda: numbered.sent > 2000, "some packets", PATIENCE)
                 for router in lab.routers.values():
-                    router.node.nft("delete table ip oneway\n")
+                    router.node.nft(OPEN)
                 pair.until(PathKind.DIRECT, timeout=120)
                 after = numbered.sent
                 wait_until(lambda: numbered.sent > after + 2000, "some more", PATIENCE)
