@@ -204,8 +204,10 @@ class Relay:
 
     @property
     def is_settled(self) -> bool:
-        """Whether there is an allocation, or none is to be expected soon."""
-        return not self._is_on or self.relayed is not None or self._failures > 0
+        """Whether there is an allocation in the network where we are, or none is to be expected
+        soon: who tells of one that is about to be lost has to tell of another."""
+        is_there = self._used is not None and self._used.client.is_certain
+        return not self._is_on or is_there or self._failures > 0
 
     def counted(self) -> Counter[str]:
         """What its clients counted, those of now and those of before."""

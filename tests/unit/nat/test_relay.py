@@ -116,6 +116,21 @@ def test_a_name_that_is_not_known_is_asked_for_again() -> None:
     assert world.relay.relayed == Place(*RELAYED)
 
 
+def test_an_allocation_is_not_certain_until_the_server_answers_from_another_network() -> None:
+    world = World()
+    world.relay.start(world.time)
+    world.run(5.0)
+    assert world.relay.is_settled
+    for refuses, allocations in ((0, 1), (437, 2)):
+        world.refuses = refuses
+        world.time += 60
+        world.relay.network_changed(world.time)
+        assert not world.relay.is_settled
+        world.run(0.5)
+        assert world.relay.is_settled
+        assert len(world.allocations) == allocations
+
+
 def test_an_allocation_that_lasted_is_missed_at_once() -> None:
     world = World()
     world.relay.start(world.time)
