@@ -11,18 +11,19 @@ MORE := tests/packaging tests/fuzz tests/system/test_quick_failures.py \
 	tests/system/test_coturn.py tests/system/test_netcheck.py tests/system/test_portmap.py \
 	tests/system/test_stun.py tests/system/test_turn.py tests/system/test_store.py \
 	tests/system/test_enrolment.py tests/system/test_meeting.py tests/system/test_punch.py \
-	tests/system/test_ways.py
+	tests/system/test_ways.py tests/system/test_deploy.py tests/system/test_mesh_routes.py \
+	tests/system/test_mesh_names.py
 # What meets nothing of the machine: several at once, one for each processor.
 PURE := tests/unit tests/model bench/tests
 # All that starts a daemon. Of test_native.py and of the tests of NATs each names its data path, the
 # test beds have none, and to those who make and judge credentials and keep the firewall it is all
-# the same.
+# the same. The tests of interop run one at a time: wg(8) removes the socket of a wireguard-go that
+# has bound it and does not listen yet.
 NAMED := tests/system/test_native.py tests/system/test_netns.py tests/system/test_coturn.py \
 	tests/system/test_netcheck.py tests/system/test_portmap.py tests/system/test_stun.py \
 	tests/system/test_turn.py $(wildcard tests/system/test_nat*.py) \
 	tests/system/test_credential_tools.py tests/system/test_credential_refusals.py \
-	tests/system/test_credential_firewall.py
-DAEMONS := tests/system interop $(NAMED:%=--ignore %)
+	tests/system/test_credential_firewall.py tests/system/test_deploy.py
 
 .PHONY: demo test more portable check native fuzz interop bench man clean
 
@@ -36,7 +37,8 @@ test: check
 	$(PACKAGES) test
 	if command -v cargo >/dev/null; then $(MAKE) native; fi
 	$(PYTHON) -m pytest -n auto $(PURE)
-	$(PYTHON) -m pytest -n 2 --dist loadfile $(MORE:%=--ignore %) tests/system interop
+	$(PYTHON) -m pytest -n 2 --dist loadfile $(MORE:%=--ignore %) tests/system
+	$(PYTHON) -m pytest interop
 
 # What takes longer: packages as they are installed, fuzzing, credentials between real daemons.
 more: $(READY)
@@ -46,7 +48,8 @@ more: $(READY)
 # What starts a daemon, again on the portable data path.
 portable: $(READY)
 	$(PACKAGES) test
-	WGPY_DATAPATH=portable $(PYTHON) -m pytest -n 3 --dist loadfile $(DAEMONS)
+	WGPY_DATAPATH=portable $(PYTHON) -m pytest -n 3 --dist loadfile tests/system $(NAMED:%=--ignore %)
+	WGPY_DATAPATH=portable $(PYTHON) -m pytest interop
 
 # Style, types, manual pages and the rules of the house.
 check: $(READY)

@@ -1,11 +1,13 @@
 """Two devices in one process, with memory for a network: what a handshake costs them, all in all.
 
     python -m bench.devices [--seconds N] [--json FILE]
+    python -m bench.devices --kind plain --times N
 
 Everything is as in the daemon, and on both sides: the data path with its filter, the device, the
 handshake, the authority with certificates in files, the ledger on disk, the keepalive that confirms
 the keys. Only sockets and event loop are left out, which are the same for every kind of handshake.
-The kinds are timed in turns in one process, and each ratio is taken between turns of one round:
+The kinds take turns, handshake by handshake and in an order that changes, and the same is done
+before each, for its cost depends on what ran before it. Each ratio is taken within a round:
 
 - `plain` is WireGuard's own handshake;
 - `renewed` is one with certificates on both sides whose verdict is known: a renewal of keys;
@@ -14,6 +16,9 @@ The kinds are timed in turns in one process, and each ratio is taken between tur
 `responder` is the other half of the promise: newcomers, each with a key and a certificate of its
 own, that one device admits. Counted is the time of the responder alone, by the clock of the wall,
 disk included, from the first message of each to its session. Its budgets are lifted.
+
+The second form does so many handshakes of one kind and nothing else, for a program that counts
+instructions: the difference between two numbers of them has no beginning and no noise.
 """
 
 import argparse
@@ -24,13 +29,15 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from random import Random
 from typing import Any
 
+from cryptography import x509
+
 from bench.handshake import spread
-from tests.support.certificates import DAY, NETWORK, NOW, Authority, Peer, names
+from tests.support.certificates import DAY, KEY, NETWORK, NOW, Authority, Peer, names
 from tests.support.fake_network import FakeSockets
 from wgpy.datapath.choose import has_native
 from wgpy.datapath.contract import Event, HandshakeNeeded
@@ -38,20 +45,24 @@ from wgpy.datapath.endpoint import Route
 from wgpy.device.device import Device
 from wgpy.device.trust import Trust
 from wgpy.device.uapi import Address, AllowedIpChange, DeviceChange, PeerChange
+from wgpy.identity import der
 from wgpy.identity.admissions import Admissions as Ledger
+from wgpy.identity.leaf import _extensions, _shared
 from wgpy.identity.profile import Rights
 from wgpy.identity.settings import Anchor, AuthoritySettings, Expectation, IdentitySettings
+from wgpy.identity.x509der import certificates_in
 from wgpy.ip import parse_prefix
 from wgpy.keys import PrivateKey, PublicKey
-from wgpy.protocol import credential_payload
 from wgpy.protocol.credential_bounds import Budget
 from wgpy.protocol.credential_intake import UNDER_LOAD_DEPTH
 
 # Goals: a renewal and a mutual handshake over a plain one, and newcomers a second.
 RENEWED, MUTUAL, PER_SECOND = 1.1, 2.0, 500
 PORT = 51820
-# Handshakes in one turn: some 10 ms.
-TURN = 20
+# Handshakes of each kind in one round: some 10 ms each.
+ROUND = 20
+# Rounds between two measures of newcomers, which take as long as ten.
+ROUNDS = 10
 # What the service drains in one go.
 BATCH = 32
 # Newcomers that come at once: one more, and a device under load would ask for cookies.
@@ -74,6 +85,17 @@ def leaf(key: PublicKey, name: str, address: str, serial: int = 1) -> bytes:
         not_after=NOW + 3000 * DAY,
         serial=0x10_0000 + serial,
     ).pem()
+
+
+def shared(certificate: bytes) -> tuple[bytes, ...]:
+    """The extensions of a certificate in DER that other peers have too: all but the names."""
+    signed = x509.load_der_x509_certificate(certificate).tbs_certificate_bytes
+    _, (fields,) = der.split(signed)
+    _, parts = der.split(fields)
+    return _extensions(parts[-1])[0]
+
+
+SHARED = shared(certificates_in(leaf(KEY, "another.mesh", "10.7.0.99"))[0])
 
 
 def _open() -> Any:
@@ -134,12 +156,14 @@ class End:
         self.device.apply(DeviceChange(authority=settings, identity=identity))
 
     def forget(self) -> None:
-        """Make the next credential one that it has never seen."""
+        """Make the next credential one that it has never seen, of a CA whose others it has."""
         assert self.trust is not None
         assert self.trust.authority is not None
         self.trust.authority._verdicts.clear()
-        credential_payload._asked.cache_clear()
-        credential_payload._answered.cache_clear()
+        for entry in self.device._peers.by_key.values():
+            entry.shown = entry.protocol.remote.asked = entry.protocol.remote.answered = None
+        _shared.cache_clear()
+        _shared(SHARED)
 
     def befriend(self, other: "End", prefix: str, expectation: Expectation | None = None) -> None:
         """Configure a peer."""
@@ -214,17 +238,35 @@ def certified(directory: Path) -> Couple:
     return made
 
 
-def turn(couple: Couple, before: Callable[[], None] | None = None) -> float:
-    """Microseconds of processor time for one handshake; `before` each, not counted."""
-    spent = 0.0
-    for _ in range(TURN):
-        if before is not None:
-            before()
-        start = time.thread_time()
-        couple.shake()
-        spent += time.thread_time() - start
-    couple.check()
-    return spent / TURN * 1e6
+class Couples:
+    """One couple for each kind of handshake."""
+
+    def __init__(self, directory: Path) -> None:
+        self.kinds = {
+            "plain": plain(),
+            "renewed": certified(directory / "renewed"),
+            "mutual": certified(directory / "mutual"),
+        }
+        self._random = Random(1)
+
+    def forget(self) -> None:
+        """Done before each handshake, of whichever kind."""
+        mutual = self.kinds["mutual"]
+        mutual.one.forget()
+        mutual.other.forget()
+
+    def round(self) -> dict[str, float]:
+        """Microseconds of processor time for one handshake of each kind."""
+        spent = dict.fromkeys(self.kinds, 0.0)
+        for _ in range(ROUND):
+            for kind in self._random.sample(list(self.kinds), len(self.kinds)):
+                self.forget()
+                start = time.thread_time()
+                self.kinds[kind].shake()
+                spent[kind] += time.thread_time() - start
+        for couple in self.kinds.values():
+            couple.check()
+        return {kind: total / ROUND * 1e6 for kind, total in spent.items()}
 
 
 class Responder:
@@ -287,46 +329,50 @@ def measure(seconds: float) -> dict[str, object]:
     """Everything in turns for so long."""
     with tempfile.TemporaryDirectory() as place:
         directory = Path(place)
-        couples = plain(), certified(directory / "renewed"), certified(directory / "mutual")
-        first, renewed, mutual = couples
+        couples = Couples(directory)
         responder = Responder(directory / "responder")
-
-        def forget() -> None:
-            mutual.one.forget()
-            mutual.other.forget()
-
-        took: dict[str, list[float]] = {"plain": [], "renewed": [], "mutual": []}
+        rounds: list[dict[str, float]] = []
         walls: list[float] = []
         spent: list[float] = []
-        for couple in couples:
-            turn(couple)
+        couples.round()
         end = time.monotonic() + seconds
         while time.monotonic() < end or len(walls) < 2:
-            took["plain"].append(turn(first))
-            took["renewed"].append(turn(renewed))
-            took["mutual"].append(turn(mutual, forget))
+            rounds += [couples.round() for _ in range(ROUNDS)]
             wall, processor = responder.admit(NEWCOMERS)
             walls.append(NEWCOMERS / wall)
             spent.append(NEWCOMERS / processor)
     return {
-        **{f"{name}_us": spread(values) for name, values in took.items()},
+        **{f"{kind}_us": spread([x[kind] for x in rounds]) for kind in couples.kinds},
         **{
-            f"{name}_over_plain": spread(
-                [a / b for a, b in zip(took[name], took["plain"], strict=True)]
-            )
-            for name in ("renewed", "mutual")
+            f"{kind}_over_plain": spread([x[kind] / x["plain"] for x in rounds])
+            for kind in ("renewed", "mutual")
         },
         "admitted_per_second": spread(walls),
         "admitted_per_processor_second": spread(spent),
-        "rounds": len(walls),
+        "rounds": len(rounds),
     }
+
+
+def repeat(kind: str, times: int) -> None:
+    """So many handshakes of one kind."""
+    with tempfile.TemporaryDirectory() as place:
+        couples = Couples(Path(place))
+        for _ in range(times):
+            couples.forget()
+            couples.kinds[kind].shake()
+        couples.kinds[kind].check()
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="what handshakes cost two devices")
     parser.add_argument("--seconds", type=float, default=10.0, help="how long to measure")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the result here")
+    parser.add_argument("--kind", choices=("plain", "renewed", "mutual"), help="only this one")
+    parser.add_argument("--times", type=int, default=100, help="so many of that kind")
     arguments = parser.parse_args()
+    if arguments.kind is not None:
+        repeat(arguments.kind, arguments.times)
+        return 0
     result = measure(arguments.seconds)
     for name, row in result.items():
         if isinstance(row, dict):

@@ -18,15 +18,24 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 with atheris.instrument_imports(include=["wgpy"]):
     from tests.support.certificates import KEY, NOW, ROOT, Peer, anchors, crl, signing_key
+    from tests.support.leaf_by_library import read_by_library
     from wgpy.identity.anchors import read_authority
     from wgpy.identity.certificate import verify
     from wgpy.identity.claims import CredentialError
     from wgpy.identity.crl import decode_denials, encode_denials, read_crl
     from wgpy.identity.denylist import read_deny_list
     from wgpy.identity.describe import describe
+    from wgpy.identity.leaf import read_leaf
     from wgpy.identity.profile import decode_rights, encode_rights
+    from wgpy.identity.x509der import parsing
 
 LEAF = Peer().der()
+WORDY = replace(
+    Peer(),
+    subject="laptop",
+    names_critical=False,
+    extra=((x509.SubjectKeyIdentifier(bytes(20)), False), (x509.OCSPNoCheck(), False)),
+).der()
 CA = ROOT.der()
 MIDDLE = replace(
     ROOT, name="middle", key=signing_key(1), parent=ROOT, basic=x509.BasicConstraints(True, 0)
@@ -44,7 +53,7 @@ def test_one_input(data: bytes) -> None:
     """Read one thing."""
     if not data:
         return
-    kind, data = data[0] % 8, data[1:]
+    kind, data = data[0] % 9, data[1:]
     try:
         read(kind, data)
     except CredentialError as error:
@@ -71,8 +80,26 @@ def read(kind: int, data: bytes) -> None:
             raise AssertionError("what was written is not what was read")
     elif kind == 6:
         list(read_crl(changed(LIST, data) if len(data) % 2 else data, KNOWN))
-    else:
+    elif kind == 7:
         read_deny_list(data)
+    else:
+        of_its_own(changed(WORDY if len(data) % 2 else LEAF, data))
+
+
+def of_its_own(der: bytes) -> None:
+    """What our own reader accepts, the library reads in the same way."""
+    found = read_leaf(der)
+    if _readable(der) and found != read_by_library(der, found.issuer):
+        raise AssertionError("our reader and the library read something else")
+
+
+def _readable(der: bytes) -> bool:
+    """Whether the issuer is a name: to us it is what has to be that of a CA, byte by byte."""
+    try:
+        with parsing():
+            return x509.load_der_x509_certificate(der).issuer is not None
+    except CredentialError:
+        return False
 
 
 def leaf(der: bytes) -> None:

@@ -259,14 +259,16 @@ class Machine:
         self.address = address
         self.inner = "10.0.0." + address.rpartition(".")[2]
         self.private = PrivateKey(world.random.randbytes(32))
+        # Seconds by which somebody set the wall clock of this one.
+        self.wall_step = 0.0
         self.datapath = FakeDataPath(world, address)
         self.device = Device(
             self.datapath,
             lambda port, mark: FakeSockets(port or PORT),
             clock=world.clock,
-            wall_ns=world.wall_ns,
+            wall_ns=self.wall_ns,
             random=world.random.randbytes,
-            trust=None if ledger is None else Trust(lambda: Ledger(ledger), world.wall_ns),
+            trust=None if ledger is None else Trust(lambda: Ledger(ledger), self.wall_ns),
             guard=gate,
             ways=ways,
         )
@@ -275,6 +277,10 @@ class Machine:
         self.wakes_at: float | None = None
         self._serial = 0
         world.add(self)
+
+    def wall_ns(self) -> int:
+        """Its wall clock, in nanoseconds since the epoch."""
+        return self.world.wall_ns() + int(self.wall_step * 1e9)
 
     def add_peer(
         self, other: "Machine", *, keepalive: int = 0, psk: PresharedKey | None = None

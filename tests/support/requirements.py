@@ -21,6 +21,9 @@ PEERS = CACHE / "peers" / "bin"
 # Programs of Debian's that tests run -> the package that has them.
 DEBIAN = {
     "busybox": "busybox-static",
+    "dbus-daemon": "dbus-daemon",
+    "dig": "bind9-dnsutils",
+    "docker-compose": "docker-compose",
     "dpkg": "dpkg",
     "ip": "iproute2",
     "iperf3": "iperf3",
@@ -32,11 +35,13 @@ DEBIAN = {
     "ping": "iputils-ping",
     "qemu-system-x86_64": "qemu-system-x86",
     "setpriv": "util-linux",
+    "systemd-analyze": "systemd",
     "tshark": "tshark",
     "turnserver": "coturn",
     "turnutils_natdiscovery": "coturn",
     "turnutils_stunclient": "coturn",
     "turnutils_uclient": "coturn",
+    "nsenter": "util-linux",
     "unshare": "util-linux",
     "wg": "wireguard-tools",
     "wg-quick": "wireguard-tools",

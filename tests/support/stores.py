@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.certificates import MINUTE, NETWORK, NOW, Authority, Peer, names
 from tests.support.postgres import Postgres
-from wgpy.identity.certificate import Leaf, read_leaf
+from wgpy.identity.leaf import Leaf, read_leaf
 from wgpy.identity.profile import Rights
 from wgpy.ip import Prefix, address_text, parse_prefix
 from wgpy.keys import PrivateKey, PublicKey

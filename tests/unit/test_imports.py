@@ -77,7 +77,16 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "wgpy.linux",
     ),
     # Servers that help through NATs are written in one way everywhere.
-    "mesh": ("wgpy.ip", "wgpy.keys", "wgpy.identity", "wgpy.device.servers"),
+    "mesh": (
+        *("wgpy.ip", "wgpy.keys", "wgpy.identity", "wgpy.device.servers"),
+        # The agent keeps a daemon as a configuration would, and by the same ways as `up`; names and
+        # routes are told to the machine with the steps and the journal of `up`.
+        *("wgpy.config.model", "wgpy.config.sync", "wgpy.config.errors"),
+        *("wgpy.device.client", "wgpy.device.paths", "wgpy.device.uapi"),
+        *("wgpy.linux", "wgpy.quick"),
+        # It carries the files in which daemons tell each other where they are.
+        *("wgpy.nat.signal_file", "wgpy.nat.signal_message"),
+    ),
     # Who may come in is decided without knowing how packets move.
     "identity": ("wgpy.ip", "wgpy.keys"),
 }
@@ -122,7 +131,21 @@ OUTSIDERS: dict[str, tuple[str, ...]] = {
         "wgpy.cli.portmap",
         "wgpy.cli.stun_server",
         *("wgpy.nat.turn_stream", "wgpy.nat.turn_wire", "wgpy.nat.office"),
+        *("wgpy.mesh.agent", "wgpy.mesh.agent_socket", "wgpy.mesh.applier", "wgpy.mesh.child"),
+        *("wgpy.mesh.client", "wgpy.mesh.connection", "wgpy.mesh.enrol", "wgpy.mesh.follower"),
+        *("wgpy.mesh.api", "wgpy.mesh.api_socket", "wgpy.mesh.coordinator", "wgpy.mesh.desk"),
+        *("wgpy.mesh.coordinator_run", "wgpy.mesh.hub", "wgpy.mesh.operator_socket"),
+        "wgpy.cli.coordinator",
+        "wgpy.mesh.dns_server",
     ),
+    # It reads and writes messages of DNS.
+    "dns": ("wgpy.mesh.dns",),
+    # The command only looks whether it is there.
+    "aiohttp": (
+        *("wgpy.mesh.client", "wgpy.cli.mesh_run"),
+        *("wgpy.mesh.api", "wgpy.mesh.api_socket"),
+    ),
+    "yarl": ("wgpy.mesh.client",),
     # It reads what strangers write, in C: it runs in a process of its own. The other only looks
     # whether it is there.
     "miniupnpc": ("wgpy.nat.upnp_worker", "wgpy.nat.upnp_run"),
@@ -383,6 +406,18 @@ def test_what_a_mesh_is_made_of_is_pure() -> None:
     loaded = reachable(pure, lazy=True)
     slow = ("sqlalchemy", "psycopg", "sqlite3", "asyncio")
     assert [str(x) for x in loaded.values() if within(x.imported, slow)] == []
+
+
+def test_what_an_agent_decides_is_pure() -> None:
+    """Whom to turn to, when to renew, whom to believe, what to tell the daemon: no clock, no
+    randomness, no file and no network."""
+    pure = [f"wgpy.mesh.{x}" for x in ("apply", "contacts", "directory", "renewal")]
+    wrong = [
+        str(x)
+        for x in IMPORTS
+        if x.importer in pure and outside(x.imported) not in PURE | HASHES | {"wgpy"}
+    ]
+    assert wrong == []
 
 
 @pytest.mark.parametrize("library", OUTSIDERS)

@@ -58,6 +58,8 @@ COMMANDS: Final[dict[str, Command]] = {
     "status": Command("wgpy.cli.status", "show every node, and the way to it, as it is now"),
     "ping": Command("wgpy.cli.ping", "ping a node, and say by which path answers come"),
     "mesh": Command("wgpy.cli.mesh", "a network of machines that find each other by name"),
+    "coordinator": Command("wgpy.cli.coordinator", "serve a mesh, beside the daemon of it"),
+    "bugreport": Command("wgpy.cli.bugreport", "write what is needed to find a fault, no secrets"),
     "demo": Command("wgpy.cli.demo", "bring up a tunnel between two namespaces and show it"),
     "doctor": Command("wgpy.cli.doctor", "say what this machine has and what it lacks"),
 }

@@ -30,7 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     def action(name: str, text: str) -> argparse.ArgumentParser:
         made = actions.add_parser(name, help=text, description=text, allow_abbrev=False)
         made.add_argument("directory", metavar="DIRECTORY", help="the CA's directory")
-        made.add_argument("--json", action="store_true", help="print the result as JSON")
+        if name != "signer":
+            made.add_argument("--json", action="store_true", help="print the result as JSON")
         if name != "show":
             made.add_argument(
                 "--passphrase-file", metavar="FILE", help="the file with the passphrase"
@@ -58,6 +59,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for made in (revoke, action("crl", "sign a new CRL")):
         made.add_argument("--days", metavar="DAYS", type=_days, help="how long the CRL is good")
     action("show", "show a CA and what it has issued")
+    signer = action("signer", "sign for the coordinators of a mesh, until a signal ends it")
+    signer.add_argument("--socket", metavar="PATH", required=True, help="where it listens")
 
 
 def _add_init(init: argparse.ArgumentParser) -> None:
@@ -191,6 +194,12 @@ def _show(args: argparse.Namespace) -> None:
         _print_authority(issuer, args.json)
 
 
+def _signer(args: argparse.Namespace) -> None:
+    from wgpy.cli.ca_signer import serve
+
+    serve(args, _passphrase(args.passphrase_file, f"Passphrase of {args.directory}"))
+
+
 _ACTIONS: Final[dict[str, Callable[[argparse.Namespace], None]]] = {
     "init": _init,
     "issue": _issue,
@@ -198,6 +207,7 @@ _ACTIONS: Final[dict[str, Callable[[argparse.Namespace], None]]] = {
     "revoke": _revoke,
     "crl": _crl,
     "show": _show,
+    "signer": _signer,
 }
 
 

@@ -22,7 +22,23 @@ class Action(NamedTuple):
 
 
 ACTIONS: Final[dict[str, Action]] = {
+    "init": Action("wgpy.cli.mesh_init", "found a network here, and coordinate it"),
+    "coordinate": Action("wgpy.cli.mesh_coordinate", "coordinate a network from here too"),
+    "join": Action("wgpy.cli.mesh_join", "make this machine a node, by one pasted line"),
+    "leave": Action("wgpy.cli.mesh_join", "be no node any more"),
+    "run": Action("wgpy.cli.mesh_run", "keep this node in its network, in the foreground"),
     "map": Action("wgpy.cli.mesh_map", "show who reaches whom, and how"),
+    "invite": Action("wgpy.cli.mesh_operator", "make a joining line, which lets a machine in"),
+    "invites": Action("wgpy.cli.mesh_operator", "show the invitations, or take one back"),
+    "nodes": Action("wgpy.cli.mesh_operator", "show every node, and what it may"),
+    "approve": Action("wgpy.cli.mesh_operator", "let a node in that waits for it"),
+    "remove": Action("wgpy.cli.mesh_operator", "take a node out, and revoke what it has"),
+    "rights": Action("wgpy.cli.mesh_operator", "change a node's groups, and what it may route"),
+    "settings": Action("wgpy.cli.mesh_operator", "show what holds for the network, or change it"),
+    "routes": Action("wgpy.cli.mesh_routes", "show, take and offer subnets and exits"),
+    "backup": Action("wgpy.cli.mesh_backup", "copy all that a node or a coordinator is"),
+    "restored": Action("wgpy.cli.mesh_backup", "let a coordinator go on from a copy"),
+    "restore": Action("wgpy.cli.mesh_restore", "put back what an agent left that was killed"),
 }
 
 

@@ -180,10 +180,9 @@ def _heads(found: View, now: int) -> list[str]:
     name = f"{style.GREEN}{style.BOLD}{found.interface}{style.RESET}"
     lines = []
     if found.mesh is not None:
-        mesh = found.mesh
-        own = " ".join([style.printable(mesh.get("name")), *_words(mesh.get("addresses"))]).strip()
-        lines.append(f"{name}  {own}")
-        lines.append(_mesh_line(mesh, now))
+        whole = [style.printable(found.mesh.get("name")), *_words(found.mesh.get("addresses"))]
+        lines.append(f"{name}  {' '.join(whole).strip()}")
+        lines.append(_mesh_line(found.mesh, now))
     elif found.device is not None:
         key = found.device.own_public_key
         own = "" if key is None else f"  {key.base64()}"
@@ -193,8 +192,10 @@ def _heads(found: View, now: int) -> list[str]:
         lines.append(name)
     if found.device is None:
         lines.append(f"{style.RED}the tunnel is down: no daemon answers{style.RESET}")
-    if found.problem:
-        lines.append(f"{style.RED}{found.problem}{style.RESET}")
+    mesh = found.mesh or {}
+    problems = [found.problem, style.printable(mesh.get("problem"))]
+    lines += [f"{style.RED}{text}{style.RESET}" for text in problems if text]
+    lines += _route_lines(mesh)
     if found.nodes:
         lines.append(_counts(found.nodes))
     return lines
@@ -225,17 +226,43 @@ def _mesh_line(mesh: Mapping[str, Any], now: int) -> str:
         parts = [f"{style.RED}removed from the network{style.RESET}"]
     else:
         parts = [f"{style.RED}no coordinator answers{style.RESET}, working from what is known"]
+    reason = style.printable(mesh.get("reason"))
+    if reason and not live:
+        parts[0] += f" ({reason})"
     expires = moment(mesh.get("certificate_expires"))
     if expires is not None:
         if expires > now:
             parts.append(f"certificate ends in {style.leading(expires - now)}")
         else:
             parts.append(f"{style.RED}certificate has ended{style.RESET}")
-    names = mesh.get("names")
-    by = style.printable(names.get("via")) if isinstance(names, dict) else ""
-    if by:
-        parts.append("names are not resolved" if by == "none" else f"names by {by}")
+    names = _object(mesh.get("names"))
+    if style.printable(names.get("way")):
+        parts.append(f"names by {style.printable(names.get('way'))}")
+    elif names:
+        parts.append(f"{style.YELLOW}names are not resolved{style.RESET}")
     return ", ".join(parts)
+
+
+def _route_lines(mesh: Mapping[str, Any]) -> list[str]:
+    """What goes through others: subnets, everything; and what of that is not as it was wished."""
+    routes, names = _object(mesh.get("routes")), _object(mesh.get("names"))
+    ways = [
+        f"{style.printable(x.get('prefix'))} through {style.printable(x.get('node'))}"
+        for x in objects(routes.get("taken"))
+    ]
+    exit_node = style.printable(routes.get("exit"))
+    if exit_node:
+        ways.append(f"everything else through {exit_node}")
+    lines = [f"routes: {', '.join(ways)}"] if ways else []
+    for text in (style.printable(names.get("problem")), style.printable(routes.get("problem"))):
+        if text:
+            lines.append(f"{style.RED}{text}{style.RESET}")
+    said = [*_words(mesh.get("remarks")), *_words(routes.get("said"))]
+    return lines + [f"{style.YELLOW}{text}{style.RESET}" for text in said if text]
+
+
+def _object(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def _words(value: object) -> list[str]:

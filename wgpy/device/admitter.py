@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 from wgpy.datapath.contract import Datagram, DataPath, Slot
 from wgpy.datapath.endpoint import source_of
 from wgpy.device.pairs import key_pair
-from wgpy.device.peer import PeerEntry, PeerTable
+from wgpy.device.peer import PeerEntry, PeerTable, Shown
 from wgpy.device.quarantine import Quarantine
 from wgpy.device.refusals import MAX_PEERS
 from wgpy.device.sessions import Sessions
@@ -123,6 +123,13 @@ class Admitter:
         )
         return True
 
+    def leaves(self, entry: PeerEntry) -> None:
+        """Called before a peer is removed: its mark outlives the session, and whoever recorded it
+        gains nothing."""
+        stamp = entry.protocol.greatest_stamp
+        if entry.by_credential and stamp is not None:
+            self._intake.stamps.record(entry.key, stamp)
+
     def greatest_stamp(self, key: PublicKey) -> bytes | None:
         """The mark of a key that came by credential, for when it enters the configuration."""
         return self._intake.stamps.greatest(key)
@@ -153,22 +160,28 @@ class Admitter:
 
         Returns the peers that were answered, whose timers want a look.
         """
+        answered: list[PeerEntry] = []
         for waiting in self._intake.pending.expire(now):
             self._forget(waiting)
-        answered = []
-        for _ in range(min(TAKE_LIMIT, len(self._intake))):
-            when = self._intake.next_at(now)
-            if when is None or when > now:
+        left = len(self._intake)
+        for _ in range(min(TAKE_LIMIT, left)):
+            stamp_ns = self._stamp_ns()
+            presented = self._intake.take(now, stamp_ns)
+            if presented is not None:
+                entry = self._decide(presented, self._trust.wall(stamp_ns), now)
+                if entry is not None:
+                    answered.append(entry)
+            elif len(self._intake) == left:
+                # None was dropped: the budget is spent.
                 break
-            presented = self._intake.take(now, self._stamp_ns())
-            entry = None if presented is None else self._decide(presented, now)
-            if entry is not None:
-                answered.append(entry)
+            left -= 1
         self.idle = not (self._confirmed or len(self._intake) or len(self._intake.pending))
         return answered
 
     def next_at(self, now: float) -> float | None:
-        """When `work` has something to do."""
+        """When `commit` or `work` has something to do."""
+        if self._confirmed:
+            return now
         moments = (self._intake.next_at(now), self._intake.pending.next_deadline())
         return min((moment for moment in moments if moment is not None), default=None)
 
@@ -178,8 +191,15 @@ class Admitter:
             if entry.denied or not entry.by_credential:
                 return None
             suffices = entry.expectation is not None and entry.expectation.key_suffices
-            floor = entry.protocol.greatest_stamp
-            return Standing(entry.protocol.remote, floor, suffices, may_enrol=entry.admitted)
+            shown, state = entry.shown, self._trust.state
+            known = shown is not None and state is not None and shown.state is state
+            return Standing(
+                entry.protocol.remote,
+                entry.protocol.greatest_stamp,
+                suffices,
+                may_enrol=entry.admitted,
+                known=shown.offer if shown is not None and known else None,
+            )
         if self._local is None or self._trust.authority is None:
             return None
         return Standing(Remote(self._local, key, self._trust.psk), may_enrol=True)
@@ -187,7 +207,7 @@ class Admitter:
     def _refused(self, key: PublicKey, origin: Datagram, reason: str) -> None:
         self._tell_refused(key, origin, _ASKED.get(reason, "it cannot be read"), reason)
 
-    def _decide(self, presented: Presented[Datagram], now: float) -> PeerEntry | None:
+    def _decide(self, presented: Presented[Datagram], wall: float, now: float) -> PeerEntry | None:
         key = presented.static
         entry = self._peers.by_key.get(key)
         claims: Claims | Enrolment | None
@@ -197,7 +217,7 @@ class Admitter:
                 if claims is None:
                     return None
             else:
-                claims = self._judge(entry, key, presented.payload.offer)
+                claims = self._judge(entry, key, presented.payload.offer, wall)
             if entry is None and len(self._peers) >= MAX_PEERS:
                 raise CredentialError("peers-full", f"there are {MAX_PEERS} peers already")
         except CredentialError as error:
@@ -210,7 +230,7 @@ class Admitter:
             if self._trust.psk is not None:
                 entry.set_psk(self._trust.psk)
         try:
-            return entry if self._answer(presented, entry, claims, now) else None
+            return entry if self._answer(presented, entry, claims, wall, now) else None
         except (HandshakeError, ValueError) as error:
             # Our credential is too long, or its key is of low order: nothing was installed.
             self._counters["credential_unanswerable"] += 1
@@ -218,15 +238,28 @@ class Admitter:
             self._drop_unknown(entry)
             return None
 
-    def _judge(self, entry: PeerEntry | None, key: PublicKey, offer: Offer | None) -> Claims | None:
+    def _judge(
+        self, entry: PeerEntry | None, key: PublicKey, offer: Offer | None, wall: float
+    ) -> Claims | None:
         """What a peer proved: None only where its key suffices. Raises CredentialError."""
+        if (
+            entry is not None
+            and (shown := entry.shown) is not None
+            # What is in force was held against the name that we want.
+            and shown.claims is entry.claims
+            and shown.still_holds(offer, self._trust.state, wall)
+        ):
+            return shown.claims
         expectation = None if entry is None else entry.expectation
         suffices = expectation is not None and expectation.key_suffices
         if suffices and (offer is None or self._trust.authority is None):
             return None
         if offer is None:
             raise CredentialError("no-credential", "it showed no credential")
-        return self._trust.examine(key, offer, _wanted(entry))
+        claims = self._trust.examine(key, offer, _wanted(entry), wall)
+        if entry is not None:
+            entry.shown = Shown(offer, claims, self._trust.state)
+        return claims
 
     def _judge_enrolment(self, key: PublicKey, offer: Offer | None) -> "Enrolment | None":
         """What a peer may become. None where there is no room: it need not wait for a minute then.
@@ -249,14 +282,16 @@ class Admitter:
         presented: Presented[Datagram],
         entry: PeerEntry,
         claims: "Claims | Enrolment | None",
+        wall: float,
         now: float,
     ) -> bool:
         """Install the next key pair, gated where something new could pass, and send the 0x11."""
         responder, datagram = presented.responder, presented.origin
         index = self._datapath.reserve_index()
+        payload = self._trust.answer(wall)
         try:
             reply, keys = entry.protocol.credential_response(
-                responder, index=index, payload=self._answer_payload(), random=self._random, now=now
+                responder, index=index, payload=payload, random=self._random, now=now
             )
         except (HandshakeError, ValueError):
             self._datapath.free_index(index)
@@ -275,9 +310,6 @@ class Admitter:
             if not gated:
                 self._datapath.refuse(entry.handle)
             entry.waiting = index
-        elif claims is not None:
-            # Its mark outlives the session, and whoever recorded this renewal.
-            self._intake.stamps.record(presented.static, presented.stamp)
         entry.protocol.raise_stamp(presented.stamp)
         self._peers.answered(entry, index)
         self._datapath.heard(entry.handle, len(datagram.data), datagram.when)
@@ -287,10 +319,6 @@ class Admitter:
         if self._datapath.send(reply, to=datagram.endpoint, peer=entry.handle) is not None:
             self._counters["credential_send_error"] += 1
         return True
-
-    def _answer_payload(self) -> ResponsePayload | None:
-        offer, network = self._trust.offer(), self._trust.network
-        return None if offer is None or network is None else ResponsePayload(network, offer)
 
     # --- Confirmation ---
 
@@ -307,6 +335,8 @@ class Admitter:
 
     def commit(self, now: float) -> list[PeerEntry]:
         """Let take effect what was confirmed, all of it in one go. Returns whose session began."""
+        if not self._confirmed:
+            return []
         confirmed, self._confirmed = self._confirmed, []
         batch = [x for x in confirmed if self._peers.by_key.get(x.entry.key) is x.entry]
         if not batch:
@@ -366,14 +396,15 @@ class Admitter:
         if network is None:
             self._tell(f"no handshake with {entry.key.base64()}: we are in no network", now)
             raise HandshakeError("no network is configured", "no_network")
+        stamp_ns = self._stamp_ns()
         try:
             return entry.protocol.credential_initiation(
                 index=index,
                 network=network,
                 wanted=_wanted(entry),
-                offer=self._trust.offer(),
+                offer=self._trust.offer(self._trust.wall(stamp_ns)),
                 random=self._random,
-                wall_ns=self._stamp_ns(),
+                wall_ns=stamp_ns,
                 now=now,
             )
         except ValueError as error:
@@ -385,7 +416,8 @@ class Admitter:
         try:
             if payload is not None and payload.network != self._trust.network:
                 raise CredentialError("wrong-network", "it is in another network")
-            claims = self._judge(entry, entry.key, None if payload is None else payload.offer)
+            offer = None if payload is None else payload.offer
+            claims = self._judge(entry, entry.key, offer, self._trust.wall())
             if claims is not None and claims is not entry.claims and claims != entry.claims:
                 failed = self._sessions.commit([(entry, claims)], now)
                 if entry.key in failed:

@@ -20,6 +20,7 @@ from wgpy.device.uapi import (
 )
 from wgpy.device.uapi_codec import format_change, parse_errno, parse_state
 from wgpy.identity.settings import Expectation
+from wgpy.keys import PublicKey
 
 _SUFFIX: Final = ".sock"
 
@@ -48,10 +49,16 @@ def list_interfaces(directory: str = SOCKET_DIRECTORY) -> list[str]:
     return [name for name in names if name and _is_served(name, directory)]
 
 
-def get(name: str, directory: str = SOCKET_DIRECTORY) -> DeviceState:
-    """The state of an interface. Raises UapiError."""
+def get(
+    name: str, directory: str = SOCKET_DIRECTORY, *, peer: PublicKey | None = None
+) -> DeviceState:
+    """The state of an interface, with all peers, or one: that is for wgpyd alone. Raises UapiError.
+
+    With `peer` there is only that one in the answer, or none if it is no peer.
+    """
     what = f"Unable to access interface {name}"
-    answer = _ask(name, b"get=1\n\n", directory, what)
+    question = "get=1\n\n" if peer is None else f"get=1\nwgpy_peer={peer.hex()}\n\n"
+    answer = _ask(name, question.encode(), directory, what)
     try:
         return parse_state(answer)
     except UapiError as error:

@@ -186,6 +186,12 @@ class Credentials:
 
     def next_at(self, now: float) -> float | None:
         """When `work` has something to do."""
-        looks = (self._sessions.next_look, self._quarantine.next_look)
-        moments = looks if self.admitter.idle else (self.admitter.next_at(now), *looks)
-        return min((moment for moment in moments if moment is not None), default=None)
+        when = self._sessions.next_look
+        other = self._quarantine.next_look
+        if other is not None and (when is None or other < when):
+            when = other
+        if not self.admitter.idle:
+            other = self.admitter.next_at(now)
+            if other is not None and (when is None or other < when):
+                when = other
+        return when

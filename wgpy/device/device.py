@@ -373,6 +373,8 @@ class Device:
 
     def _remove(self, entry: PeerEntry) -> None:
         self._handshaker.forget(entry)
+        if self._admissions is not None:
+            self._admissions.admitter.leaves(entry)
         entry.set_psk(PresharedKey(bytes(32)))
         self._peers.remove(entry)
         self._datapath.remove_peer(entry.handle)
@@ -468,11 +470,11 @@ class Device:
 
     # --- What is shown ---
 
-    def state(self) -> DeviceState:
-        """The answer to a `get=1` request."""
+    def state(self, only: PublicKey | None = None) -> DeviceState:
+        """The answer to a `get=1` request, with all peers, or `only` one if it is there."""
         firewall = FirewallSettings() if self._guard is None else self._guard.settings
         parts = (self._handshaker, self._datapath, self._peers, self._credentials, self._ways)
-        return device_state(*parts, port=self._port, mark=self._mark, firewall=firewall)
+        return device_state(*parts, only=only, port=self._port, mark=self._mark, firewall=firewall)
 
 
 def _both(former: Wall, following: Wall | None) -> Wall:

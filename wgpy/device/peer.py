@@ -1,16 +1,35 @@
 """What the device keeps of one peer, and the tables to find it by."""
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from wgpy.datapath.contract import Endpoint, Handle
 from wgpy.identity.claims import Claims
 from wgpy.identity.settings import Expectation
 from wgpy.keys import PresharedKey, PublicKey
+from wgpy.protocol.credential_payload import Offer
 from wgpy.protocol.peer import Peer
 
 if TYPE_CHECKING:
     from wgpy.identity.token import Enrolment
+
+
+class Shown(NamedTuple):
+    """What a peer offered, what that claimed, and what `Trust.state` was then."""
+
+    offer: Offer
+    claims: Claims
+    state: object
+
+    def still_holds(self, offer: Offer | None, state: object, wall: float) -> bool:
+        """Whether the same offer claims the same now. One that is early is judged anew."""
+        claims = self.claims
+        return (
+            self.state is state
+            and state is not None
+            and (self.offer is offer or self.offer == offer)
+            and claims.not_before <= wall < claims.not_after
+        )
 
 
 class PeerEntry:
@@ -35,6 +54,7 @@ class PeerEntry:
         "nat",
         "protocol",
         "response_index",
+        "shown",
         "unanswered",
         "waiting",
     )
@@ -52,6 +72,8 @@ class PeerEntry:
         self.claims: Claims | None = None
         self.enrolment: Enrolment | None = None
         self.ends_at = math.inf
+        # What it proved that with, for the next time that it shows the same.
+        self.shown: Shown | None = None
         # Our index of a handshake whose claims take effect once it is confirmed.
         self.waiting: int | None = None
         # A deny list has its key: not even the configuration lets it in.

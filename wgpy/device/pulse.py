@@ -82,7 +82,10 @@ class Pulse:
             elif not isinstance(event, Active | Datagram):
                 continue
             self.look(entry, now)
-        self._work(now)
+        self._roads.work(now)
+        # What only the time brings about is for `wake`, which follows.
+        if self._admissions is not None and not self._admissions.admitter.idle:
+            self._work(now)
 
     def _session_began(self, entry: PeerEntry, now: float) -> None:
         """The peer proved that it has the keys of the session that we answered with."""
@@ -95,8 +98,7 @@ class Pulse:
         return self._admissions is not None and self._admissions.admitter.confirmed(entry, index)
 
     def _work(self, now: float) -> None:
-        """Go on with ways, with handshakes by credential, and with what rests on those."""
-        self._roads.work(now)
+        """Go on with handshakes by credential, and with what rests on them."""
         if self._admissions is None:
             return
         began, answered = self._admissions.work(now)
@@ -115,8 +117,11 @@ class Pulse:
         self._handshaker.expire_calls(now)
         while (entry := self._agenda.due(now)) is not None:
             self.look(entry, now)
-        self._work(now)
+        self._roads.work(now)
         more = None if self._admissions is None else self._admissions.next_at(now)
+        if more is not None and more <= now and self._admissions is not None:
+            self._work(now)
+            more = self._admissions.next_at(now)
         ways = (self._roads.next_at(), self._handshaker.next_at())
         moments = (self._agenda.next_at(), more, *ways)
         return min((moment for moment in moments if moment is not None), default=None)

@@ -24,6 +24,7 @@ from typing import Final, Protocol
 from wgpy.device.uapi import SOCKET_DIRECTORY, DeviceChange, DeviceState, UapiError
 from wgpy.device.uapi_codec import format_errno, format_state
 from wgpy.device.uapi_framing import BadRequest, Framer, GetRequest, Request
+from wgpy.keys import PublicKey
 
 # A client asks and goes; monitors and a few scripts at once stay far below this. Each may hold
 # one request of 64 MiB while it is read, so the number is also what bounds the memory.
@@ -50,8 +51,8 @@ class UapiInterface(Protocol):
     def apply(self, change: DeviceChange) -> None:
         """Do what a complete and well-formed request says. Raises UapiError to refuse it."""
 
-    def state(self) -> DeviceState:
-        """What is now."""
+    def state(self, only: PublicKey | None = None) -> DeviceState:
+        """What is now; with `only`, of that peer and no others."""
 
 
 def socket_path(interface: str) -> Path:
@@ -226,7 +227,7 @@ class UapiServer:
             if isinstance(request, BadRequest):
                 raise request.error
             if isinstance(request, GetRequest):
-                return format_state(self._interface.state()) + format_errno(0)
+                return format_state(self._interface.state(request.peer)) + format_errno(0)
             self._interface.apply(request.change)
         except UapiError as error:
             _log.warning("UAPI: refused a request: %s", error)

@@ -201,9 +201,9 @@ class Service:
         finally:
             self._timer.set(self._device.wake())
 
-    def state(self) -> DeviceState:
-        """What is now."""
-        return self._device.state()
+    def state(self, only: PublicKey | None = None) -> DeviceState:
+        """What is now; with `only`, of that peer and no others."""
+        return self._device.state(only)
 
     # --- Following the machine ---
 

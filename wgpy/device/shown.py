@@ -9,7 +9,7 @@ from wgpy.device.peer import PeerEntry, PeerTable
 from wgpy.device.uapi import ClaimsSummary, DeviceState, PeerState
 from wgpy.device.ways import WaySettings
 from wgpy.firewall.rules import Settings as FirewallSettings
-from wgpy.keys import PresharedKey
+from wgpy.keys import PresharedKey, PublicKey
 
 
 def peer_state(
@@ -43,11 +43,15 @@ def device_state(
     credentials: CredentialSettings,
     ways: WaySettings,
     *,
+    only: PublicKey | None = None,
     port: int,
     mark: int,
     firewall: FirewallSettings,
 ) -> DeviceState:
-    """The answer to a `get=1` request."""
+    """The answer to a `get=1` request, with all peers or `only` one."""
+    shown = list(peers.by_key.values())
+    if only is not None:
+        shown = [peers.by_key[only]] if only in peers.by_key else []
     local = handshaker.local
     counters = datapath.counters()
     for name, value in handshaker.counters.items():
@@ -59,7 +63,7 @@ def device_state(
         fwmark=mark,
         peers=[
             peer_state(entry, datapath, credentials.describe(entry.key), ways)
-            for entry in peers.by_key.values()
+            for entry in shown
             if entry.is_shown
         ],
         wgpy_version=wgpy.__version__,

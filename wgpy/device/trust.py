@@ -13,7 +13,13 @@ from wgpy.identity.claims import Claims, CredentialError, Kind
 from wgpy.identity.settings import AuthoritySettings, IdentitySettings
 from wgpy.ip import Prefix
 from wgpy.keys import KeyFormatError, PresharedKey, PublicKey, read_key_text
-from wgpy.protocol.credential_payload import Offer, OfferKind, prepared
+from wgpy.protocol.credential_payload import (
+    Offer,
+    OfferKind,
+    ResponsePayload,
+    prepared,
+    prepared_answer,
+)
 
 if TYPE_CHECKING:
     from wgpy.identity.admissions import Admissions as Ledger
@@ -23,6 +29,13 @@ if TYPE_CHECKING:
     from wgpy.identity.token import Enrolment
 
 _log = logging.getLogger(__name__)
+
+_NEVER: Final = float("inf")
+
+# Members of enumerations take long to find.
+_TOKEN: Final = Kind.TOKEN
+_CERTIFICATE: Final = Kind.CERTIFICATE
+_TOKEN_OFFERED: Final = OfferKind.TOKEN
 
 # 2026-01-01: a clock that shows less was never set. No credential is judged by such a time.
 EARLIEST: Final = 1_767_225_600.0
@@ -38,8 +51,30 @@ class _InForce:
     # That of every peer which is not configured; None for zeros.
     psk: PresharedKey | None = None
     key: PublicKey | None = None
-    # `own` as a handshake carries it.
+    # `own` as a handshake carries it, and as it answers one.
     offer: Offer | None = None
+    answer: ResponsePayload | None = None
+    # When both are over, and the time before which no clock is believed.
+    over_at: float = _NEVER
+    earliest: float = EARLIEST
+    # The one that we are in; None where nobody has told us.
+    network: bytes | None = None
+
+    def presenting(self, own: "OwnCredential | None") -> "_InForce":
+        """The same with another credential of ours."""
+        offer = _offer(own)
+        network = None if own is None else own.network
+        if self.authority is not None:
+            network = self.authority.settings.network
+        return replace(
+            self,
+            own=own,
+            offer=offer,
+            answer=None if own is None or offer is None else _answer(own.network, offer),
+            over_at=_NEVER if own is None else own.not_after,
+            earliest=EARLIEST if own is None else max(EARLIEST, own.not_before),
+            network=network,
+        )
 
 
 class Trust:
@@ -81,7 +116,7 @@ class Trust:
             )
         _check_can_enrol(authority, identity, own)
         psk = None if authority is None else _read_psk(authority.preshared_key_file)
-        following = _InForce(judge, own, identity, psk, key, _offer(own))
+        following = _InForce(judge, None, identity, psk, key).presenting(own)
 
         def put_into_force() -> None:
             former = self._now
@@ -136,7 +171,7 @@ class Trust:
         try:
             own = _load(identity, key)
             self._check_network(own)
-            self._now = replace(now, own=own, offer=_offer(own))
+            self._now = now.presenting(own)
             presented = True
         except CredentialError as error:
             self._tell_once(f"the credential presented before stays: {error}")
@@ -184,10 +219,7 @@ class Trust:
     @property
     def network(self) -> bytes | None:
         """The network that we are in; None where nobody has told us."""
-        now = self._now
-        if now.authority is not None:
-            return now.authority.settings.network
-        return None if now.own is None else now.own.network
+        return self._now.network
 
     @property
     def name(self) -> str | None:
@@ -205,22 +237,35 @@ class Trust:
         """The pre-shared key of peers that are not configured: ours to wipe, so not to be kept."""
         return self._now.psk
 
-    def wall(self) -> float:
-        """Seconds since the epoch: not before an earlier run, nor before our own credential."""
-        now, own = max(self._stamp_ns() / 1e9, EARLIEST), self._now.own
-        return now if own is None else max(now, own.not_before)
+    def wall(self, stamp_ns: int | None = None) -> float:
+        """Seconds since the epoch: not before an earlier run, nor before our own credential.
 
-    def offer(self) -> Offer | None:
+        `stamp_ns` is the time of the clock, where it is known.
+        """
+        wall = (self._stamp_ns() if stamp_ns is None else stamp_ns) / 1e9
+        earliest = self._now.earliest
+        return wall if wall > earliest else earliest
+
+    def offer(self, wall: float | None = None) -> Offer | None:
         """Our credential as a handshake carries it; None without one that is still good."""
-        own = self._now.own
-        if own is None:
-            return None
-        if own.is_over(self.wall()):
-            if self._over is not own:
-                _log.error("our own credential, %s, is over: no peer accepts it", own)
-            self._over = own
-            return None
-        return self._now.offer
+        now = self._now
+        if (self.wall() if wall is None else wall) < now.over_at:
+            return now.offer
+        self._tell_over(now.own)
+        return None
+
+    def answer(self, wall: float) -> ResponsePayload | None:
+        """The same as it answers a handshake."""
+        now = self._now
+        if wall < now.over_at:
+            return now.answer
+        self._tell_over(now.own)
+        return None
+
+    def _tell_over(self, own: "OwnCredential | None") -> None:
+        if own is not None and self._over is not own:
+            _log.error("our own credential, %s, is over: no peer accepts it", own)
+        self._over = own
 
     def counters(self) -> Mapping[str, int]:
         """How often a bound was met, or the ledger failed, since the settings were read."""
@@ -254,14 +299,21 @@ class Trust:
             key, _kind(offer), offer.body, offer.intermediate
         )
 
-    def examine(self, key: PublicKey, offer: Offer, wanted: str | None) -> Claims:
+    @property
+    def state(self) -> object:
+        """The same object while `examine` answers as before, but for the time; None if never."""
+        authority = self._now.authority
+        return None if authority is None else authority.state
+
+    def examine(
+        self, key: PublicKey, offer: Offer, wanted: str | None, wall: float | None = None
+    ) -> Claims:
         """Who a peer is by what it offers. Raises CredentialError."""
         authority = self._now.authority
         if authority is None:
             raise CredentialError("no-authority", "nobody here can judge a credential")
-        return authority.examine(
-            key, _kind(offer), offer.body, offer.intermediate, self.wall(), wanted
-        )
+        wall = self.wall() if wall is None else wall
+        return authority.examine(key, _kind(offer), offer.body, offer.intermediate, wall, wanted)
 
     def examine_enrolment(self, key: PublicKey, offer: Offer) -> "Enrolment":
         """What a peer that is nobody yet may become. Raises CredentialError."""
@@ -312,8 +364,16 @@ def _offer(own: "OwnCredential | None") -> Offer | None:
         return offer
 
 
+def _answer(network: bytes, offer: Offer) -> ResponsePayload:
+    answer = ResponsePayload(network, offer)
+    try:
+        return prepared_answer(answer)
+    except ValueError:
+        return answer
+
+
 def _kind(offer: Offer) -> Kind:
-    return Kind.TOKEN if offer.kind is OfferKind.TOKEN else Kind.CERTIFICATE
+    return _TOKEN if offer.kind is _TOKEN_OFFERED else _CERTIFICATE
 
 
 def _read_psk(path: str | None) -> PresharedKey | None:

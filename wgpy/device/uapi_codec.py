@@ -10,7 +10,8 @@ a peer, each `off` to clear it, and `wgpy_firewall` (firewall/rules.py) of the d
 also `wgpy_claims` of both and `wgpy_admitted=true` of a peer. Those about ways through NATs
 (`uapi_nat.py`) are `wgpy_nat` of the device, also `off`, and of a peer `wgpy_nat_peer=true|false`,
 `wgpy_offer=new` and `wgpy_answer=TEXT`; in answers `wgpy_nat` and `wgpy_way` of the device and of a
-peer `wgpy_nat_peer=true`, `wgpy_path` and `wgpy_offer=TEXT`. A request with a key that begins with
+peer `wgpy_nat_peer=true`, `wgpy_path` and `wgpy_offer=TEXT`. After `get=1` one line,
+`wgpy_peer=HEX`, asks for that peer and no other. A `set=1` request with a key that begins with
 `wgpy_` and that is refused is answered with the reason after the errno, `wgpy_error=TEXT`; nobody
 else ever meets that line.
 

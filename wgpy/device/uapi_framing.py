@@ -6,11 +6,18 @@ from typing import Final
 
 from wgpy.device.uapi import DeviceChange, UapiError
 from wgpy.device.uapi_codec import MAX_LINE_LENGTH, ChangeParser
+from wgpy.keys import KeyFormatError, PublicKey
 
 
 @dataclass(frozen=True, slots=True)
 class GetRequest:
-    """`get=1`: the whole state is wanted."""
+    """`get=1`: the state is wanted, with every peer, or with `peer` alone if there is one.
+
+    A single peer is asked for by a key of our own, `wgpy_peer=HEX`: a coordinator asks at each
+    request who speaks from an address, and a thousand others are no part of the answer.
+    """
+
+    peer: PublicKey | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +40,7 @@ Request = GetRequest | SetRequest | BadRequest
 
 _SET: Final = "set=1"
 _GET: Final = "get=1"
+_PEER: Final = "wgpy_peer="
 
 
 class Framer:
@@ -43,7 +51,7 @@ class Framer:
     end) sets `broken`, after which nothing more is read, as in wireguard-go.
     """
 
-    __slots__ = ("_error", "_operation", "_parser", "_pending", "broken")
+    __slots__ = ("_error", "_operation", "_parser", "_peer", "_pending", "broken")
 
     def __init__(self) -> None:
         self.broken = False
@@ -51,6 +59,7 @@ class Framer:
         self._operation: str | None = None
         self._parser = ChangeParser()
         self._error: UapiError | None = None
+        self._peer: PublicKey | None = None
 
     @property
     def in_request(self) -> bool:
@@ -94,12 +103,13 @@ class Framer:
         self._operation = operation
         self._parser = ChangeParser()
         self._error = None
+        self._peer = None
 
     def _take(self, lines: list[str]) -> None:
         if self._error is not None or not lines:
             return
         if self._operation == _GET:
-            self._error = UapiError(errno.EINVAL, "`get=1` is followed by something")
+            self._take_peer(lines)
             return
         try:
             self._parser.feed(lines)
@@ -109,10 +119,22 @@ class Framer:
             own, self._parser = self._parser.own, ChangeParser()
             self._parser.own = own
 
+    def _take_peer(self, lines: list[str]) -> None:
+        """What may follow `get=1`: one line with the key of one peer."""
+        found = lines[0].partition(_PEER)
+        try:
+            if len(lines) > 1 or self._peer is not None or found[0] or not found[1]:
+                raise UapiError(errno.EINVAL, "`get=1` is followed by something")
+            self._peer = PublicKey.from_hex(found[2])
+        except KeyFormatError as error:
+            self._error = UapiError(errno.EINVAL, f"wgpy_peer: {error}")
+        except UapiError as error:
+            self._error = error
+
     def _finish(self) -> Request:
         operation, self._operation = self._operation, None
         if self._error is not None:
             return BadRequest(self._error, self._parser.own)
         if operation == _GET:
-            return GetRequest()
+            return GetRequest(self._peer)
         return SetRequest(self._parser.finish(), self._parser.own)

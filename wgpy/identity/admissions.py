@@ -150,7 +150,14 @@ class Admissions:
     def took_effect(self, claims: Claims, *, reserve: bool = True) -> bool:
         """Whether these very claims, which are not over, were the last that were confirmed of
         their name: then `check` has nothing against them, and need not read the disk."""
-        return self._effective.get(claims.name) == (claims, reserve)
+        return self.in_force(claims, reserve=reserve) is not None
+
+    def in_force(self, claims: Claims, *, reserve: bool = True) -> Claims | None:
+        """The object with which the same claims took effect, if they did; else None."""
+        effective, reserved = self._effective.get(claims.name, (None, False))
+        if reserved is not reserve or (effective is not claims and effective != claims):
+            return None
+        return effective
 
     def confirm(
         self, claims: Claims, wall: float, rotations: Rotations, *, reserve: bool = True

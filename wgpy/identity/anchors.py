@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKey
 from wgpy.identity import constraints
 from wgpy.identity.claims import CredentialError
 from wgpy.identity.constraints import Constraints
+from wgpy.identity.der import split
 from wgpy.identity.profile import Rights, serial_text
 from wgpy.identity.settings import AuthoritySettings, Limits
 from wgpy.identity.x509der import (
@@ -49,6 +50,8 @@ class CertificateAuthority:
     spki: bytes  # SHA-256 of its key, 32 bytes
     key_id: bytes  # its SubjectKeyIdentifier
     parent_id: bytes | None  # the keyIdentifier of its AuthorityKeyIdentifier
+    subject: bytes  # its name, the contents of its DER
+    issuer: bytes  # that of who signed it
     rights: Rights | None
     constraints: Constraints
     signs_crls: bool
@@ -85,12 +88,15 @@ def read_authority(der: bytes, limits: Limits | None = None) -> CertificateAutho
         limited = constraints.read(names.value) if names is not None else Constraints()
     if names is not None and not names.critical:
         raise CredentialError("constraints-not-critical", "its name constraints are not critical")
+    issuer, subject = _names(certificate)
     return CertificateAuthority(
         certificate=certificate,
         der=der,
         spki=spki_hash(certificate),
         key_id=own_id.value.digest,
         parent_id=parent.value.key_identifier if parent is not None else None,
+        subject=subject,
+        issuer=issuer,
         rights=rights(certificate),
         constraints=limited,
         signs_crls=usage.value.crl_sign,
@@ -99,6 +105,17 @@ def read_authority(der: bytes, limits: Limits | None = None) -> CertificateAutho
         not_after=certificate.not_valid_after_utc.timestamp(),
         limits=limits,
     )
+
+
+def _names(certificate: x509.Certificate) -> tuple[bytes, bytes]:
+    """Its issuer's name and its own, as they are written: names are the same if their bytes are.
+
+    They are the fourth and the sixth field of a certificate of version 3 (RFC 5280 section 4.1).
+    """
+    with parsing():
+        _, (signed,) = split(certificate.tbs_certificate_bytes)
+        _, fields = split(signed)
+    return fields[3], fields[5]
 
 
 def _may_sign(key: CertificatePublicKeyTypes) -> bool:
@@ -125,7 +142,7 @@ def check_anchor(found: CertificateAuthority, network: bytes) -> None:
 
     Raises CredentialError.
     """
-    if found.certificate.issuer != found.certificate.subject:
+    if found.issuer != found.subject:
         raise CredentialError(
             "anchor-not-self-signed",
             "it is an intermediate, and a trust anchor signs itself; name the root instead",
@@ -215,13 +232,13 @@ class Anchors:
     def parents(self, found: CertificateAuthority) -> Iterator[CertificateAuthority]:
         """The anchors that say that they signed this intermediate."""
         for anchor in self.anchors:
-            if _named(anchor, found.parent_id, found.certificate.issuer):
+            if _named(anchor, found.parent_id, found.issuer):
                 yield anchor
 
     def chains(
         self,
         issuer_id: bytes,
-        issuer: x509.Name,
+        issuer: bytes,
         carried: CertificateAuthority | None,
     ) -> Iterator[tuple[CertificateAuthority, ...]]:
         """Each way from a leaf's issuer up to an anchor: the issuer first, the anchor last.
@@ -244,8 +261,8 @@ class Anchors:
         yield from self.intermediates
 
 
-def _named(found: CertificateAuthority, key_id: bytes | None, name: x509.Name) -> bool:
-    return key_id in (found.key_id, found.spki) and found.certificate.subject == name
+def _named(found: CertificateAuthority, key_id: bytes | None, name: bytes) -> bool:
+    return key_id in (found.key_id, found.spki) and found.subject == name
 
 
 @contextmanager

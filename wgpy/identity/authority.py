@@ -32,7 +32,7 @@ from wgpy.keys import PublicKey
 MAX_VERDICTS: Final = 16_384
 
 
-_Digest = tuple[bytes, bytes]
+_Digest = tuple[bytes, bool, bytes, bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +95,11 @@ class Authority:
             (bytes.fromhex(old), bytes.fromhex(new)) for old, new in settings.rotations
         )
         self._verdicts: OrderedDict[_Digest, _Verdict] = OrderedDict()
-        # The last answer of `_digest`, and for what: a device asks `knows`, and then `examine`.
-        self._asked: tuple[PublicKey, Kind, bytes, bytes | None, _Digest] | None = None
         # They rise when `set_surroundings` and `reload` have changed what counts.
         self._around_revision = self._read_revision = 0
+        # The same object while `examine` answers as before, but for the time; None if never: a list
+        # that refuses by being out of date does so by the time.
+        self.state = None if settings.strict else object()
         # Live sessions that had nothing against them at the last look, by the id of their claims.
         self._stays: dict[int, Claims] = {}
         self._stays_revision = (-1, -1, -1)
@@ -117,6 +118,10 @@ class Authority:
         """Say what admitted peers can never take. Live sessions are looked at by `ended`."""
         self._place = Place(self.settings, surroundings)
         self._around_revision += 1
+        self._changed_now()
+
+    def _changed_now(self) -> None:
+        self.state = None if self.settings.strict else object()
 
     # --- Files ---
 
@@ -130,6 +135,7 @@ class Authority:
         self._stamps = self._look()
         self._material = self._read()
         self._read_revision += 1
+        self._changed_now()
         self.counts["reloads"] += 1
         if self._stamps[0] != self._trusted:
             # Revocation is looked at every time, so it leaves verdicts as they are.
@@ -160,7 +166,7 @@ class Authority:
         self, key: PublicKey, kind: Kind, body: bytes, intermediate: bytes | None = None
     ) -> bool:
         """Whether `examine` would cost no signature."""
-        return self._digest(key, kind, body, intermediate) in self._verdicts
+        return _digest(key, kind, body, intermediate) in self._verdicts
 
     def examine(
         self,
@@ -191,8 +197,12 @@ class Authority:
             if verdict.revision != revision:
                 self._place.check(claims)
                 reserve = self._place.decides(claims)
-                if not self._ledger.took_effect(claims, reserve=reserve):
+                known = self._ledger.in_force(claims, reserve=reserve)
+                if known is None:
                     self._ledger.check(claims, wall, self._rotations, reserve=reserve)
+                else:
+                    # One object for the same claims, which is told sooner than an equal one.
+                    claims = verdict.claims = known
                 verdict.revision = revision
             if wanted_name is not None and claims.name != wanted_name:
                 raise CredentialError(
@@ -228,6 +238,7 @@ class Authority:
                 [(wanted[x], self._place.decides(wanted[x])) for x in rest], wall, self._rotations
             )
             results.update(zip(rest, done, strict=True))
+            self._changed_now()
         except LedgerError as error:
             results.update({x: _ledger_failure(error) for x in rest})
         for result in results.values():
@@ -288,7 +299,7 @@ class Authority:
         self, key: PublicKey, kind: Kind, body: bytes, intermediate: bytes | None, wall: float
     ) -> _Verdict:
         """The claims of a credential whose signatures are right, now or when they were verified."""
-        digest = self._digest(key, kind, body, intermediate)
+        digest = _digest(key, kind, body, intermediate)
         verdict = self._verdicts.get(digest)
         if verdict is not None:
             self.counts["cached"] += 1
@@ -300,21 +311,6 @@ class Authority:
             self._verdicts.popitem(last=False)
             self.counts["verdicts-evicted"] += 1
         return verdict
-
-    def _digest(
-        self, key: PublicKey, kind: Kind, body: bytes, intermediate: bytes | None
-    ) -> _Digest:
-        """What a verdict is remembered by: the key, and one hash of all that came with it."""
-        asked = self._asked
-        if (
-            asked is None
-            or asked[2] is not body
-            or asked[3] is not intermediate
-            or asked[:2] != (key, kind)
-        ):
-            digest = _digest(key, kind, body, intermediate)
-            self._asked = asked = (key, kind, body, intermediate, digest)
-        return asked[4]
 
     def _check_standing(self, claims: Claims, wall: float, *, just_verified: bool = False) -> None:
         """What can end a session at any time: its end, its issuer, its revocation."""
@@ -391,5 +387,8 @@ def _check_quarantine(settings: AuthoritySettings) -> None:
 
 
 def _digest(key: PublicKey, kind: Kind, body: bytes, intermediate: bytes | None) -> _Digest:
-    lengths = f"{kind.value} {len(body)} {-1 if intermediate is None else len(intermediate)} "
-    return bytes(key), hashlib.sha256(lengths.encode() + body + (intermediate or b"")).digest()
+    """What a verdict is remembered by: the key, and hashes of all that came with it."""
+    # BLAKE2s, for SHA-256 comes through OpenSSL here, which takes longer to find it than to use it.
+    blake2s = hashlib.blake2s
+    beside = b"" if intermediate is None else blake2s(intermediate).digest()
+    return bytes(key), kind is Kind.TOKEN, blake2s(body).digest(), beside

@@ -26,9 +26,10 @@ from wgpy.identity import building, ca_files
 from wgpy.identity.anchors import Anchors, CertificateAuthority, check_anchor, read_authority
 from wgpy.identity.building import Signer, SigningKey, Validity
 from wgpy.identity.ca_files import CaError
-from wgpy.identity.certificate import EARLY_SECONDS, read_leaf, verify
+from wgpy.identity.certificate import EARLY_SECONDS, verify
 from wgpy.identity.claims import CredentialError
 from wgpy.identity.issued import Issued, IssuedKind, IssuedLedger, transaction
+from wgpy.identity.leaf import read_leaf
 from wgpy.identity.profile import (
     MAX_ADDRESSES,
     MAX_BOTH,
@@ -95,7 +96,7 @@ def create(
         if parent is None:
             validity = Validity(wall - BACKDATE, wall + request.days * DAY)
             made = building.authority(
-                name, key, rights, request.limits, 1, validity, _serial(), signer=None
+                name, key, rights, request.limits, 1, validity, new_serial(), signer=None
             )
         else:
             made = parent.sign_authority(request, key, wall)
@@ -151,7 +152,7 @@ def _as_ca_error() -> Iterator[None]:
         raise CaError(str(error)) from None
 
 
-def _serial() -> int:
+def new_serial() -> int:
     """127 random bits, the first of them set: 16 bytes, and never twice."""
     return (1 << 126) | secrets.randbits(126)
 
@@ -212,7 +213,7 @@ class Issuer:
             self._check_key_is_free(request, wall)
             generation = self.ledger.next_generation(request.name)
             rights = Rights(self.rights.network, generation, request.groups, request.prefixes)
-            number = _serial()
+            number = new_serial()
             made = building.leaf(
                 request.key, request.name, request.addresses, rights, validity, number, self.signer
             )
@@ -277,7 +278,7 @@ class Issuer:
             raise CaError("a network of the new CA is outside this one's")
         self._check_rights(rights)
         validity = self._validity(request.days, wall)
-        number = _serial()
+        number = new_serial()
         made = building.authority(
             name, key, rights, request.limits, 0, validity, number, self.signer
         )

@@ -19,9 +19,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
-from cryptography.x509.oid import ExtendedKeyUsageOID
-from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
+from cryptography.x509.verification import (
+    ClientVerifier,
+    PolicyBuilder,
+    Store,
+    VerificationError,
+)
 
 from wgpy.identity.anchors import (
     MAX_ANCHORS,
@@ -31,57 +34,16 @@ from wgpy.identity.anchors import (
     read_authority,
 )
 from wgpy.identity.claims import Claims, CredentialError, Kind
-from wgpy.identity.profile import (
-    MAX_ADDRESSES,
-    PEER_PURPOSE,
-    X25519,
-    Rights,
-    check_key,
-    is_name,
-    is_unicast,
-    serial_text,
-    under,
-    within,
-)
-from wgpy.identity.x509der import check_critical, extension, load, parsing, rights, time_text
+from wgpy.identity.leaf import Leaf, read_leaf
+from wgpy.identity.profile import Rights, under, within
+from wgpy.identity.x509der import FAILURES, time_text
 from wgpy.ip import Prefix
 from wgpy.keys import PublicKey
 
 # How far the clocks of an issuer and a verifier may be apart: a certificate that is valid so soon
 # is verified as of its first second. At its end there is no such grace.
 EARLY_SECONDS: Final = 300
-
-_CRITICAL_IN_LEAF: Final = (
-    x509.BasicConstraints,
-    x509.KeyUsage,
-    x509.SubjectAlternativeName,
-)
-_PURPOSES: Final = {ExtendedKeyUsageOID.CLIENT_AUTH, PEER_PURPOSE}
-_USAGE: Final = x509.KeyUsage(
-    digital_signature=False,
-    content_commitment=False,
-    key_encipherment=False,
-    data_encipherment=False,
-    key_agreement=True,
-    key_cert_sign=False,
-    crl_sign=False,
-    encipher_only=False,
-    decipher_only=False,
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Leaf:
-    """A peer's certificate that fits the profile by itself; nobody's signature was looked at."""
-
-    certificate: x509.Certificate
-    key: PublicKey
-    name: str
-    addresses: tuple[Prefix, ...]
-    rights: Rights
-    issuer_id: bytes
-    not_before: float
-    not_after: float
+_MINUTE: Final = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,91 +96,13 @@ def verify(
     moment = _moment(found, wall)
     carried = read_authority(intermediate) if intermediate is not None else None
     refusal = None
-    for chain in anchors.chains(found.issuer_id, found.certificate.issuer, carried):
+    for chain in anchors.chains(found.issuer_id, found.issuer, carried):
         try:
             return _verify_chain(found, chain, anchors.network, moment)
         except CredentialError as error:
             # Two certificates of one CA may stand side by side while one replaces the other.
             refusal = refusal or error
     raise refusal or _no_chain(found, anchors, carried)
-
-
-def read_leaf(der: bytes) -> Leaf:
-    """Read a peer's certificate and hold it against the profile. Raises CredentialError."""
-    certificate = load(der)
-    if certificate.public_key_algorithm_oid != X25519:
-        raise CredentialError("key-kind", "its key is not an X25519 key")
-    public = certificate.public_key()
-    assert isinstance(public, X25519PublicKey)
-    key = PublicKey(public.public_bytes_raw())
-    check_key(key)
-    check_critical(certificate, _CRITICAL_IN_LEAF)
-    basic = extension(certificate, x509.BasicConstraints)
-    if basic is not None and basic.value.ca:
-        raise CredentialError("is-a-ca", "it is a CA's and not a peer's")
-    _check_usage(certificate)
-    name, addresses = _subject(certificate)
-    granted = rights(certificate)
-    if granted is None:
-        raise CredentialError("no-rights", "it lacks the extension with network and groups")
-    if granted.generation == 0:
-        raise CredentialError("generation", "its generation is 0; a peer's is 1 or more")
-    authority = extension(certificate, x509.AuthorityKeyIdentifier)
-    if authority is None or authority.value.key_identifier is None:
-        raise CredentialError("no-key-id", "it has no authorityKeyIdentifier with a key's id")
-    return Leaf(
-        certificate=certificate,
-        key=key,
-        name=name,
-        addresses=addresses,
-        rights=granted,
-        issuer_id=authority.value.key_identifier,
-        not_before=certificate.not_valid_before_utc.timestamp(),
-        not_after=certificate.not_valid_after_utc.timestamp(),
-    )
-
-
-def _check_usage(certificate: x509.Certificate) -> None:
-    usage = extension(certificate, x509.KeyUsage)
-    if usage is None or not usage.critical or usage.value != _USAGE:
-        raise CredentialError("usage", "its keyUsage is not critical, keyAgreement and no more")
-    purpose = extension(certificate, x509.ExtendedKeyUsage)
-    if purpose is None or len(purpose.value) != 2 or set(purpose.value) != _PURPOSES:
-        raise CredentialError(
-            "purpose", "its extendedKeyUsage is not clientAuth and wgpy's, and no more"
-        )
-    if purpose.critical:
-        raise CredentialError("critical", "its extendedKeyUsage is critical, and must not be")
-
-
-def _subject(certificate: x509.Certificate) -> tuple[str, tuple[Prefix, ...]]:
-    """The one name and the addresses of its subjectAltName."""
-    found = extension(certificate, x509.SubjectAlternativeName)
-    if found is None:
-        raise CredentialError("name", "it has no subjectAltName")
-    names, addresses = [], []
-    for entry in found.value:
-        # Not isinstance: these classes are abstract ones' heirs, and it asks for long.
-        if type(entry) is x509.DNSName:
-            names.append(entry.value)
-        elif type(entry) is x509.IPAddress:
-            packed = entry.value.packed if hasattr(entry.value, "packed") else b""
-            addresses.append(packed)
-        else:
-            raise CredentialError("name-kind", "it has a name that is no DNS name and no address")
-    if len(names) != 1:
-        raise CredentialError("name-count", f"it has {len(names)} DNS names, and must have one")
-    if not is_name(names[0]):
-        raise CredentialError("name", "its DNS name is not lower-case labels of a-z, 0-9 and -")
-    if not 1 <= len(addresses) <= MAX_ADDRESSES or len(set(addresses)) != len(addresses):
-        raise CredentialError("address-count", "it must have one address, or two that differ")
-    if not all(address and is_unicast(address) for address in addresses):
-        raise CredentialError("address", "one of its addresses cannot be one machine's")
-    if found.critical != (not list(certificate.subject)):
-        raise CredentialError(
-            "name-critical", "its subjectAltName must be critical if its subject is empty, else not"
-        )
-    return names[0], tuple(Prefix(x, 8 * len(x)) for x in addresses)
 
 
 def _moment(leaf: Leaf, wall: float) -> float:
@@ -268,7 +152,7 @@ def _verify_chain(
         not_before=leaf.not_before,
         not_after=leaf.not_after,
         issuer=chain[0].spki,
-        serial=serial_text(leaf.certificate.serial_number),
+        serial=leaf.serial,
         chain=tuple((above.spki, below.serial) for below, above in itertools.pairwise(chain)),
     )
 
@@ -301,24 +185,35 @@ def _check_names(name: str, addresses: tuple[Prefix, ...], authority: Certificat
 
 def _check_signatures(leaf: Leaf, chain: tuple[CertificateAuthority, ...], moment: float) -> None:
     """Ask the standard verifier, which must come to the very chain that we looked at."""
-    time = datetime.datetime.fromtimestamp(moment, datetime.UTC)
-    verifier = _policy(chain[-1].certificate).time(time).build_client_verifier()
+    # Every CA is valid for as long as the leaf is, and the leaf now: as it was when this minute
+    # began, if it had begun itself. So those who come within a minute share a verifier.
+    minute = int(moment) // _MINUTE * _MINUTE
+    verifier = _verifier(chain[-1].der, minute if minute >= leaf.not_before else int(moment))
     try:
-        with parsing():
-            found = verifier.verify(leaf.certificate, [x.certificate for x in chain[:-1]])
+        found = verifier.verify(leaf.certificate, [x.certificate for x in chain[:-1]])
+    except FAILURES:
+        raise CredentialError("malformed", "the certificate cannot be read") from None
     except VerificationError as error:
         # What it says may quote the certificate; the signature is what is left to be wrong.
         if "signature" in str(error):
             raise CredentialError("signature", "a signature in its chain is wrong") from None
         raise CredentialError("chain", "the standard verifier refuses its chain") from None
-    if found.chain != [leaf.certificate, *(x.certificate for x in chain)]:
+    if found.chain != [leaf.certificate, *[x.certificate for x in chain]]:
         raise CredentialError("chain", "the standard verifier found another chain")
 
 
+@functools.lru_cache(2 * MAX_ANCHORS)
+def _verifier(anchor: bytes, seconds: int) -> ClientVerifier:
+    """For one anchor and one moment."""
+    moment = datetime.datetime.fromtimestamp(seconds, datetime.UTC)
+    return _policy(anchor).time(moment).build_client_verifier()
+
+
 @functools.lru_cache(MAX_ANCHORS)
-def _policy(anchor: x509.Certificate) -> PolicyBuilder:
+def _policy(anchor: bytes) -> PolicyBuilder:
     """One anchor, and what else is the same at all times."""
-    return PolicyBuilder().store(Store([anchor])).max_chain_depth(MAX_BETWEEN)
+    store = Store([x509.load_der_x509_certificate(anchor)])
+    return PolicyBuilder().store(store).max_chain_depth(MAX_BETWEEN)
 
 
 def _check_rights(leaf: Leaf, chain: tuple[CertificateAuthority, ...], network: bytes) -> None:
@@ -345,10 +240,10 @@ def _check_level(
         above = Rights(network, 0, below.groups)
     if below.network != above.network:
         raise CredentialError("network", "its network is not that of its CA")
-    if not set(below.groups) <= set(above.groups):
+    if not set(below.groups).issubset(above.groups):
         raise CredentialError("groups", "it has a group that its CA may not give")
     if not all(within(prefix, above.prefixes) for prefix in below.prefixes):
         raise CredentialError("prefixes", "it has a prefix that its CA may not give")
-    if limits is not None and not groups <= set(limits.groups):
+    if limits is not None and not groups.issubset(limits.groups):
         raise CredentialError("groups", "it has a group outside the limits of its CA")
     return above

@@ -42,13 +42,15 @@ class Constraints:
 
     def permits_name(self, name: str) -> bool:
         """Whether a leaf may have this name."""
-        return (not self.names or under(name, self.names)) and not under(name, self.excluded_names)
+        if self.names and not under(name, self.names):
+            return False
+        return not (self.excluded_names and under(name, self.excluded_names))
 
     def permits_address(self, address: Prefix) -> bool:
         """Whether a leaf may have this address (or a CA below permit this network)."""
         if self.networks and not within(address, self.networks):
             return False
-        return not within(address, self.excluded_networks)
+        return not (self.excluded_networks and within(address, self.excluded_networks))
 
 
 def read(extension: x509.NameConstraints) -> Constraints:

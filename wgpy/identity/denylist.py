@@ -44,15 +44,23 @@ class Denied:
 
     def check_key(self, key: PublicKey) -> None:
         """Raise CredentialError for a key that is denied."""
-        if key in self.keys:
+        if self.keys and key in self.keys:
             raise CredentialError("denied-key", "its key is denied")
 
     def check(self, claims: Claims) -> None:
         """Raise CredentialError for claims whose serial number, CA or name is denied."""
+        if self.serials:
+            self._check_serials(claims)
+        if self.names:
+            self._check_name(claims)
+
+    def _check_serials(self, claims: Claims) -> None:
         if (claims.issuer, claims.serial) in self.serials:
             raise CredentialError("denied-serial", "its serial number is denied")
         if any(pair in self.serials for pair in claims.chain):
             raise CredentialError("ca-revoked", "the serial number of a CA above it is denied")
+
+    def _check_name(self, claims: Claims) -> None:
         for issuer in (None, claims.issuer):
             if claims.generation <= self.names.get((claims.name, issuer), -1):
                 raise CredentialError("denied-name", "its name is denied up to its generation")

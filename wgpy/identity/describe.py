@@ -7,8 +7,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
 
 from wgpy.identity.anchors import CertificateAuthority, read_authority
-from wgpy.identity.certificate import read_leaf
 from wgpy.identity.claims import CredentialError
+from wgpy.identity.leaf import read_leaf
 from wgpy.identity.profile import Rights, serial_text
 from wgpy.identity.x509der import extension, load, parsing, rights, spki_hash
 from wgpy.ip import address_text

@@ -7,11 +7,11 @@ another key's, one that is over, a file that is no credential.
 from dataclasses import dataclass, field
 from typing import Final, Self
 
-from wgpy.identity import certificate, token
+from wgpy.identity import token
 from wgpy.identity.anchors import read_authority
 from wgpy.identity.claims import CredentialError, Kind
 from wgpy.identity.derived import quarantine_address
-from wgpy.identity.profile import serial_text
+from wgpy.identity.leaf import read_leaf
 from wgpy.identity.settings import IdentitySettings
 from wgpy.identity.watch import Stamp, stamp
 from wgpy.identity.x509der import certificates_in, read_file
@@ -73,7 +73,7 @@ class OwnCredential:
     def _from_certificate(
         cls, der: bytes, intermediate: bytes | None, key: PublicKey, seen: Stamp
     ) -> Self:
-        leaf = certificate.read_leaf(der)
+        leaf = read_leaf(der)
         _check_key(leaf.key, key)
         return cls(
             kind=Kind.CERTIFICATE,
@@ -85,7 +85,7 @@ class OwnCredential:
             addresses=leaf.addresses,
             groups=frozenset(leaf.rights.groups),
             generation=leaf.rights.generation,
-            serial=serial_text(leaf.certificate.serial_number),
+            serial=leaf.serial,
             not_before=leaf.not_before,
             not_after=leaf.not_after,
             stamp=seen,

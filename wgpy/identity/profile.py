@@ -29,7 +29,6 @@ _ARC: Final = "2.25.294918117202198645902617543277060102583"
 RIGHTS: Final = ObjectIdentifier(f"{_ARC}.1")
 PEER_PURPOSE: Final = ObjectIdentifier(f"{_ARC}.2")
 DENIALS: Final = ObjectIdentifier(f"{_ARC}.3")
-X25519: Final = ObjectIdentifier("1.3.101.110")  # RFC 8410
 
 NETWORK_LENGTH: Final = 16
 MAX_GROUPS: Final = 16
@@ -48,8 +47,13 @@ MAX_BOTH: Final = 1_035 - 66 - 3 - 3
 # Most peers of a network differ in their names and addresses only, and have the same rights.
 _KNOWN_RIGHTS: Final = 256
 
+# More than there are CAs and issuers that one interface trusts.
+_KNOWN_SUFFIXES: Final = 256
+
 _GROUP: Final = re.compile(r"[a-z0-9-]{1,32}")
-_LABEL: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+# Labels of 1 to 63 characters, the last of which is not all digits.
+_LABEL: Final = "[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+_NAME: Final = re.compile(rf"(?:{_LABEL}\.)*(?![0-9]+\Z){_LABEL}")
 
 # Points whose multiples are few, in their canonical encoding: 0, 1, the two of order 8, and -1.
 # Every other spelling of them is not canonical, and refused as that.
@@ -82,13 +86,19 @@ _NOT_UNICAST: Final = tuple(
 )
 
 
-# By the size of an address: how many bits to leave out, and what the rest must not be.
-_NOT_UNICAST_BITS: Final = {
-    size: tuple(
-        (8 * size - length, int.from_bytes(address, "big") >> (8 * size - length))
-        for address, length in _NOT_UNICAST
-        if len(address) == size
-    )
+def _beginnings(prefix: Prefix) -> list[bytes]:
+    """Every address within the prefix begins with one of these, and no other does."""
+    whole, bits = divmod(prefix.length, 8)
+    first = prefix.address[:whole]
+    if bits == 0:
+        return [first]
+    last = prefix.address[whole]
+    return [first + bytes([last + number]) for number in range(1 << (8 - bits))]
+
+
+# By the size of an address.
+_NOT_UNICAST_BEGIN: Final = {
+    size: tuple(start for x in _NOT_UNICAST if len(x.address) == size for start in _beginnings(x))
     for size in (4, 16)
 }
 
@@ -173,33 +183,31 @@ def is_name(text: str) -> bool:
 
     The last label is not all digits, so that no name can be read as an IPv4 address.
     """
-    labels = text.split(".")
-    return (
-        len(text) <= MAX_NAME
-        and all(_LABEL.fullmatch(label) is not None for label in labels)
-        and not labels[-1].isdigit()
-    )
+    return len(text) <= MAX_NAME and _NAME.fullmatch(text) is not None
 
 
 def is_unicast(address: bytes) -> bool:
     """Whether an address of 4 or 16 bytes can be one machine's inside a tunnel."""
-    value = int.from_bytes(address, "big")
-    return all(value >> shift != top for shift, top in _NOT_UNICAST_BITS[len(address)])
+    return not address.startswith(_NOT_UNICAST_BEGIN[len(address)])
 
 
 def within(inner: Prefix, outers: Iterable[Prefix]) -> bool:
     """Whether one of `outers` has every address of `inner`."""
-    return any(
-        len(outer.address) == len(inner.address)
-        and outer.length <= inner.length
-        and mask(inner.address, outer.length) == outer.address
-        for outer in outers
-    )
+    address, length = inner
+    for outer, shorter in outers:
+        if len(outer) == len(address) and shorter <= length and mask(address, shorter) == outer:
+            return True
+    return False
 
 
-def under(name: str, suffixes: Iterable[str]) -> bool:
+def under(name: str, suffixes: tuple[str, ...]) -> bool:
     """Whether `name` is one of the suffixes or below one (RFC 5280 section 4.2.1.10)."""
-    return any(name == suffix or name.endswith(f".{suffix}") for suffix in suffixes)
+    return f".{name}".endswith(_with_dots(suffixes))
+
+
+@functools.lru_cache(_KNOWN_SUFFIXES)
+def _with_dots(suffixes: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(f".{suffix}" for suffix in suffixes)
 
 
 def check_key(key: PublicKey) -> None:

@@ -84,7 +84,7 @@ class Revocations:
         """Raise CredentialError for what is revoked or denied, or cannot be known to be not."""
         self.check_key(claims.key)
         self.denied.check(claims)
-        if claims.kind is not Kind.CERTIFICATE:
+        if not (self.crls or self.strict) or claims.kind is not Kind.CERTIFICATE:
             return
         pairs = ((claims.issuer, claims.serial), *claims.chain)
         for place, (issuer, serial) in enumerate(pairs):

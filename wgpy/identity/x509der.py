@@ -22,9 +22,11 @@ MAX_CERTIFICATE_FILE: Final = 65_536
 MAX_CRL_FILE: Final = 16 * 2**20
 # Above this there is nothing that a CA in the place of a trust anchor would need to say.
 MAX_CERTIFICATE: Final = 8_192
+# Bytes (RFC 5280 section 4.1.2.2), of which the first bit is the sign.
+MAX_SERIAL: Final = 20
 
 # What the library raises while it looks into a certificate that others wrote.
-_FAILURES: Final = (
+FAILURES: Final = (
     ValueError,
     TypeError,
     OverflowError,
@@ -46,7 +48,7 @@ def parsing(what: str = "certificate") -> Iterator[None]:
         warnings.simplefilter("error")
         try:
             yield
-        except (*_FAILURES, Warning):
+        except (*FAILURES, Warning):
             raise CredentialError("malformed", f"the {what} cannot be read") from None
 
 
@@ -68,7 +70,7 @@ def load(der: bytes) -> x509.Certificate:
             certificate.not_valid_after_utc,
             certificate.signature_algorithm_oid,
         )
-        if not 0 < certificate.serial_number < 2**159:
+        if not 0 < certificate.serial_number < 1 << (8 * MAX_SERIAL - 1):
             raise CredentialError("serial", "its serial number is not of 1 to 20 bytes")
     return certificate
 

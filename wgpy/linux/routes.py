@@ -15,6 +15,11 @@ MAIN_TABLE = 254
 _PROTOCOL_BOOT = 3
 _SCOPE_LINK = 253
 _SCOPE_UNIVERSE = 0
+# RTN_UNICAST: a gateway or a direct route, and not our own addresses or broadcasts.
+_UNICAST = 1
+# linux/rtnetlink.h: RTN_UNREACHABLE. Its metric is after that of any route through a link.
+_UNREACHABLE = 7
+UNREACHABLE_METRIC = 20_000
 # linux/fib_rules.h: FIB_RULE_INVERT, FR_ACT_TO_TBL; a rule that suppresses nothing says all ones.
 _RULE_INVERT = 2
 _TO_TABLE = 1
@@ -95,6 +100,42 @@ def _change_route(net: Netlink, verb: str, link: Link, route: Route) -> None:
     )
 
 
+def add_unreachable(net: Netlink, route: Route) -> None:
+    """Say that a prefix is unreachable where the table has no other route for it.
+
+    One that is there already is no error. Raises NetlinkError.
+    """
+    try:
+        _change_unreachable(net, "add", route)
+    except NetlinkError as error:
+        if error.code != errno.EEXIST:
+            raise
+
+
+def delete_unreachable(net: Netlink, route: Route) -> None:
+    """Take that away; nothing is done when it is not there. Raises NetlinkError."""
+    try:
+        _change_unreachable(net, "del", route)
+    except NetlinkError as error:
+        if error.code not in (errno.ESRCH, errno.ENOENT):
+            raise
+
+
+def _change_unreachable(net: Netlink, verb: str, route: Route) -> None:
+    version = route.prefix.version
+    net.ask(
+        f"ip -{version} route {verb} unreachable {route} table {route.table}",
+        "route",
+        verb,
+        family=family_of(version),
+        dst=str(route.prefix),
+        type=_UNREACHABLE,
+        priority=UNREACHABLE_METRIC,
+        table=route.table,
+        proto=_PROTOCOL_BOOT,
+    )
+
+
 def _holder(net: Netlink, route: Route) -> Link | None:
     """The link of the route of that very prefix and table."""
     for message in _routes(net, route.prefix.version, route.table):
@@ -123,6 +164,40 @@ def prefixes_through(net: Netlink, link: Link) -> frozenset[Prefix]:
         for message in _routes(net, version, MAIN_TABLE)
         if message.get_attr("RTA_OIF") == link.index
     )
+
+
+def destinations(net: Netlink) -> frozenset[Prefix]:
+    """The destinations of all unicast routes, in whatever table."""
+    return frozenset(
+        _destination(message, version)
+        for version in (4, 6)
+        for message in net.ask("routes", "get_routes", family=family_of(version))
+        if message["type"] == _UNICAST
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class MainRoute:
+    """A route of the main table: where to, the indices of its links, and whether by a gateway."""
+
+    prefix: Prefix
+    links: tuple[int, ...]
+    gateway: bool
+
+
+def main_routes(net: Netlink) -> list[MainRoute]:
+    """The routes of the main table that lead to a link, of both IP versions."""
+    found = []
+    for version in (4, 6):
+        for message in _routes(net, version, MAIN_TABLE):
+            if message["type"] != _UNICAST:
+                continue
+            hops = message.get_attr("RTA_MULTIPATH") or ()
+            index = message.get_attr("RTA_OIF")
+            links = (index,) if index else tuple(hop["oif"] for hop in hops)
+            gateway = any(message.get_attr(x) for x in ("RTA_GATEWAY", "RTA_VIA")) or bool(hops)
+            found.append(MainRoute(_destination(message, version), links, gateway))
+    return found
 
 
 def tables_in_use(net: Netlink) -> frozenset[int]:
@@ -193,8 +268,12 @@ def rules(net: Netlink, version: int) -> list[Rule]:
 
 
 def add_rule(net: Netlink, rule: Rule) -> None:
-    """Add a rule. Raises NetlinkError."""
-    _change_rule(net, "add", rule)
+    """Add a rule; the very same one there already is no error. Raises NetlinkError."""
+    try:
+        _change_rule(net, "add", rule)
+    except NetlinkError as error:
+        if error.code != errno.EEXIST:
+            raise
 
 
 def delete_rule(net: Netlink, rule: Rule) -> None:

@@ -195,6 +195,19 @@ class Done:
     """It was done, and there is nothing to say of it."""
 
 
+# --- Between two coordinators, by their database ---
+
+
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """A signal for a node that is not connected to the coordinator `origin`, a random text."""
+
+    origin: str
+    to: PublicKey
+    sender: PublicKey
+    data: bytes = field(repr=False)
+
+
 # --- Events on a WebSocket ---
 
 

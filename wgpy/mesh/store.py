@@ -35,11 +35,13 @@ from wgpy.mesh.store_changes import PAGE, Changes
 from wgpy.mesh.store_engine import Database, StoreError, StoreUnavailable, parse_url
 from wgpy.mesh.store_migrations import SchemaError, migrate
 from wgpy.mesh.store_nodes import Enrolment, Issue, WrongCertificate
-from wgpy.mesh.store_notify import Bell, Wake, Wakeups, wakeups
+from wgpy.mesh.store_notify import Bell, Hear, Wake, Wakeups, wakeups
 from wgpy.mesh.store_restore import advance, backup
 from wgpy.mesh.store_revoke import KEEP_SECONDS, SignList
 from wgpy.mesh.store_schema import INVITE, NETWORK, NODE
 from wgpy.mesh.store_work import (
+    MAX_POST,
+    POST,
     NoNetwork,
     NotThisKey,
     Refusal,
@@ -99,12 +101,26 @@ class Store:
         """Transactions since the start: committed, refused, retried, unavailable."""
         return asdict(self._database.counters)
 
-    def wakeups(self, wake: Wake) -> Wakeups:
-        """Have `wake` called, from any thread, when something may have changed, and once at first.
+    def wakeups(self, wake: Wake, hear: Hear = lambda _text: None) -> Wakeups:
+        """Have `wake` called, from any thread, when something may have changed, and once at first;
+        and `hear` with each text that a coordinator on this database has `post`ed.
 
-        `wake` must neither raise nor block: `loop.call_soon_threadsafe(event.set)` will do.
+        They must neither raise nor block: `loop.call_soon_threadsafe(event.set)` will do.
         """
-        return wakeups(self._database, self._bell, wake)
+        return wakeups(self._database, self._bell, wake, hear)
+
+    def post(self, text: str) -> bool:
+        """Say something short to every coordinator that listens now, ourselves too; it is kept
+        nowhere. False where nobody can: an SQLite file has one coordinator. Raises ValueError for
+        more than PostgreSQL takes."""
+        if len(text.encode()) > MAX_POST:
+            raise ValueError(f"more than {MAX_POST:,} bytes cannot be posted")
+        if self._database.is_sqlite:
+            return False
+        self._database.read(
+            lambda connection: connection.execute(select(func.pg_notify(POST, text))).close()
+        )
+        return True
 
     def _change(self, action: Callable[[Work], _T]) -> _T:
         result, revision = self._database.write(lambda connection: changing(connection, action))

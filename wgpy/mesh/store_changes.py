@@ -22,7 +22,7 @@ class Changes:
     With `reset` the page begins from nothing, because the revision that was asked for is none of
     this store's, or from before a copy was put back: whatever was known is to be forgotten.
     `settings` are None if they are as before. `crl` has the issuers whose list is a new one, each
-    with its number.
+    with its number. Before the revision `floor` a copy was put back: who is that old begins afresh.
     """
 
     revision: int
@@ -32,6 +32,7 @@ class Changes:
     crl: tuple[tuple[bytes, int], ...]
     more: bool
     reset: bool
+    floor: int = 0
 
 
 def changes(connection: Connection, since: int, now: float, limit: int) -> Changes:
@@ -79,4 +80,5 @@ def changes(connection: Connection, since: int, now: float, limit: int) -> Chang
         crl=tuple((bytes(row.issuer), int(row.number)) for row in lists),
         more=more,
         reset=reset,
+        floor=int(network.floor),
     )

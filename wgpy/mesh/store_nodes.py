@@ -6,8 +6,8 @@ from typing import Any, Final
 
 from sqlalchemy import delete, func, insert, select, update
 
-from wgpy.identity.certificate import Leaf, read_leaf
 from wgpy.identity.claims import CredentialError
+from wgpy.identity.leaf import Leaf, read_leaf
 from wgpy.identity.profile import is_name, serial_text
 from wgpy.keys import PublicKey
 from wgpy.mesh import store_rows

@@ -17,9 +17,10 @@ from typing import Final, Protocol
 import psycopg
 
 from wgpy.mesh.store_engine import BoundedConnection, Database, connect
-from wgpy.mesh.store_work import CHANNEL
+from wgpy.mesh.store_work import CHANNEL, POST
 
 Wake = Callable[[], None]
+Hear = Callable[[str], None]
 
 # Changes are to be known within a second. One look costs a page of shared memory.
 POLL_SECONDS: Final = 0.5
@@ -122,8 +123,9 @@ class Poll(_Thread):
 class Listen(_Thread):
     """Listens to PostgreSQL, and connects again when that was lost."""
 
-    def __init__(self, database: Database, bell: Bell, wake: Wake) -> None:
+    def __init__(self, database: Database, bell: Bell, wake: Wake, hear: Hear) -> None:
         self._url = database.url
+        self._hear = hear
         super().__init__(bell, wake, "mesh store listen")
 
     def _run(self) -> None:
@@ -146,19 +148,24 @@ class Listen(_Thread):
         """Until the connection is lost (False), or the end (True)."""
         try:
             connection.execute(f"LISTEN {CHANNEL}")
+            connection.execute(f"LISTEN {POST}")
             self.listening = True
             # Something may have changed before.
             self._wake()
             while not self._ends(CHECK_SECONDS, connection.fileno()):
                 # With a question on top, since silence may be a server's that is gone.
                 connection.execute("SELECT 1")
-                if any(True for _ in connection.notifies(timeout=0)):
+                told = list(connection.notifies(timeout=0))
+                for notification in told:
+                    if notification.channel == POST:
+                        self._hear(notification.payload)
+                if any(x.channel == CHANNEL for x in told):
                     self._wake()
         except psycopg.Error:
             return False
         return True
 
 
-def wakeups(database: Database, bell: Bell, wake: Wake) -> Wakeups:
-    """What fits the database. `wake` must not raise, and not block."""
-    return Poll(database, bell, wake) if database.is_sqlite else Listen(database, bell, wake)
+def wakeups(database: Database, bell: Bell, wake: Wake, hear: Hear) -> Wakeups:
+    """What fits the database. `wake` and `hear` must not raise, and not block."""
+    return Poll(database, bell, wake) if database.is_sqlite else Listen(database, bell, wake, hear)

@@ -23,6 +23,10 @@ from wgpy.mesh.store_schema import NAME, NETWORK, NODE, SCHEMA
 
 # PostgreSQL's channel (LISTEN); what is said on it is the revision.
 CHANNEL: Final = "wgpy_mesh"
+# And the one on which coordinators pass on what is for a node that another may have.
+POST: Final = "wgpy_mesh_post"
+# PostgreSQL takes under 8,000 bytes (NOTIFY).
+MAX_POST: Final = 7_900
 
 _T = TypeVar("_T")
 

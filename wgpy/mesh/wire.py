@@ -29,6 +29,7 @@ from wgpy.mesh.messages import (
     MapPath,
     NodeView,
     OfferRequest,
+    Passed,
     Path,
     PathKind,
     Refusal,
@@ -40,7 +41,7 @@ from wgpy.mesh.messages import (
     TurnCredentials,
     Waiting,
 )
-from wgpy.mesh.records import NodeState
+from wgpy.mesh.records import NodeState, Revocation
 
 # TCP, on the coordinator's tunnel addresses.
 PORT: Final = 7100
@@ -264,6 +265,12 @@ _FORMS: Final[dict[type, dict[str, Form]]] = {
         "uris": _distinct(_text(_MAX_URI), settings.MAX_TURN),
     },
     Done: {},
+    Passed: {
+        "origin": _text(_MAX_WORD),
+        "to": _KEY,
+        "sender": _KEY,
+        "data": Form(fields.octets_text, _signal),
+    },
     Changed: {"revision": _NUMBER, "page": _optional(_message(Directory))},
     Signalled: {"sender": _KEY, "data": Form(fields.octets_text, _signal)},
 }
@@ -287,6 +294,11 @@ def encode(message: object) -> bytes:
 def decode(kind: type[_T], raw: bytes) -> _T:
     """The message of this kind that `raw` is. Raises WireError."""
     return _checked(kind, _load(raw))
+
+
+def encode_revocation(revocation: Revocation) -> bytes:
+    """A revocation as it stands in a directory."""
+    return _dump(_REVOCATION.write(revocation))
 
 
 def encode_event(message: object) -> bytes:

@@ -108,11 +108,11 @@ class CookieGenerator:
         """The message with mac1 and mac2 behind it: 32 bytes more."""
         mac1 = mac(self._mac1_key, message)
         self._last_mac1 = mac1
-        covered = message + mac1
         # The receiver drops its secret at 120 s; our message must still arrive before that.
         if self._cookie and now - self._cookie_born < COOKIE_LIFETIME - COOKIE_LATENCY:
+            covered = message + mac1
             return covered + mac(self._cookie, covered)
-        return covered + _NO_MAC
+        return b"".join((message, mac1, _NO_MAC))
 
     def consume(self, reply: CookieReply, now: float) -> bool:
         """Take the cookie of a reply to the last message sent; False if it proves not to be one.

@@ -9,19 +9,22 @@ Integers are little-endian, and the type is one u32, as in messages.py. A 0x10 i
 
 import struct
 from dataclasses import dataclass
+from typing import Final
 
 from wgpy.protocol.constants import (
     CREDENTIAL_INITIATION_LENGTH,
     CREDENTIAL_RESPONSE_MAX_LENGTH,
     CREDENTIAL_RESPONSE_MIN_LENGTH,
+    MAC_LENGTH,
     TYPE_CREDENTIAL_INITIATION,
     TYPE_CREDENTIAL_RESPONSE,
 )
-from wgpy.protocol.messages import ParseError, message_type
+from wgpy.protocol.messages import ParseError
 
 _INITIATION = struct.Struct("<II32s48s1080s16s16s")
 _RESPONSE_HEAD = struct.Struct("<III32s")
 _RESPONSE_MACS = struct.Struct("16s16s")
+_HEAD_LENGTH: Final = _RESPONSE_HEAD.size
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +57,10 @@ def parse_credential_initiation(data: bytes) -> CredentialInitiation:
         raise ParseError(
             f"a credential initiation is {CREDENTIAL_INITIATION_LENGTH} bytes; this has {len(data)}"
         )
-    if message_type(data) != TYPE_CREDENTIAL_INITIATION:
-        raise ParseError(f"a credential initiation has type 16; this has {message_type(data)}")
-    return CredentialInitiation(*_INITIATION.unpack(data)[1:])
+    kind, *parts = _INITIATION.unpack(data)
+    if kind != TYPE_CREDENTIAL_INITIATION:
+        raise ParseError(f"a credential initiation has type 16; this has {kind}")
+    return CredentialInitiation(*parts)
 
 
 def parse_credential_response(data: bytes) -> CredentialResponse:
@@ -66,12 +70,11 @@ def parse_credential_response(data: bytes) -> CredentialResponse:
             f"a credential response is {CREDENTIAL_RESPONSE_MIN_LENGTH} to "
             f"{CREDENTIAL_RESPONSE_MAX_LENGTH} bytes; this has {len(data)}"
         )
-    if message_type(data) != TYPE_CREDENTIAL_RESPONSE:
-        raise ParseError(f"a credential response has type 17; this has {message_type(data)}")
-    _, sender, receiver, ephemeral = _RESPONSE_HEAD.unpack_from(data)
-    macs = len(data) - _RESPONSE_MACS.size
-    mac1, mac2 = _RESPONSE_MACS.unpack_from(data, macs)
-    sealed = data[_RESPONSE_HEAD.size : macs]
+    kind, sender, receiver, ephemeral = _RESPONSE_HEAD.unpack_from(data)
+    if kind != TYPE_CREDENTIAL_RESPONSE:
+        raise ParseError(f"a credential response has type 17; this has {kind}")
+    sealed = data[_HEAD_LENGTH : -2 * MAC_LENGTH]
+    mac1, mac2 = data[-2 * MAC_LENGTH : -MAC_LENGTH], data[-MAC_LENGTH:]
     return CredentialResponse(sender, receiver, ephemeral, sealed, mac1, mac2)
 
 

@@ -6,6 +6,7 @@ nanoseconds since 1970, keys are 32 bytes. docs/protocol.md gives the numbers' r
 credential_intake.py asks in the right order. Each bound counts what it did not let pass.
 """
 
+import math
 from typing import Final, Generic, TypeVar
 
 from wgpy.keys import PublicKey
@@ -51,12 +52,14 @@ class Budget:
         saved = per_second * SAVED_SECONDS if at_once is None else float(at_once)
         self._capacity = max(1.0, saved)
         self._tokens = self._capacity
-        self._seen: float | None = None
+        # Full at first, whatever the clock says.
+        self._seen = -math.inf
         self.refused = 0
 
     def take(self, now: float) -> bool:
         """Spend one, if there is one."""
-        self._fill(now)
+        if now > self._seen:
+            self._fill(now)
         if self._tokens < _ONE:
             self.refused += 1
             return False
@@ -65,15 +68,14 @@ class Budget:
 
     def wait(self, now: float) -> float:
         """Seconds until there is one to spend."""
-        self._fill(now)
+        if now > self._seen:
+            self._fill(now)
         return max(0.0, (1.0 - self._tokens) / self._per_second)
 
     def _fill(self, now: float) -> None:
-        if self._seen is not None and now > self._seen:
-            gained = (now - self._seen) * self._per_second
-            self._tokens = min(self._capacity, self._tokens + gained)
-        if self._seen is None or now > self._seen:
-            self._seen = now
+        gained = (now - self._seen) * self._per_second
+        self._tokens = min(self._capacity, self._tokens + gained)
+        self._seen = now
 
 
 class RefusedLately:
@@ -191,7 +193,7 @@ class Pending(Generic[T]):
 
     def has_room(self, key: PublicKey) -> bool:
         """Whether `add` would succeed: a key's next handshake takes the place of its last."""
-        return key in self._items or len(self._items) < self._capacity
+        return len(self._items) < self._capacity or key in self._items
 
     def add(self, key: PublicKey, item: T, now: float) -> bool:
         """Keep an item for 5 s; False if there is no room. Whoever has one already takes it out

@@ -29,11 +29,12 @@ from wgpy.protocol.constants import (
 )
 from wgpy.protocol.credential import CredentialInitiation, CredentialResponse
 from wgpy.protocol.credential_payload import (
+    Asked,
     InitiationPayload,
     ResponsePayload,
     pack_initiation_payload,
     pack_response_payload,
-    parse_initiation_payload,
+    parse_asked,
     parse_response_payload,
 )
 from wgpy.protocol.handshake import Begun, HandshakeError, Local, Read, Remote, TransportKeys
@@ -61,11 +62,16 @@ class CredentialInitiator(Begun):
             response.receiver, response.ephemeral + response.sealed_payload
         )
         self._finished = True
+        remote = self._remote
+        if remote.answered is not None and remote.answered[0] == payload:
+            return keys, remote.answered[1]
         try:
-            return keys, parse_response_payload(payload)
+            answer = parse_response_payload(payload)
         except ParseError:
             keys.wipe()
             raise
+        remote.answered = None if answer is None else (payload, answer)
+        return keys, answer
 
 
 def initiate(
@@ -76,7 +82,13 @@ def initiate(
     `random(n)` returns n unpredictable bytes and is asked for 32 once. Raises HandshakeError if the
     peer's key is of low order, and ValueError for a payload that cannot be sent.
     """
-    packed = pack_initiation_payload(payload)
+    asking = remote.asking
+    if asking is None or not payload.asks(asking[1]):
+        packed = pack_initiation_payload(payload)
+        asked = Asked(payload.network, payload.wanted, payload.offer)
+        remote.asking = packed[TIMESTAMP_LENGTH:], asked
+    else:
+        packed = payload.timestamp + asking[0]
     head = _INITIATION_HEAD.pack(TYPE_CREDENTIAL_INITIATION, sender)
     initial_hash = noise.initial_hash(bytes(remote.public_key), CREDENTIAL_PROLOGUE)
     return CredentialInitiator(remote, head, sender, packed, random(KEY_LENGTH), initial_hash)
@@ -101,9 +113,15 @@ class CredentialResponder(Read):
     def payload(self) -> InitiationPayload:
         """What the sender asks for and offers, unverified. Raises ParseError, and HandshakeError
         before `authenticate`."""
-        if self._remote is None:
+        remote = self._remote
+        if remote is None:
             raise HandshakeError("an initiation is read after it was authenticated")
-        return parse_initiation_payload(self._payload)
+        payload = self._payload
+        # All have one length, so what ends like the last one is the last one.
+        if remote.asked is None or not payload.endswith(remote.asked[0]):
+            said = payload[TIMESTAMP_LENGTH:]
+            remote.asked = said, parse_asked(said)
+        return InitiationPayload(payload[:TIMESTAMP_LENGTH], *remote.asked[1])
 
     def respond(
         self, *, sender: int, payload: ResponsePayload | None, random: Random

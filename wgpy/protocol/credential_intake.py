@@ -18,7 +18,7 @@ on its datagrams cannot use up that other's bucket. Each refusal is counted unde
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, NamedTuple, TypeVar
 
 from wgpy.keys import PublicKey
 from wgpy.protocol.constants import CREDENTIAL_INITIATION_LENGTH, MAC_LENGTH
@@ -70,19 +70,20 @@ class Ours:
     enrols: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(NamedTuple):
     """What we know of a static key that may come by credential.
 
     `remote` holds its pre-shared key: its own if the key is in the configuration, else the
     interface's for strangers. `floor` is the mark of a key in the configuration. Where
     `key_suffices`, it need not offer a credential. `may_enrol` is true of no configured key.
+    `known` is an offer of this key that costs no signature any more.
     """
 
     remote: Remote
     floor: bytes | None = None
     key_suffices: bool = False
     may_enrol: bool = False
+    known: Offer | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -173,42 +174,33 @@ class Intake(Generic[Origin, Waiting]):
         Returns a cookie reply to send to where it came from, or None. `under_load` is the
         interface's; a deep queue of our own counts as well.
         """
-        try:
-            return self._arrive(data, address, source, origin, under_load, now)
-        except _DropError as refused:
-            self.counters[str(refused)] += 1
-            return None
-
-    def _arrive(
-        self,
-        data: bytes,
-        address: bytes,
-        source: bytes,
-        origin: Origin,
-        under_load: bool,
-        now: float,
-    ) -> bytes | None:
         # Read first: a moment without load must not be missed.
         deep = self._load.under_load(len(self._queue), now)
         if len(data) != CREDENTIAL_INITIATION_LENGTH:
-            raise _DropError("malformed")
+            self._drop("malformed")
+            return None
         if self._ours is None:
-            raise _DropError("no_authority")
+            self._drop("no_authority")
+            return None
         checker = self._ours.checker
         proved = data[-MAC_LENGTH:] != _NO_MAC and checker.check_mac2(data, source, now)
         allowed = (self.proved if proved else self.unproved).allow(address, now)
         if not allowed:
-            self.counters["rate_limited"] += 1
+            self._drop("rate_limited")
         if not proved and (under_load or deep or not allowed):
             if not self.cookies.take(now):
-                raise _DropError("cookie_budget")
+                self._drop("cookie_budget")
+                return None
             self.counters["cookie_replies_sent"] += 1
             return checker.reply(data, source, now)
         if allowed and len(self._queue) < QUEUE_LENGTH:
             self._queue.append((data, address, origin))
         elif allowed:
-            raise _DropError("queue_full")
+            self._drop("queue_full")
         return None
+
+    def _drop(self, reason: str) -> None:
+        self.counters[reason] += 1
 
     # --- Steps 7 to 16 ---
 
@@ -268,7 +260,7 @@ class Intake(Generic[Origin, Waiting]):
         if not self.pending.has_room(static):
             raise _DropError("pending_full")
         offer = payload.offer
-        known = offer is None or self._verdict_known(static, offer)
+        known = offer is None or offer is standing.known or self._verdict_known(static, offer)
         if not known and not self.signatures.take(now):
             raise _DropError("signature_budget")
         return Presented(

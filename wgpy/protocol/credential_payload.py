@@ -12,7 +12,7 @@ import functools
 import struct
 from dataclasses import dataclass, field, replace
 from enum import Enum, IntEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 from wgpy.protocol.constants import (
     CREDENTIAL_INITIATION_LENGTH,
@@ -23,6 +23,9 @@ from wgpy.protocol.constants import (
 from wgpy.protocol.messages import ParseError
 
 _FIELD = struct.Struct("<BH")
+_FIELD_LENGTH: Final = _FIELD.size
+# As much padding as a message has room for.
+_ZEROS: Final = bytes(CREDENTIAL_INITIATION_LENGTH)
 
 VERSION: Final = 1
 _VERSION_BYTE: Final = bytes([VERSION])
@@ -53,8 +56,13 @@ class FieldType(IntEnum):
 
 
 _KNOWN: Final = frozenset(int(each) for each in FieldType)
-# A renewal of keys brings the same bytes again, but for the timestamp. Those of so many peers are
-# remembered with what they say, about 3 KiB each.
+# Plain numbers, which are found sooner than members of an enumeration.
+_ISSUER: Final = int(FieldType.ISSUER)
+_NAME: Final = int(FieldType.NAME)
+_CERTIFICATE: Final = int(FieldType.CERTIFICATE)
+_INTERMEDIATE: Final = int(FieldType.INTERMEDIATE)
+_TOKEN: Final = int(FieldType.TOKEN)
+# Names that we ask for: one for each peer that is configured with one.
 _REMEMBERED: Final = 256
 # From here on, who does not know a field must refuse the message.
 MUST_UNDERSTAND: Final = 0x80
@@ -65,6 +73,9 @@ class OfferKind(Enum):
 
     CERTIFICATE = "certificate"
     TOKEN = "token"
+
+
+_BY_CERTIFICATE: Final = OfferKind.CERTIFICATE
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +95,14 @@ class Offer:
     packed: tuple[bytes, bytes] | None = field(default=None, repr=False, compare=False)
 
 
+class Asked(NamedTuple):
+    """What 0x10 carries behind its timestamp."""
+
+    network: bytes
+    wanted: str | None
+    offer: Offer | None
+
+
 @dataclass(frozen=True, slots=True)
 class InitiationPayload:
     """What 0x10 carries. `timestamp` is TAI64N, 12 bytes; `network` has 16.
@@ -96,6 +115,11 @@ class InitiationPayload:
     wanted: str | None = None
     offer: Offer | None = None
 
+    def asks(self, asked: Asked) -> bool:
+        """Whether this is all that it carries, the very same offer with it."""
+        network, wanted, offer = asked
+        return self.offer is offer and self.wanted == wanted and self.network == network
+
 
 @dataclass(frozen=True, slots=True)
 class ResponsePayload:
@@ -103,6 +127,13 @@ class ResponsePayload:
 
     network: bytes
     offer: Offer
+    # All of it, once `prepared_answer` made it.
+    packed: bytes | None = field(default=None, repr=False, compare=False)
+
+
+def prepared_answer(answer: ResponsePayload) -> ResponsePayload:
+    """The same answer, packed once for every message. Raises ValueError for what cannot be sent."""
+    return replace(answer, packed=pack_response_payload(answer))
 
 
 def prepared(offer: Offer) -> Offer:
@@ -125,6 +156,8 @@ def pack_response_payload(payload: ResponsePayload | None) -> bytes:
     """
     if payload is None:
         return b""
+    if payload.packed is not None:
+        return payload.packed
     return _pad(_pack(payload.network, None, payload.offer), RESPONSE_PAYLOAD_MAX_LENGTH)
 
 
@@ -132,17 +165,16 @@ def parse_initiation_payload(data: bytes) -> InitiationPayload:
     """Read the 1,064 bytes that 0x10 sealed. Raises ParseError."""
     if len(data) != INITIATION_PAYLOAD_LENGTH:
         raise ParseError(f"this payload is {INITIATION_PAYLOAD_LENGTH} bytes; this has {len(data)}")
-    return InitiationPayload(data[:TIMESTAMP_LENGTH], *_asked(data[TIMESTAMP_LENGTH:]))
+    return InitiationPayload(data[:TIMESTAMP_LENGTH], *parse_asked(data[TIMESTAMP_LENGTH:]))
 
 
-@functools.lru_cache(_REMEMBERED)
-def _asked(data: bytes) -> tuple[bytes, str | None, Offer | None]:
-    """What stands behind the timestamp: the network, the name, the offer."""
+def parse_asked(data: bytes) -> Asked:
+    """What stands behind the timestamp. Raises ParseError."""
     network, fields = _parse(data)
-    name = fields.pop(FieldType.NAME, None)
+    name = fields.pop(_NAME, None)
     if name is not None and (fault := _name_fault(name)):
         raise ParseError(fault)
-    return network, None if name is None else name.decode("ascii"), _offer(fields)
+    return Asked(network, None if name is None else name.decode("ascii"), _offer(fields))
 
 
 def parse_response_payload(data: bytes) -> ResponsePayload | None:
@@ -153,13 +185,8 @@ def parse_response_payload(data: bytes) -> ResponsePayload | None:
         raise ParseError(
             f"this payload is at most {RESPONSE_PAYLOAD_MAX_LENGTH} bytes; this has {len(data)}"
         )
-    return _answered(data)
-
-
-@functools.lru_cache(_REMEMBERED)
-def _answered(data: bytes) -> ResponsePayload:
     network, fields = _parse(data)
-    if FieldType.NAME in fields:
+    if _NAME in fields:
         raise ParseError("a response asks for a name")
     offer = _offer(fields)
     if offer is None:
@@ -184,9 +211,9 @@ def _pack_offer(offer: Offer) -> tuple[bytes, bytes]:
     if fault := _offer_fault(offer):
         raise ValueError(fault)
     certificate = offer.kind is OfferKind.CERTIFICATE
-    body = _field(FieldType.CERTIFICATE if certificate else FieldType.TOKEN, offer.body)
-    behind = body + _field(FieldType.INTERMEDIATE, offer.intermediate)
-    return _field(FieldType.ISSUER, offer.issuer), behind
+    body = _field(_CERTIFICATE if certificate else _TOKEN, offer.body)
+    behind = body + _field(_INTERMEDIATE, offer.intermediate)
+    return _field(_ISSUER, offer.issuer), behind
 
 
 @functools.lru_cache(_REMEMBERED)
@@ -194,10 +221,10 @@ def _pack_name(wanted: str) -> bytes:
     name = wanted.encode("ascii", "replace")
     if fault := _name_fault(name):
         raise ValueError(fault)
-    return _field(FieldType.NAME, name)
+    return _field(_NAME, name)
 
 
-def _field(kind: FieldType, value: bytes | None) -> bytes:
+def _field(kind: int, value: bytes | None) -> bytes:
     if value is None:
         return b""
     if len(value) > CREDENTIAL_INITIATION_LENGTH:
@@ -223,22 +250,20 @@ def _parse(data: bytes) -> tuple[bytes, dict[int, bytes]]:
 
 def _fields(data: bytes, position: int) -> dict[int, bytes]:
     found: dict[int, bytes] = {}
-    last = 0
-    while position < len(data):
-        number = data[position]
-        if number == 0:
-            if data.count(0, position) != len(data) - position:
+    last, end = 0, len(data)
+    while position < end:
+        if data[position] == 0:
+            if data[position:] != _ZEROS[: end - position]:
                 raise ParseError("the padding is not zeros")
             break
+        start = position + _FIELD_LENGTH
+        if start > end:
+            raise ParseError("a field breaks off")
+        number, length = _FIELD.unpack_from(data, position)
         if number <= last:
             raise ParseError(f"field {number:#04x} comes after {last:#04x}")
-        last = number
-        start = position + _FIELD.size
-        if start > len(data):
-            raise ParseError("a field breaks off")
-        length = _FIELD.unpack_from(data, position)[1]
-        position = start + length
-        if position > len(data):
+        last, position = number, start + length
+        if position > end:
             raise ParseError(f"field {number:#04x} is longer than what is left")
         if number in _KNOWN:
             found[number] = data[start:position]
@@ -248,12 +273,12 @@ def _fields(data: bytes, position: int) -> dict[int, bytes]:
 
 
 def _offer(fields: dict[int, bytes]) -> Offer | None:
-    certificate, token = fields.get(FieldType.CERTIFICATE), fields.get(FieldType.TOKEN)
-    intermediate, issuer = fields.get(FieldType.INTERMEDIATE), fields.get(FieldType.ISSUER)
+    certificate, token = fields.get(_CERTIFICATE), fields.get(_TOKEN)
+    intermediate, issuer = fields.get(_INTERMEDIATE), fields.get(_ISSUER)
     if certificate is not None and token is not None:
         raise ParseError("a certificate and a token at once")
     if certificate is not None:
-        offer = Offer(OfferKind.CERTIFICATE, certificate, intermediate, issuer)
+        offer = Offer(_BY_CERTIFICATE, certificate, intermediate, issuer)
     elif token is not None:
         offer = Offer(OfferKind.TOKEN, token, intermediate, issuer)
     elif intermediate is None and issuer is None:
@@ -270,7 +295,7 @@ def _offer_fault(offer: Offer) -> str | None:
         return "a credential is empty"
     if offer.issuer is not None and len(offer.issuer) != ISSUER_LENGTH:
         return f"an issuer is {ISSUER_LENGTH} bytes; this has {len(offer.issuer)}"
-    if offer.kind is OfferKind.CERTIFICATE:
+    if offer.kind is _BY_CERTIFICATE:
         return None
     if offer.intermediate is not None or offer.issuer is not None:
         return "a token comes with an issuer's certificate"
@@ -288,9 +313,11 @@ def _name_fault(name: bytes) -> str | None:
         return f"a name is 1 to {MAX_NAME_LENGTH} bytes; this has {len(name)}"
     if name.translate(None, _LDH):
         return "a name has lower-case letters, digits, hyphens and dots only"
-    for label in name.split(b"."):
-        if not 0 < len(label) <= MAX_LABEL_LENGTH:
-            return f"a label of a name is 1 to {MAX_LABEL_LENGTH} bytes; this has {len(label)}"
-        if label[0] == _HYPHEN or label[-1] == _HYPHEN:
-            return "a label of a name begins and ends with a letter or a digit"
+    labels = name.split(b".")
+    shortest, longest = min(map(len, labels)), max(map(len, labels))
+    if shortest == 0 or longest > MAX_LABEL_LENGTH:
+        wrong = longest if shortest > 0 else 0
+        return f"a label of a name is 1 to {MAX_LABEL_LENGTH} bytes; this has {wrong}"
+    if name[0] == _HYPHEN or name[-1] == _HYPHEN or b"-." in name or b".-" in name:
+        return "a label of a name begins and ends with a letter or a digit"
     return None

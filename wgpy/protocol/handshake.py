@@ -26,6 +26,7 @@ from wgpy.protocol.constants import (
     TYPE_RESPONSE,
 )
 from wgpy.protocol.cookie import mac1_key
+from wgpy.protocol.credential_payload import Asked, ResponsePayload
 from wgpy.protocol.messages import Initiation, Response
 
 _INITIATION_HEAD = struct.Struct("<II")
@@ -90,9 +91,22 @@ class Local:
 
 
 class Remote:
-    """A peer's key and pre-shared key, as seen from one Local. `psk` may be set at any time."""
+    """A peer's key and pre-shared key, as seen from one Local. `psk` may be set at any time.
 
-    __slots__ = ("_known", "_public_key", "local", "mac1_key", "psk")
+    `asked` and `answered` are the payloads of its last messages with credentials, as bytes and as
+    what they mean, and `asking` is what we asked it last: a renewal of keys brings the same again.
+    """
+
+    __slots__ = (
+        "_known",
+        "_public_key",
+        "answered",
+        "asked",
+        "asking",
+        "local",
+        "mac1_key",
+        "psk",
+    )
 
     def __init__(self, local: Local, public_key: PublicKey, psk: PresharedKey | None) -> None:
         self.local = local
@@ -101,6 +115,9 @@ class Remote:
         self._public_key = public_key
         # Made when first needed: an exchange for each of 10,000 peers would delay the start.
         self._known: noise.KeyPair25519 | None = None
+        self.asked: tuple[bytes, Asked] | None = None
+        self.answered: tuple[bytes, ResponsePayload] | None = None
+        self.asking: tuple[bytes, Asked] | None = None
 
     @property
     def public_key(self) -> PublicKey:
@@ -275,6 +292,7 @@ class Read:
         if handshake is None or remote is None:
             raise HandshakeError("an initiation is answered once, after it was authenticated")
         self._handshake = None
+        handshake.is_last()
         handshake.e = noise.KeyPair25519.from_private_bytes(ephemeral)
         handshake.set_psk(remote.psk_bytes())
         message = bytearray(_RESPONSE_HEAD.pack(type_number, sender, self.sender))

@@ -9,6 +9,8 @@ module supplies the functions under it and prepares what is the same for every h
   made once for each peer (whitepaper 5.4.2) and handed to the token `ss`.
 - The name and each prologue are hashed once. The pattern is parsed once.
 - A cipher is made when it is used: of the eight keys of a handshake, three seal anything.
+- What the last message seals is not hashed: nobody asks for the hash after it, and the payload of
+  a handshake with credentials has 1,108 bytes.
 
 Every Diffie-Hellman result of 32 zero bytes is refused, in each of the four, in both roles.
 """
@@ -194,12 +196,22 @@ class _Symmetric(SymmetricState):  # type: ignore[misc]
     """The library's symmetric state, which can stop between two tokens of a message."""
 
     in_parts = False
+    is_last = False
+
+    def encrypt_and_hash(self, plaintext: bytes) -> bytes:
+        """As in the library, but for the hash of what is sealed last."""
+        ciphertext: bytes = self.cipher_state.encrypt_with_ad(self.h, plaintext)
+        if not self.is_last:
+            self.mix_hash(ciphertext)
+        return ciphertext
 
     def decrypt_and_hash(self, ciphertext: bytes) -> bytes:
-        """As in the library; but where a message was cut after a token, no payload follows."""
+        """The same; and where a message was cut after a token, no payload follows."""
         if self.in_parts and not ciphertext:
             return b""
-        plaintext: bytes = super().decrypt_and_hash(ciphertext)
+        plaintext: bytes = self.cipher_state.decrypt_with_ad(self.h, ciphertext)
+        if not self.is_last:
+            self.mix_hash(ciphertext)
         return plaintext
 
 
@@ -242,6 +254,10 @@ class Handshake(HandshakeState):  # type: ignore[misc]
         self.read_message(data, bytearray())
         self.symmetric_state.in_parts = False
 
+    def is_last(self) -> None:
+        """Called before the last message, whose payload is all that it seals."""
+        self.symmetric_state.is_last = True
+
     def snapshot(self) -> tuple[bytes, bytes]:
         """Hash and chaining key, from which message 2 can be read, more than once if need be."""
         return self.symmetric_state.h, self.symmetric_state.ck
@@ -260,4 +276,5 @@ class Handshake(HandshakeState):  # type: ignore[misc]
         )
         handshake.e = ephemeral
         handshake.message_patterns = [_SECOND]
+        handshake.is_last()
         return handshake

@@ -12,6 +12,7 @@ from wgpy.protocol import tai64n
 from wgpy.protocol.constants import MIN_INITIATION_INTERVAL
 from wgpy.protocol.cookie import CookieGenerator
 from wgpy.protocol.credential import CredentialResponse
+from wgpy.protocol.credential_bounds import MAX_AHEAD_NS
 from wgpy.protocol.credential_handshake import (
     CredentialInitiator,
     CredentialResponder,
@@ -39,11 +40,13 @@ class Peer:
     None. A peer refuses every stamp that is not above the greatest it has seen, so the next is
     made above `last_stamp` whatever the clock says. A device that stores it and sets it again
     after a restart stays welcome even when a wrong clock once made it stamp a far future
-    (CVE-2021-46873).
+    (CVE-2021-46873). A 0x10 is refused if it is far ahead, so there it is not that simple.
     """
 
     __slots__ = (
         "_begun",
+        "_by_clock",
+        "_credential_stamp",
         "_greatest_stamp",
         "_last_accepted",
         "cookie",
@@ -68,6 +71,9 @@ class Peer:
         self._begun: dict[int, Initiator | CredentialInitiator] = {}
         self._greatest_stamp: bytes | None = None
         self._last_accepted: float | None = None
+        # Of 0x10: the stamp of the last one, and whether it was the clock's though that is low.
+        self._credential_stamp: bytes | None = None
+        self._by_clock = True
 
     # --- We begin ---
 
@@ -144,6 +150,14 @@ class Peer:
         """
         self.forget_handshake()
         stamp = self._stamp(wall_ns, now)
+        if tai64n.to_ns(stamp) > wall_ns + MAX_AHEAD_NS:
+            # Our clock was ahead and is right now: a responder refused what it made us send, and
+            # wants the time. Or it was right and was set back: the mark is where we were. Both are
+            # tried in turns.
+            self._by_clock = not self._by_clock
+            if self._by_clock:
+                stamp = tai64n.stamp(wall_ns)
+        self._credential_stamp = stamp
         payload = InitiationPayload(stamp, network, wanted, offer)
         initiator = initiate_with_credential(
             self.remote, sender=index, payload=payload, random=random
@@ -169,6 +183,8 @@ class Peer:
     def credential_accepted(self, now: float) -> None:
         """Called when the offer in a response was accepted. Our index belongs to the session."""
         self.forget_handshake()
+        # Stamps above it, if there were any, were refused.
+        self.last_stamp, self._by_clock = self._credential_stamp, True
         self.timers.session_derived(now)
         self.timers.handshake_complete(now)
 
@@ -179,7 +195,8 @@ class Peer:
         return tai64n.next_stamp(self.last_stamp, wall_ns)
 
     def _began(self, index: int, initiator: Initiator | CredentialInitiator, stamp: bytes) -> None:
-        self.last_stamp = stamp
+        if self.last_stamp is None or stamp > self.last_stamp:
+            self.last_stamp = stamp
         self._begun[index] = initiator
 
     # --- The peer begins ---

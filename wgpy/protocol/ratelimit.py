@@ -69,8 +69,10 @@ class RateLimiter:
 
         A new source is refused when the table is full, and counted in `table_full`.
         """
-        self._forget(now)
-        source = source_of(address)
+        age = now - self._turned
+        if age >= FORGET_AFTER:
+            self._forget(now, age)
+        source = address if len(address) == 4 else source_of(address)
         bucket = self._young.get(source) or self._old.pop(source, None)
         if bucket is None:
             if len(self) >= self._capacity:
@@ -86,10 +88,7 @@ class RateLimiter:
             self.refused += 1
         return allowed
 
-    def _forget(self, now: float) -> None:
-        age = now - self._turned
-        if age < FORGET_AFTER:
-            return
+    def _forget(self, now: float, age: float) -> None:
         # After two periods without a call, what was young is past its time as well.
         self._old = self._young if age < 2 * FORGET_AFTER else {}
         self._young = {}

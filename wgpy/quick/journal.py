@@ -52,13 +52,20 @@ class Journal:
     pre_down: tuple[str, ...] = ()
     post_down: tuple[str, ...] = ()
     steps: list[Step] = field(default_factory=list)
+    # Of a mesh: what of it this is about, its routes. `wgpy up` has no such word.
+    part: str = ""
     boot: str = field(default_factory=lambda: boot_id())
     namespace: str = field(default_factory=lambda: network_namespace())
 
     @property
     def path(self) -> Path:
         """Where it is kept."""
-        return journal_path(self.run_directory, self.interface)
+        return journal_path(self.run_directory, self.stem)
+
+    @property
+    def stem(self) -> str:
+        """The name of its file without `.json`, which tells it from all others."""
+        return f"{self.interface}.{self.part}" if self.part else self.interface
 
     def chosen_marks(self) -> list[int]:
         """The firewall marks that `up` chose by itself, which no file mentions."""
@@ -79,6 +86,7 @@ class Journal:
         value = {
             "version": _VERSION,
             "interface": self.interface,
+            "part": self.part,
             "config": self.config_path,
             "attached": self.attached,
             "state": self.state.value,
@@ -102,12 +110,12 @@ def boot_id() -> str:
 
 
 def network_namespace() -> str:
-    """What tells this process's network namespace from others, as `net:[4026531840] 4097`.
+    """What tells this thread's network namespace from others, as `net:[4026531840] 4097`.
 
     The first number is given to another namespace when this one is gone. The second, where the
     kernel (5.14) has it, is never given again.
     """
-    name = os.readlink("/proc/self/ns/net")
+    name = os.readlink("/proc/thread-self/ns/net")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
         try:
             cookie = probe.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8)
@@ -116,14 +124,17 @@ def network_namespace() -> str:
     return f"{name} {int.from_bytes(cookie, sys.byteorder)}"
 
 
-def journal_path(run_directory: Path, interface: str) -> Path:
-    """Where the interface's journal is kept."""
-    return run_directory / f"{interface}.json"
+def journal_path(run_directory: Path, stem: str) -> Path:
+    """Where the journal of an interface, or of a part of one, is kept."""
+    return run_directory / f"{stem}.json"
 
 
-def read_journal(run_directory: Path, interface: str) -> Journal | None:
-    """The interface's journal, or None if there is none. Raises QuickError if it is broken."""
-    path = journal_path(run_directory, interface)
+def read_journal(run_directory: Path, stem: str) -> Journal | None:
+    """The journal of an interface (`IF`), or of a part of one (`IF.PART`); None if there is none.
+
+    Raises QuickError if it is broken.
+    """
+    path = journal_path(run_directory, stem)
     try:
         text = path.read_text()
     except FileNotFoundError:
@@ -142,6 +153,7 @@ def _parse(value: dict[str, Any], run_directory: Path) -> Journal:
         raise ValueError("another version")
     return Journal(
         interface=value["interface"],
+        part=value.get("part", ""),
         run_directory=run_directory,
         config_path=value["config"],
         attached=value["attached"],
@@ -155,11 +167,11 @@ def _parse(value: dict[str, Any], run_directory: Path) -> Journal:
     )
 
 
-def other_journals(run_directory: Path, interface: str) -> list[Journal]:
-    """The journals of the other interfaces of this boot and this network namespace."""
+def other_journals(run_directory: Path, stem: str) -> list[Journal]:
+    """All journals but one, of this boot and this network namespace."""
     found = []
     for path in sorted(run_directory.glob("*.json")):
-        if path.stem == interface:
+        if path.stem == stem:
             continue
         # One that cannot be read says nothing of what it holds; its own `down` will report it.
         with contextlib.suppress(QuickError, OSError):

@@ -9,7 +9,7 @@ from wgpy.device.uapi import DeviceState
 from wgpy.firewall.table import clear as clear_firewall
 from wgpy.identity.derived import quarantine_range
 from wgpy.ip import Prefix, parse_address
-from wgpy.linux import dns, firewall, nft, routes
+from wgpy.linux import dns, exits, firewall, nft, routes
 from wgpy.linux.netlink import Link, LinkAddress, Netlink
 from wgpy.quick import daemon
 from wgpy.quick.hooks import run_hook
@@ -20,8 +20,11 @@ from wgpy.quick.steps import (
     AddRoute,
     AddRule,
     AddTable,
+    AddUnreachable,
     Configure,
+    GuardExit,
     GuardLink,
+    Masquerade,
     QuickError,
     RunHook,
     SetDns,
@@ -86,7 +89,7 @@ class Machine:
 
     def _first_value(self, name: str, now: str) -> str:
         """The value that a sysctl had before the first of our interfaces changed it."""
-        for journal in other_journals(self._journal.run_directory, self._journal.interface):
+        for journal in other_journals(self._journal.run_directory, self._journal.stem):
             for step in journal.steps:
                 if isinstance(step, SetSysctl) and step.name == name:
                     return step.before
@@ -127,6 +130,12 @@ class Machine:
                 routes.add_rule(self._net, step.rule())
             case AddRoute():
                 routes.add_route(self._net, self._the_link(), step.route())
+            case AddUnreachable():
+                routes.add_unreachable(self._net, step.route())
+            case GuardExit():
+                nft.apply(exits.guard_commands(step.interface, step.mark, step.prefixes()))
+            case Masquerade():
+                nft.apply(exits.masquerade_commands(step.interface, step.pairs()))
             case _:
                 assert_never(step)
 
@@ -152,7 +161,7 @@ class Machine:
                 return f"ip link set down dev {step.interface}"
             case GuardLink():
                 return str(step)
-            case AddRule() | AddTable():
+            case AddRule() | AddTable() | AddUnreachable() | GuardExit() | Masquerade():
                 return str(step).replace(" add ", " delete ", 1)
             case SetDns():
                 return "; ".join(map(str, step.unset_commands()))
@@ -180,6 +189,12 @@ class Machine:
                 firewall.delete_table(step.version, step.interface)
             case GuardLink():
                 clear_firewall(step.interface)
+            case AddUnreachable():
+                routes.delete_unreachable(self._net, step.route())
+            case GuardExit():
+                nft.delete_table("inet", exits.guard_name(step.interface))
+            case Masquerade():
+                nft.delete_table("inet", exits.masquerade_name(step.interface))
             case SetDns():
                 self._unset_dns(step, link)
             case SetSysctl() if self._restores(step):
@@ -197,7 +212,7 @@ class Machine:
         nobody else changed it since."""
         if step.before == step.value or firewall.read_sysctl(step.name) != step.value:
             return False
-        others = other_journals(self._journal.run_directory, self._journal.interface)
+        others = other_journals(self._journal.run_directory, self._journal.stem)
         return not any(
             isinstance(other, SetSysctl) and other.name == step.name
             for journal in others

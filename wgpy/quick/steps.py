@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from wgpy.firewall.compile import table_name as firewall_table
-from wgpy.ip import parse_prefix
-from wgpy.linux import dns, firewall
-from wgpy.linux.routes import MAIN_TABLE, Route, Rule
+from wgpy.ip import Prefix, parse_prefix
+from wgpy.linux import dns, exits, firewall
+from wgpy.linux.routes import MAIN_TABLE, UNREACHABLE_METRIC, Route, Rule
 
 
 class QuickError(Exception):
@@ -190,6 +190,63 @@ class AddRoute:
         return f"ip -{version} route add {self.prefix} dev {self.interface}{table}"
 
 
+@dataclass(frozen=True, slots=True)
+class AddUnreachable:
+    """Where no other route of the table leads to a prefix, nothing does: not the next rule either.
+
+    It outlives the link, so what was to go through a tunnel goes nowhere when the tunnel is gone.
+    """
+
+    prefix: str
+    table: int
+
+    def route(self) -> Route:
+        """What it is about, as the routing code takes it."""
+        return Route(parse_prefix(self.prefix), self.table)
+
+    def __str__(self) -> str:
+        version = 6 if ":" in self.prefix else 4
+        what = f"unreachable {self.prefix} metric {UNREACHABLE_METRIC}"
+        return f"ip -{version} route add {what} table {self.table}"
+
+
+@dataclass(frozen=True, slots=True)
+class GuardExit:
+    """Let nothing leave but by the tunnel, by the daemon's mark, and to these local prefixes."""
+
+    interface: str
+    mark: int
+    local: tuple[str, ...]
+
+    def prefixes(self) -> tuple[Prefix, ...]:
+        """The local prefixes as nft's table takes them."""
+        return tuple(map(parse_prefix, self.local))
+
+    def __str__(self) -> str:
+        return f"nft add table inet {exits.guard_name(self.interface)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Masquerade:
+    """What comes from the mesh for what this node offers leaves with the node's own address."""
+
+    interface: str
+    sources: tuple[str, ...]
+    destinations: tuple[str, ...]
+
+    def pairs(self) -> list[tuple[Prefix, Prefix]]:
+        """Each source with each destination of its IP version."""
+        return [
+            (source, destination)
+            for source in map(parse_prefix, self.sources)
+            for destination in map(parse_prefix, self.destinations)
+            if source.version == destination.version
+        ]
+
+    def __str__(self) -> str:
+        return f"nft add table inet {exits.masquerade_name(self.interface)}"
+
+
 Step = (
     StartDaemon
     | RunHook
@@ -203,6 +260,9 @@ Step = (
     | GuardLink
     | AddRule
     | AddRoute
+    | AddUnreachable
+    | GuardExit
+    | Masquerade
 )
 
 # What is gone when the link and its daemon are: nothing else undoes it where `up` started them.
@@ -223,6 +283,9 @@ _KINDS: dict[str, type[Step]] = {
         GuardLink,
         AddRule,
         AddRoute,
+        AddUnreachable,
+        GuardExit,
+        Masquerade,
     )
 }
 

@@ -65,7 +65,7 @@ MESH = {
     "state": "connected",
     "coordinators": [{"name": "hub.mesh", "connected": True, "since": NOW - 5}],
     "certificate_expires": NOW + 6 * 86_400 + 5,
-    "names": {"via": "resolved"},
+    "names": {"way": "systemd-resolved", "problem": None},
     "nodes": [
         {"name": "laptop.mesh", "key": OWN.base64(), "addresses": ["100.64.0.9"]},
         {"name": "node10.mesh", "key": "k10", "addresses": ["100.64.0.20"], "expires": NOW - 1},
@@ -82,7 +82,7 @@ def lines(view: View, width: int | None = None) -> list[str]:
 def test_a_mesh() -> None:
     assert lines(status_view.view("wg0", STATE, MESH, NOW)) == [
         "wg0  laptop.mesh 100.64.0.9 fd00::9",
-        "connected to hub.mesh, certificate ends in 6 days, names by resolved",
+        "connected to hub.mesh, certificate ends in 6 days, names by systemd-resolved",
         "5 nodes, 1 direct, 1 relay, 1 searching, 2 idle",
         "NODE         ADDRESS      PATH    AT                         RTT  LOSS  HANDSHAKE    IN"
         "   OUT   CERT",
@@ -132,12 +132,37 @@ def test_what_is_said_of_a_network_that_is_not_well() -> None:
     assert second(coordinators=[], state="pending").startswith("waits for an operator's approval")
     assert second(coordinators=[], state="removed").startswith("removed from the network")
     assert "certificate has ended" in second(certificate_expires=NOW)
-    assert second(names={"via": "none"}).endswith("names are not resolved")
-    assert lines(status_view.view("wg0", None, MESH, NOW, "a problem"))[2:4] == [
+    assert second(names={"way": None}).endswith("names are not resolved")
+    assert second(coordinators=[], reason="no route").startswith(
+        "no coordinator answers, working from what is known (no route), "
+    )
+    worse = {**MESH, "problem": "another", "remarks": ["a remark", "\x1b", 5]}
+    assert lines(status_view.view("wg0", None, worse, NOW, "a problem"))[2:6] == [
         "the tunnel is down: no daemon answers",
         "a problem",
+        "another",
+        "a remark",
     ]
     assert status_view.text([], NOW, 80) == ["No interface is up."]
+
+
+def test_what_goes_through_others() -> None:
+    routes = {
+        "taken": [{"prefix": "192.168.7.0/24", "node": "router.mesh"}],
+        "exit": "gate.mesh",
+        "said": ["10.0.0.0/8 through router.mesh is not taken: this machine is in it"],
+        "problem": "nft failed",
+    }
+    mesh = {**MESH, "routes": routes, "names": {"way": None, "problem": "no resolver"}}
+    assert lines(status_view.view("wg0", STATE, mesh, NOW))[2:6] == [
+        "routes: 192.168.7.0/24 through router.mesh, everything else through gate.mesh",
+        "no resolver",
+        "nft failed",
+        "10.0.0.0/8 through router.mesh is not taken: this machine is in it",
+    ]
+    for odd in ({"taken": 5, "exit": [], "said": {}}, [], "x"):
+        shown = lines(status_view.view("wg0", STATE, {**MESH, "routes": odd}, NOW))
+        assert shown[2].startswith("5 nodes")
 
 
 def test_a_newcomer_in_quarantine_is_called_so() -> None:

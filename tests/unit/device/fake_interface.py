@@ -6,10 +6,12 @@ import errno
 import socket
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from wgpy.device.server import UapiServer
 from wgpy.device.uapi import DeviceChange, DeviceState, PeerState, UapiError
+from wgpy.keys import PublicKey
 
 FORBIDDEN_PORT = 1
 
@@ -41,9 +43,11 @@ class FakeInterface:
                 )
             )
 
-    def state(self) -> DeviceState:
+    def state(self, only: PublicKey | None = None) -> DeviceState:
         """What there is now."""
-        return self.now
+        if only is None:
+            return self.now
+        return replace(self.now, peers=[x for x in self.now.peers if x.public_key == only])
 
 
 @contextlib.contextmanager

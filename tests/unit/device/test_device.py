@@ -349,6 +349,15 @@ def test_the_state_is_what_was_set(kit):
     assert (peer.rx_bytes, peer.tx_bytes, peer.persistent_keepalive) == (0, 0, 0)
 
 
+def test_one_peer_is_shown_alone(kit):
+    kit.peer(KEYS[0], allowed_ips=[AllowedIpChange(parse_prefix("10.7.0.2"))])
+    kit.peer(KEYS[1])
+    assert [x.public_key for x in kit.device.state().peers] == [KEYS[0], KEYS[1]]
+    (peer,) = kit.device.state(KEYS[0]).peers
+    assert (peer.public_key, peer.allowed_ips) == (KEYS[0], [parse_prefix("10.7.0.2")])
+    assert kit.device.state(KEYS[2]).peers == []
+
+
 def test_counters_of_both_sides_are_added_up(kit):
     kit.path.take(b"")
     kit.path.take(bytes(148))

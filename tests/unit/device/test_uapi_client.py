@@ -150,6 +150,14 @@ def test_a_daemon_that_says_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPa
             client.get("wg1", str(tmp_path))
 
 
+def test_one_peer_is_asked_for(tmp_path: Path) -> None:
+    answer = f"public_key={KEY.hex()}\nallowed_ip=10.7.0.2/32\nerrno=0\n\n"
+    with answering(tmp_path / "wg1.sock", answer.encode()) as asked:
+        (peer,) = client.get("wg1", str(tmp_path), peer=KEY).peers
+    assert asked == [b"get=1\nwgpy_peer=" + KEY.hex().encode() + b"\n\n"]
+    assert (peer.public_key, peer.allowed_ips) == (KEY, [parse_prefix("10.7.0.2/32")])
+
+
 def test_a_refusal_half_way_through_is_read(tmp_path: Path) -> None:
     allowed = [AllowedIpChange(parse_prefix("10.0.0.0/8"))] * 100_000
     change = DeviceChange(peers=[PeerChange(KEY, allowed_ips=allowed)])

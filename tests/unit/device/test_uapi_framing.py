@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from wgpy.device.uapi import DeviceChange, UapiError
 from wgpy.device.uapi_codec import MAX_LINE_LENGTH
 from wgpy.device.uapi_framing import BadRequest, Framer, GetRequest, Request, SetRequest
+from wgpy.keys import PublicKey
 
 
 def described(requests: list[Request]) -> list[object]:
@@ -19,6 +20,7 @@ def described(requests: list[Request]) -> list[object]:
 STREAM = (
     b"get=1\n\nset=1\nlisten_port=5\n\nset=1\n\nset=1\nfoo\nlisten_port=6\n\n"
     b"get=1\nx\n\nset=1\nfwmark=\xff\n\nget=1\n\n"
+    b"get=1\nwgpy_peer=" + b"ab" * 32 + b"\n\nget=1\nwgpy_peer=ab\n\nget=1\n\n"
 )
 MEANING = [
     GetRequest(),
@@ -26,6 +28,9 @@ MEANING = [
     SetRequest(DeviceChange()),
     errno.EPROTO,
     errno.EINVAL,
+    errno.EINVAL,
+    GetRequest(),
+    GetRequest(PublicKey(b"\xab" * 32)),
     errno.EINVAL,
     GetRequest(),
 ]
@@ -77,6 +82,17 @@ def test_a_long_line_refuses_its_request() -> None:
     framer = Framer()
     requests = framer.feed(b"set=1\nfoo=" + b"a" * MAX_LINE_LENGTH + b"\n\nget=1\n\n")
     assert described(requests) == [errno.EIO, GetRequest()]
+
+
+def test_one_peer_is_asked_for_once_and_alone() -> None:
+    line = b"wgpy_peer=" + b"ab" * 32 + b"\n"
+    for lines in (line + line, line + b"x=1\n", b"x" + line, b"peer=1\n", b"wgpy_peer=\n"):
+        assert described(Framer().feed(b"get=1\n" + lines + b"\n")) == [errno.EINVAL]
+    # However the bytes come.
+    framer = Framer()
+    assert framer.feed(b"get=1\n" + line) == []
+    assert framer.feed(line) == []
+    assert described(framer.feed(b"\n")) == [errno.EINVAL]
 
 
 @given(

@@ -82,6 +82,7 @@ def test_what_took_effect_last_is_known_without_the_disk(ledger: Admissions) -> 
     assert not ledger.took_effect(CLAIMS)
     ledger.confirm(CLAIMS, NOW, NONE)
     assert ledger.took_effect(replace(CLAIMS))
+    assert ledger.in_force(replace(CLAIMS)) is CLAIMS
     assert not ledger.took_effect(CLAIMS, reserve=False)
     following = replace(CLAIMS, generation=4)
     assert not ledger.took_effect(following)

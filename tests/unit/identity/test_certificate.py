@@ -99,6 +99,16 @@ def test_early_by_five_minutes_is_forgiven_and_late_is_not(wall: float, good: bo
             verify(PEER.der(), None, anchors(ROOT), wall, KEY)
 
 
+@pytest.mark.parametrize("begins", [0, 1, 30, 59, 60])
+@pytest.mark.parametrize("asked", [0, 0.5, 30, 59.9, 60, 61])
+def test_a_certificate_and_its_ca_may_begin_within_the_minute(begins: float, asked: float) -> None:
+    """The standard verifier is asked as of a minute's beginning, or of the leaf's."""
+    root = replace(ROOT, not_before=NOW + begins)
+    leaf = replace(PEER, parent=root, not_before=NOW + begins)
+    claims = verify(leaf.der(), None, anchors(root), NOW + asked, KEY)
+    assert claims.not_before == NOW + begins
+
+
 def test_two_roots_stand_side_by_side_in_a_rotation() -> None:
     new = replace(ROOT, key=signing_key(7))  # of the very same name
     trust = anchors(ROOT, new)

@@ -16,6 +16,7 @@ MODULES = (
     "constraints",
     "crl",
     "denylist",
+    "leaf",
     "profile",
     "revocation",
     "x509der",

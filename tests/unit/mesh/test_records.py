@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 
 from tests.support.stores import SETTINGS, key
 from wgpy.ip import Prefix, parse_prefix
+from wgpy.mesh import line as lines
 from wgpy.mesh.fields import RecordError
+from wgpy.mesh.place import Membership, membership_from_json, membership_to_json
 from wgpy.mesh.records import (
     InviteRecord,
     NodeRecord,
@@ -52,6 +54,17 @@ NODE = NodeRecord(
     revision=9,
 )
 INVITE = InviteRecord("a jti", 5.0, "laptop.mesh", ("laptops",), 7, 2, 1.0, True)
+MEMBERSHIP = Membership(
+    interface="mesh0",
+    network=SETTINGS.id,
+    domain="mesh",
+    line="wgpy-join:abc",
+    contacts=(
+        lines.Coordinator(key(1), (lines.Endpoint("192.0.2.1", 51820),), (b"\xfd" + bytes(15),)),
+    ),
+    accept=("10.1.0.0/16", "router.mesh"),
+    offers=(parse_prefix("192.168.0.0/24"),),
+)
 KEY = Revocation(RevocationKind.KEY, key(1).base64(), 1.0, 2.0, revision=4)
 NAME = Revocation(RevocationKind.NAME, "laptop.mesh", 1.0, 2.0, generation=6)
 SERIAL = Revocation(RevocationKind.SERIAL, "0a1b", 1.0, 2.0, issuer=b"\1\2")
@@ -70,6 +83,7 @@ FORMS: list[tuple[Any, Any, Any]] = [
     (KEY, revocation_to_json, revocation_from_json),
     (NAME, revocation_to_json, revocation_from_json),
     (SERIAL, revocation_to_json, revocation_from_json),
+    (MEMBERSHIP, membership_to_json, membership_from_json),
 ]
 
 

@@ -69,6 +69,7 @@ MESSAGES: list[Any] = [
     ),
     messages.TurnCredentials("179:laptop.mesh", "secret", 179.0, ("turn:turn.example:3478",)),
     messages.Done(),
+    messages.Passed("0a1b", key(2), key(1), SIGNAL),
     messages.Changed(9, PAGE),
     messages.Changed(9),
     messages.Signalled(key(1), SIGNAL),

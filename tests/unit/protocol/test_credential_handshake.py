@@ -20,8 +20,10 @@ from wgpy.protocol.credential_payload import (
     Offer,
     OfferKind,
     ResponsePayload,
+    pack_response_payload,
     parse_initiation_payload,
     parse_response_payload,
+    prepared_answer,
 )
 from wgpy.protocol.handshake import HandshakeError, Local, Remote
 from wgpy.protocol.handshake import initiate as plain_initiate
@@ -421,6 +423,64 @@ def test_a_response_is_accepted_once_and_for_its_index(pair):
     initiator.finish(answer)
     with pytest.raises(HandshakeError):
         initiator.finish(answer)
+
+
+# --- What was said before ---
+
+
+def rounds(pair, asked, answered):
+    """A handshake: what each side read of the other."""
+    initiator = initiate(pair.to_bob, sender=1, payload=asked, random=os.urandom)
+    responder = pair.read(initiator.message)
+    responder.authenticate(pair.to_alice)
+    seen = responder.payload()
+    answer, _ = responder.respond(sender=2, payload=answered, random=os.urandom)
+    _, offered = initiator.finish(parse_credential_response(answer + NO_MACS))
+    return seen, offered
+
+
+def test_the_same_again_is_read_once(pair):
+    later = dataclasses.replace(ASKED, timestamp=bytes(range(1, 13)))
+    first, second = rounds(pair, ASKED, ANSWER), rounds(pair, later, ANSWER)
+    assert (first[0], second[0]) == (ASKED, later)
+    assert first[0].offer is second[0].offer
+    assert first[1] is second[1]
+
+
+def test_anything_else_is_read_again(pair):
+    other = Offer(OfferKind.TOKEN, b"a.b.c")
+    for asked, answered in (
+        (ASKED, ANSWER),
+        (dataclasses.replace(ASKED, offer=other), ResponsePayload(NETWORK, other)),
+        (dataclasses.replace(ASKED, wanted=None), ANSWER),
+        (dataclasses.replace(ASKED, wanted="bob.mesi"), ResponsePayload(bytes(16), LEAF)),
+        (dataclasses.replace(ASKED, network=bytes(16)), None),
+        (dataclasses.replace(ASKED, offer=None), ResponsePayload(bytes(16), LEAF)),
+        (ASKED, ANSWER),
+    ):
+        assert rounds(pair, asked, answered) == (asked, answered)
+
+
+def test_what_is_malformed_is_refused_each_time(pair):
+    rounds(pair, ASKED, ANSWER)
+    for _ in range(2):
+        payload = STAMP + b"\2" + bytes(1051)
+        message, _ = spec.make_initiation(
+            bytes(ALICE), bytes(pair.bob.public), b"e" * 32, 1, payload
+        )
+        responder = pair.read(message[:-32])
+        responder.authenticate(pair.to_alice)
+        with pytest.raises(ParseError):
+            responder.payload()
+    assert rounds(pair, ASKED, ANSWER) == (ASKED, ANSWER)
+
+
+def test_an_answer_can_be_packed_before(pair):
+    ready = prepared_answer(ANSWER)
+    assert ready == ANSWER
+    assert ready.packed is not None
+    assert pack_response_payload(ready) == pack_response_payload(ANSWER) == ready.packed
+    assert rounds(pair, ASKED, ready)[1] == ANSWER
 
 
 # --- Cookies are those of types 1 and 2 ---

@@ -52,6 +52,15 @@ EVERY_STEP: list[tuple[Step, str]] = [
     ),
     (steps.AddRoute("wg0", "10.0.0.0/8", 254), "ip -4 route add 10.0.0.0/8 dev wg0"),
     (steps.AddRoute("wg0", "::/0", 51820), "ip -6 route add ::/0 dev wg0 table 51820"),
+    (
+        steps.AddUnreachable("::/0", 51820),
+        "ip -6 route add unreachable ::/0 metric 20000 table 51820",
+    ),
+    (steps.GuardExit("wg0", 51820, ("10.0.0.0/8",)), "nft add table inet wgpy-exit-wg0"),
+    (
+        steps.Masquerade("wg0", ("10.9.0.0/16",), ("10.1.0.0/16", "10.2.0.0/16")),
+        "nft add table inet wgpy-nat-wg0",
+    ),
 ]
 
 
@@ -85,6 +94,16 @@ def test_the_journal_is_read_as_it_was_written(tmp_path: Path) -> None:
     journal.link_index = 7
     journal.write()
     assert read_journal(tmp_path, "wg0") == journal
+
+
+def test_a_part_of_an_interface_has_a_journal_of_its_own(tmp_path: Path) -> None:
+    whole, part = _journal(tmp_path), Journal("wg0", tmp_path, "", part="routes")
+    whole.write()
+    part.add(steps.SetSysctl("a.b", "1", "0", "0"))
+    assert read_journal(tmp_path, "wg0.routes") == part
+    assert read_journal(tmp_path, "wg0") == whole
+    assert other_journals(tmp_path, "wg0") == [part]
+    assert other_journals(tmp_path, "wg0.routes") == [whole]
 
 
 def test_the_journal_is_its_owners_alone(tmp_path: Path) -> None:
