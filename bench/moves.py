@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import machine
-from bench.moves_taken import Sample, back, flows, upgrade
+from bench.moves_taken import FLOWS, Sample, back, flows, upgrade
 from bench.stats import spread
 from tests.support.netns import remove_leftovers
 
@@ -101,13 +101,13 @@ def _flows(samples: dict[str, list[dict[str, Any]]]) -> str:
         "| 10,000 flows | times | datagrams | lost | doubled | probes meanwhile |",
         "| --- | ---: | ---: | ---: | ---: | ---: |",
     ]
-    for name in ("flows: paths are checked", "flows: no paths, no checks"):
-        found = samples.get(name, [])
+    for name in FLOWS:
+        found = samples.get(f"flows: {name}", [])
         if not found:
             return ""
         sums = [sum(_of(found, x)) for x in ("sent", "lost", "repeated", "probes")]
         cells = " | ".join(f"{x:,}" for x in sums)
-        rows.append(f"| {name.removeprefix('flows: ')} | {len(found)} | {cells} |")
+        rows.append(f"| {name} | {len(found)} | {cells} |")
     return "\n".join(rows) + "\n"
 
 

@@ -40,8 +40,9 @@ OPENS = 4.0
 # Around the moment of the change: what was under way, and what the new way makes of it.
 BEFORE, AFTER = 0.5, 2.5
 RATES = {"20 Mbit/s": ("-b", "20M"), "as fast as it can": ()}
-FLOWS = 10_000
+FLOW_COUNT = 10_000
 FLOW_SECONDS = 20.0
+CHECKED, UNCHECKED = FLOWS = ("paths are checked", "no paths, no checks")
 _STAMP = struct.Struct("!d")
 _ECHO_PORT = 7007
 
@@ -242,10 +243,9 @@ def _transfer(
 
 def flows(directory: Path, backwards: bool) -> Iterator[Sample]:
     """Datagrams of 10,000 flows: what is lost where paths are checked, and where none are."""
-    names = ("paths are checked", "no paths, no checks")
-    for name in reversed(names) if backwards else names:
+    for name in reversed(FLOWS) if backwards else FLOWS:
         with _houses(_own(directory), relay=False, nat=Nat.FULL) as (lab, pair):
-            if name != names[0]:
+            if name == UNCHECKED:
                 pair.at = {
                     station.number: f"{lab.routers[router].wan_ip}:{pair.other(station).port}"
                     for station, router in ((pair.alice, "office"), (pair.bob, "home"))
@@ -253,10 +253,10 @@ def flows(directory: Path, backwards: bool) -> Iterator[Sample]:
                 for station in (pair.alice, pair.bob):
                     pair.sync(station, nat="")
             pair.wake()
-            if name == names[0]:
+            if name == CHECKED:
                 pair.until(PathKind.DIRECT)
             before = _probes(pair)
-            with Numbered(pair.alice, pair.bob, flows=FLOWS) as numbered:
+            with Numbered(pair.alice, pair.bob, flows=FLOW_COUNT) as numbered:
                 time.sleep(FLOW_SECONDS)
             figures = {
                 "sent": numbered.sent,

@@ -14,6 +14,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import pytest
+
 from tests.support.commands import LIFE
 from tests.support.coturn import PORT as TURN_PORT
 from tests.support.coturn import USERS, Coturn
@@ -36,6 +38,8 @@ OPEN = "delete table ip closed\n"
 # A daemon whose data path is named, and not what is best here.
 PORTABLE = replace(WGPY, name="portable", env={"WGPY_DATAPATH": "portable"})
 NATIVE = replace(WGPY, name="native", env={"WGPY_DATAPATH": "native"})
+# One test of each kind runs on both.
+BOTH = pytest.mark.parametrize("datapath", [NATIVE, PORTABLE], ids=str)
 
 # What a busy machine may take for what is to take seconds.
 PATIENCE = 45.0

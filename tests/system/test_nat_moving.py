@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.coturn import Coturn, Secret
-from tests.support.managed import CLOSE, NATIVE, OPEN, PATIENCE, PORTABLE, Managed, managed
+from tests.support.managed import BOTH, CLOSE, OPEN, PATIENCE, Managed, managed
 from tests.support.natlab import Host, Lab, Line, Nat, Router
 from tests.support.natlab.station import Station
 from tests.support.netns import wait_until
@@ -31,8 +31,6 @@ pytestmark = [
     pytest.mark.tool("turnserver"),
     pytest.mark.usefixtures("clean_machine"),
 ]
-
-BOTH = pytest.mark.parametrize("datapath", [NATIVE, PORTABLE], ids=str)
 
 
 @pytest.fixture
