@@ -165,6 +165,9 @@ class Running:
         node.quarantine(jti or await self.invite(uses=1), str(wanted.get("name") or ""))
         joined = await node.ok(self, Joined, "POST", "/v1/enrol", EnrolRequest(node.hostname))
         node.admit()
+        if wanted.get("wait", True):
+            # The roll follows a moment later.
+            await self.until("known", lambda: self.desk.roll.named(joined.node.name))
         return joined
 
     async def until(self, what: str, true: Any, seconds: float = 10.0) -> None:

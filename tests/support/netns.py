@@ -23,6 +23,7 @@ import fcntl
 import itertools
 import os
 import re
+import shutil
 import signal
 import socket
 import struct
@@ -350,6 +351,9 @@ def _remove_files(chosen: Callable[[int], bool]) -> list[str]:
         for path in sorted(directory.glob(f"*{LINK_PREFIX}*")):
             owner = _OWNED.fullmatch(path.name)
             if owner and chosen(int(owner[1])):
-                path.unlink(missing_ok=True)
+                if path.is_dir():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink(missing_ok=True)
                 removed.append(path.name)
     return removed

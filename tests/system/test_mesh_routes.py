@@ -155,6 +155,8 @@ def site(clean_machine: None, tmp_path: Path) -> Iterator[Site]:
         gate.ip("-6", "route", "add", "default", "via", "fd98::1")
         for space in (router, gate):
             space.inside(_forward)
+        # As many distributions have it: an answer must come by the link that a question would take.
+        laptop.inside(lambda: write_sysctl("net.ipv4.conf.all.rp_filter", "1"))
         keys = (new_keys(), new_keys())
         tunnel.setconf(
             interface_section(keys[0].private)
@@ -279,6 +281,27 @@ def test_what_cannot_work_is_said(site: Site) -> None:
     site.tunnel.stop()
     with pytest.raises(RoutesError, match="its daemon has ended"):
         site.update(routes, GATE, accept=[SUBNET])
+    site.stop(routes)
+
+
+def test_endpoints_within_a_route_are_reached_by_the_machines_own_gateway(site: Site) -> None:
+    """The tunnel's own packets, and those of STUN and TURN, which have the same mark."""
+    routes = site.routes()
+    site.update(routes, {"gate.mesh": ["198.51.100.0/24"]}, accept=["gate"])
+    site.laptop.ping("198.51.100.2")
+    assert site.name in site.laptop.ip("route", "get", "198.51.100.2")
+    assert "via 192.168.7.1" in site.laptop.ip("route", "get", "198.51.100.2", "mark", "51820")
+    site.update(routes, GATE, exit="gate")
+
+    def send_marked() -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, 51820)
+            sock.sendto(CONTROL, (WORLD, 3478))
+
+    with Capture(site.router, "home") as capture:
+        site.laptop.inside(send_marked)
+        site.laptop.ping("10.9.0.2")
+    assert found(capture, CONTROL) == 1
     site.stop(routes)
 
 

@@ -249,7 +249,7 @@ def watch(
                 f"the agent does not run; `wgpy mesh run {interface}` says why, in the foreground"
             )
         state = "" if found is None else str(found.get("state"))
-        if found is not None and state == "connected":
+        if found is not None and state == "connected" and found.get("directory_revision"):
             say(_welcome(found))
             return JOINED
         if found is not None and state in ("joining", "removed") and found.get("ended"):

@@ -26,12 +26,12 @@ def run(args: argparse.Namespace) -> int:
     become_root("mesh run")
     check_library()
     from wgpy.mesh.agent import run as run_agent
-    from wgpy.mesh.extras import make_extras
+    from wgpy.mesh.extras import MeshExtras
     from wgpy.mesh.place import Place, PlaceError
 
     _set_logging(args.interface, background=args.background)
     try:
-        run_agent(Place(args.interface), make_extras)
+        run_agent(Place(args.interface), MeshExtras)
     except PlaceError as error:
         raise CommandError(str(error)) from None
     return 0
@@ -57,6 +57,6 @@ def _set_logging(name: str, *, background: bool) -> None:
             handler.ident = "wgpy: "
     handler.setFormatter(logging.Formatter(f"{name}: %(levelname)s: %(message)s"))
     logging.basicConfig(level=level, handlers=[handler])
-    # aiohttp speaks of each request, and asyncio of each slow callback: that is not for people.
-    for chatty in ("aiohttp", "asyncio"):
+    # They speak of each message and of each slow callback, which is not for people.
+    for chatty in ("aiohttp", "asyncio", "pyroute2"):
         logging.getLogger(chatty).setLevel(logging.ERROR)

@@ -40,7 +40,8 @@ from wgpy.mesh.tunnel import Tunnel, TunnelError
 
 _log = logging.getLogger(__name__)
 
-MakeExtras = Callable[[Member], Extras]
+# Given the interface, and what to call when routes have changed by themselves.
+MakeExtras = Callable[[str, Callable[[], None]], Extras]
 
 
 class Agent:
@@ -48,10 +49,12 @@ class Agent:
 
     def __init__(self, place: Place, make_extras: MakeExtras | None = None) -> None:
         self.place = place
+        self._loop = asyncio.get_running_loop()
         self.member = Member(place, time.time())
-        self._make_extras = make_extras or (lambda _member: NoExtras())
         self._tunnel = Tunnel(place)
-        self._extras = self._make_extras(self.member)
+        self._extras: Extras = NoExtras()
+        if make_extras is not None:
+            self._extras = make_extras(place.interface, self._routes_changed)
         self._signals = Signals(place, self.member.public)
         self._applier = Applier(self.member, self._tunnel, self._extras)
         self._follower = Follower(
@@ -63,6 +66,10 @@ class Agent:
         self._why = ""
         self._forget = False
 
+    def _routes_changed(self) -> None:
+        """From a thread of another's."""
+        self._loop.call_soon_threadsafe(self._applier.wake)
+
     def stop(self, why: str) -> None:
         """End soon."""
         self._why = self._why or why
@@ -70,7 +77,7 @@ class Agent:
 
     async def run(self) -> None:
         """Until somebody asks it to stop. Raises OSError if there can be no socket."""
-        loop = asyncio.get_running_loop()
+        loop = self._loop
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self.stop, f"signal {number.name}")
         interface = self.place.interface
@@ -112,6 +119,7 @@ class Agent:
             await asyncio.gather(applying, return_exceptions=True)
         # It has joined no network, or is in none any more: a tunnel that nobody answers is no use.
         await self._take_down()
+        self.place.set_token(None)
 
     async def _keep_coordinator(self) -> None:
         if self.member.membership.coordinator:
@@ -131,7 +139,8 @@ class Agent:
             await asyncio.to_thread(self.place.remove)
 
     async def _take_down(self) -> None:
-        await asyncio.to_thread(self._extras.stop)
+        hold = not self._forget and self.member.membership.ended is None
+        await asyncio.to_thread(lambda: self._extras.stop(hold=hold))
         try:
             await asyncio.to_thread(self._tunnel.take_down)
         except TunnelError as error:
@@ -248,7 +257,10 @@ class Agent:
                 await connection.client.leave()
                 revoked = True
             except ApiError as error:
-                if not force:
+                # The session ends with the certificate: its news may be faster than the answer.
+                await asyncio.sleep(_NEWS)
+                revoked = self.member.is_removed
+                if not revoked and not force:
                     raise SocketError(
                         "alone",
                         f"{error}, so the network cannot be told; `wgpy mesh leave --force` "
@@ -260,6 +272,8 @@ class Agent:
         return {"left": membership.domain, "revoked": revoked}
 
 
+# A revocation is pushed within a second.
+_NEWS: Final = 1.5
 # Whoever asked has its answer by then.
 _AFTER_ANSWER: Final = 0.1
 

@@ -1,14 +1,18 @@
 """Who is in the network, what they offer to route, and who reaches whom."""
 
+import logging
 import re
 from typing import Final
 
-from wgpy.mesh import wire
+from wgpy.mesh import events, wire
 from wgpy.mesh.callers import Caller
 from wgpy.mesh.desk import Desk, Refuse
+from wgpy.mesh.fields import texts
 from wgpy.mesh.messages import Done, Map, MapNode, OfferRequest, Report
 from wgpy.mesh.roll import of_changes, view
 from wgpy.mesh.wire import MAX_MAP_NODES
+
+_log = logging.getLogger(__name__)
 
 _NUMBER: Final = re.compile(r"0|[1-9][0-9]{0,18}")
 
@@ -41,6 +45,7 @@ async def offer(
     """POST /v1/offer: what the node would route, for an operator to approve."""
     asked = wire.decode(OfferRequest, body)
     node = await desk.call(desk.store.offer, caller.key, asked.offers)
+    _log.info("%s", events.offered(node.name, texts(node.offers)))
     return 200, wire.encode(view(node, desk.settings))
 
 

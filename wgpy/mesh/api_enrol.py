@@ -1,9 +1,10 @@
 """A machine comes in, renews its certificate, and leaves."""
 
+import logging
 from typing import Final
 
 from wgpy.identity.profile import is_name
-from wgpy.mesh import wire
+from wgpy.mesh import events, wire
 from wgpy.mesh.callers import Caller
 from wgpy.mesh.desk import Desk, Refuse, refusal_of
 from wgpy.mesh.messages import Done, EnrolRequest, Joined, RenewRequest, Waiting
@@ -11,6 +12,8 @@ from wgpy.mesh.records import NodeRecord, NodeState
 from wgpy.mesh.roll import view
 from wgpy.mesh.store import Enrolment, Refusal, Refused
 from wgpy.mesh.wire import WireError
+
+_log = logging.getLogger(__name__)
 
 # Names that are tried for a machine that has none of its own: `laptop`, `laptop-2` and so on.
 _TRIES: Final = 8
@@ -28,10 +31,20 @@ async def enrol(
     wanted = asked.name
     if wanted is not None and "." not in wanted:
         wanted = f"{wanted}.{desk.settings.domain}"
-    node = await _enrolled(desk, caller, asked.hostname, wanted)
+    key, jti = caller.key.base64(), caller.jti
+    try:
+        node = await _enrolled(desk, caller, asked.hostname, wanted)
+    except Refused as refused:
+        if refused.reason is Refusal.NAME_TAKEN:
+            _log.info("%s", events.name_taken(wanted or caller.name, key))
+        else:
+            _log.info("%s", events.enrol_refused(str(refused), key))
+        raise
     desk.counters["enrolled"] += 1
     if node.state is NodeState.PENDING:
+        _log.info("%s", events.node_waits(node.name, key, jti))
         return 202, wire.encode(Waiting())
+    _log.info("%s", events.node_enrolled(node.name, key, jti))
     return 200, joined(desk, node)
 
 
@@ -84,6 +97,8 @@ async def renew(
     renewed = await desk.call(
         desk.store.renew, node.name, caller.key, desk.wall(), desk.issue, force=asked.force
     )
+    if renewed.generation != node.generation and renewed.expires is not None:
+        _log.info("%s", events.node_renewed(renewed.name, renewed.expires))
     return 200, joined(desk, renewed)
 
 
@@ -92,7 +107,8 @@ async def leave(
 ) -> tuple[int, bytes]:
     """POST /v1/leave: the node is removed, as it asks itself."""
     wire.decode(Done, body)
-    await desk.call(desk.store.leave, caller.key, desk.wall())
+    left = await desk.call(desk.store.leave, caller.key, desk.wall())
+    _log.info("%s", events.node_left(left.name))
     try:
         await desk.sign_list()
     except Exception as error:

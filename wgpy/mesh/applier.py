@@ -33,8 +33,8 @@ class Extras(Protocol):
         """Bring about names and routes; returns the prefixes that each node may have besides its
         addresses, by its name. `started` says that the link is a new one."""
 
-    def stop(self) -> None:
-        """Put back what was there before."""
+    def stop(self, *, hold: bool) -> None:
+        """Put back what was there before; with `hold` an exit stays closed, for the next agent."""
 
     def status(self) -> dict[str, object]:
         """`names` and `routes` as they are shown."""
@@ -52,6 +52,8 @@ class Applier:
         self.remarks: tuple[str, ...] = ()
         self._tunnel = tunnel
         self._extras = extras
+        # Whether there was a tunnel before, of this run.
+        self._brought = False
         self._wake = asyncio.Event()
         self._lock = asyncio.Lock()
 
@@ -74,6 +76,9 @@ class Applier:
         wanted, shape = member.wanted(self.attempt, is_connected=self.is_connected)
         config = config_of(wanted, member.place)
         done = await asyncio.to_thread(self._tunnel.bring, config, shape)
+        if done.started and self._brought:
+            _log.warning("%s", events.tunnel_restarted(member.place.interface))
+        self._brought = True
         if done.remarks != self.remarks:
             self.remarks = done.remarks
             for remark in done.remarks:
@@ -82,20 +87,17 @@ class Applier:
 
     async def run(self) -> None:
         """Go on until cancelled."""
-        was_there = True
         while True:
             try:
                 await asyncio.wait_for(self._wake.wait(), LOOK if not self.problem else RETRY)
             except TimeoutError:
                 if self._tunnel.is_there() and not self.problem:
                     continue
-                was_there = bool(self.problem)
             else:
                 await asyncio.sleep(SETTLE)
-            await self._try(was_there)
-            was_there = True
+            await self._try()
 
-    async def _try(self, was_there: bool) -> None:
+    async def _try(self) -> None:
         try:
             await self.apply()
         except TunnelError as error:
@@ -104,8 +106,6 @@ class Applier:
             self.problem = str(error)
         else:
             self.problem = ""
-            if not was_there:
-                _log.warning("%s", events.tunnel_restarted(self.member.place.interface))
 
 
 class NoExtras:
@@ -116,7 +116,7 @@ class NoExtras:
         del member, started
         return {}
 
-    def stop(self) -> None:
+    def stop(self, *, hold: bool) -> None:
         """See Extras."""
 
     def status(self) -> dict[str, object]:

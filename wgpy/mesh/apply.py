@@ -19,7 +19,7 @@ from wgpy.device.paths import (
     TurnUri,
 )
 from wgpy.device.servers import parse_stun_server, parse_turn_uri
-from wgpy.device.uapi import DeviceChange, DeviceState
+from wgpy.device.uapi import DeviceChange, DeviceState, PeerChange
 from wgpy.identity.derived import quarantine_range
 from wgpy.identity.settings import (
     Anchor,
@@ -87,6 +87,7 @@ class Wanted:
     intermediates: tuple[str, ...] = ()
     turn: Turn | None = None
     issuers: str | None = None
+    rotations: tuple[tuple[str, str], ...] = ()
 
 
 def config_of(wanted: Wanted, place: Place) -> Config:
@@ -115,20 +116,28 @@ def difference(config: Config, state: DeviceState, resolve: Resolve) -> DeviceCh
 
     Who came in by its certificate, or is enrolling, while it is no peer of ours yet, stays as it is
     until its session ends: to make it a peer would end that session, and whatever it is about to be
-    told. Where a peer is that the daemon finds by itself, it is told once. Raises what `resolve`
-    raises.
+    told. Where a peer is that the daemon finds by itself, it is told once. A peer that is to prove
+    something else is a new one: its session is over, and the next handshake need not wait for the
+    5 s in which there is only one. Raises what `resolve` raises.
     """
     present = {peer.public_key: peer for peer in state.peers}
-    peers = []
+    peers, anew = [], set()
     for peer in config.peers:
         now = present.get(peer.public_key)
         if now is not None and now.admitted and not _asks_more(peer, now.allowed_ips):
             continue
-        known = now is not None and now.nat
+        if now is not None and not now.admitted and now.expectation != peer.expectation:
+            anew.add(peer.public_key)
+        known = now is not None and now.nat and peer.public_key not in anew
         peers.append(replace(peer, endpoint=None) if known and peer.nat else peer)
     change = sync_change(
-        replace(config, peers=tuple(peers)), state, resolve, names=True, keep_fwmark=True
+        replace(config, peers=tuple(peers)),
+        replace(state, peers=[x for x in state.peers if x.public_key not in anew]),
+        resolve,
+        names=True,
+        keep_fwmark=True,
     )
+    change.peers = [PeerChange(key, remove=True) for key in sorted(anew, key=bytes)] + change.peers
     return None if change == DeviceChange() else change
 
 
@@ -178,6 +187,7 @@ def _authority(wanted: Wanted, place: Place) -> AuthoritySettings | None:
         intermediates=wanted.intermediates,
         revocations=(str(place.crl),),
         issuers=issuers,
+        rotations=wanted.rotations,
         enrol=wanted.issuers is not None,
     )
 

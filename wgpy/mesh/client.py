@@ -131,7 +131,7 @@ class Client:
 
     async def leave(self) -> None:
         """Be no node any more."""
-        await self._post(messages.Done, "/v1/leave", None)
+        await self._post(messages.Done, "/v1/leave", messages.Done())
 
     async def map(self) -> messages.Map:
         """Who reaches whom, and how."""
@@ -144,8 +144,7 @@ class Client:
         return self._read(messages.TurnCredentials, raw)
 
     async def _post(self, kind: type[_T], path: str, message: object) -> _T:
-        body = b"" if message is None else wire.encode(message)
-        return self._read(kind, (await self._ask("POST", path, body))[1])
+        return self._read(kind, (await self._ask("POST", path, wire.encode(message)))[1])
 
     # --- How they are asked ---
 

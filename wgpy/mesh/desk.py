@@ -1,10 +1,11 @@
 """What the coordinator's handlers share: the store, the issuer, the roll, the hub; and refusals."""
 
 import asyncio
+import logging
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Final, ParamSpec, TypeVar
@@ -12,15 +13,18 @@ from typing import Any, Final, ParamSpec, TypeVar
 from wgpy.identity.derived import quarantine_range
 from wgpy.ip import Prefix
 from wgpy.keys import PrivateKey
+from wgpy.mesh import events
 from wgpy.mesh.callers import Callers, CallersError
 from wgpy.mesh.hub import Hub
 from wgpy.mesh.issuer import Issuer, IssuerError
 from wgpy.mesh.rates import Rates
-from wgpy.mesh.records import NodeRecord
+from wgpy.mesh.records import NodeRecord, Revocation
 from wgpy.mesh.reports import Reports
 from wgpy.mesh.roll import Roll
 from wgpy.mesh.settings import NetworkSettings
 from wgpy.mesh.store import Refusal, Refused, Store, StoreError, StoreUnavailable
+
+_log = logging.getLogger(__name__)
 
 # The store has four connections, and writers follow one another: more would only wait.
 THREADS: Final = 8
@@ -142,13 +146,17 @@ class Desk:
 
     async def sign_list(self) -> None:
         """Sign the next list of revocations, and have everybody told."""
-        await self.call(
-            self.store.sign_list,
-            self.issuer.authority.key_id,
-            self.wall(),
-            self.issuer.sign_list,
-        )
+        entries = 0
+
+        def sign(number: int, revocations: Sequence[Revocation]) -> bytes:
+            nonlocal entries
+            entries = len(revocations)
+            return self.issuer.sign_list(number, revocations)
+
+        key_id = self.issuer.authority.key_id
+        number, _ = await self.call(self.store.sign_list, key_id, self.wall(), sign)
         self.counters["lists"] += 1
+        _log.info("%s", events.list_written(number, entries))
 
     def shown(self) -> dict[str, Any]:
         """What there is to count, for the operator."""

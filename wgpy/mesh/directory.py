@@ -313,6 +313,12 @@ class Directory:
         return next((node for node in self.nodes.values() if node.name == name), None)
 
 
+def first_text(settings: NetworkSettings) -> bytes:
+    """What a node has of a directory before anybody told it one: how a network is founded."""
+    first = messages.Directory(0, 0, True, False, (), (), (), settings)
+    return wire.encode(first) + b"\n"
+
+
 def _held(node: Node | NodeView) -> tuple[str | Prefix, ...]:
     """What only one node has: its name, and its whole addresses."""
     return (node.name, *node.addresses)

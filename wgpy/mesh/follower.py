@@ -196,6 +196,8 @@ class Follower:
             wall=self._wall,
         )
         await connection.open()
+        # The certificate let us in: the daemon has no more use for a token.
+        self.member.place.set_token(None)
         self.contacts.connected(self._clock())
         self._failures = 0
         self._applier.is_connected = True

@@ -26,6 +26,7 @@ from wgpy.keys import PrivateKey, write_secret
 from wgpy.mesh import coordinator_files
 from wgpy.mesh.addresses import nodes_range6, ula
 from wgpy.mesh.coordinator_files import CoordinatorFiles, FilesError
+from wgpy.mesh.directory import first_text
 from wgpy.mesh.fields import RecordError
 from wgpy.mesh.issuer import IssuerError, LocalIssuer
 from wgpy.mesh.place import STATE_DIRECTORY, Membership, Place
@@ -167,6 +168,10 @@ def _make(
     )
     coordinator_files.write(plan.interface, files, state)
     place.set_papers(node.certificate, (issuer.authority.der,), (issuer.root.der,))
+    # What our own agent begins with: it asks itself, for which it has to know where it is.
+    place.set_directory(first_text(settings))
+    # Our own daemon has to know the network before anybody can tell our agent of it.
+    place.set_directory(first_text(settings))
     place.make(
         key,
         Membership(

@@ -4,6 +4,7 @@ It has no clock and no network: it is told what coordinators say, judges that, p
 tells what is to be. Whatever is acknowledged to a coordinator is on the disk before.
 """
 
+import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -130,12 +131,14 @@ class Member:
         self.place.set_papers(joined.certificate, joined.intermediates, joined.cas)
         self.papers = Papers(joined.certificate, claims, anchors)
         self._take_anchors(anchors)
-        if self.membership.name is None:
-            # In this order: who has a name needs neither line nor token any more.
-            self.set_membership(replace(self.membership, name=claims.name, line=None, wanted=None))
-            self.place.set_token(None)
         assert self.directory is not None
         self.directory.settings = settings
+        if self.directory.is_whole:
+            # Without the settings a restart would know neither whom to ask nor whom to trust.
+            self.place.set_directory(self.directory.text())
+        if self.membership.name is None:
+            # Who has a name needs the line no more; the daemon shows the token a moment longer.
+            self.set_membership(replace(self.membership, name=claims.name, line=None, wanted=None))
 
     def _take_anchors(self, anchors: Anchors) -> None:
         if self.directory is None:
@@ -172,7 +175,6 @@ class Member:
     def end(self, reason: str) -> None:
         """We never come in again with this key; `reason` is a sentence."""
         self.set_membership(replace(self.membership, ended=reason, line=None))
-        self.place.set_token(None)
 
     @property
     def is_removed(self) -> bool:
@@ -235,6 +237,7 @@ class Member:
             intermediates=(str(between),) if between.exists() else (),
             turn=self.turn,
             issuers=self._issuers(),
+            rotations=self._rotations(),
         )
         return wanted, Shape(self.addresses, routes_of(wanted))
 
@@ -244,6 +247,15 @@ class Member:
     def _issuers(self) -> str | None:
         path = self.place.directory / "coordinator" / ISSUERS
         return str(path) if self.membership.coordinator and path.exists() else None
+
+    def _rotations(self) -> tuple[tuple[str, str], ...]:
+        """From each issuer to each later one: the roots that we trust signed them all, so whoever
+        was named by one may be named by the next."""
+        if self.papers is None:
+            return ()
+        issuers = sorted(self.papers.anchors.intermediates, key=lambda x: x.not_before)
+        pairs = [(x.spki.hex(), y.spki.hex()) for x, y in itertools.combinations(issuers, 2)]
+        return tuple(dict.fromkeys((x, y) for x, y in pairs if x != y))
 
     def _contact(self, whom: Whom, attempt: Attempt | None, is_connected: bool) -> Contact:
         is_current = attempt is not None and attempt.whom.key == whom.key

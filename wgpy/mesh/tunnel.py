@@ -25,6 +25,7 @@ from wgpy.linux.routes import (
     delete_route,
     ipv6_is_off,
     path_mtu,
+    prefixes_through,
 )
 from wgpy.mesh.apply import difference
 from wgpy.mesh.place import Place
@@ -124,7 +125,7 @@ class Tunnel:
 
     def _ensure_routes(self, net: Netlink, link: Link, wanted: set[Prefix]) -> tuple[str, ...]:
         remarks = []
-        for prefix in sorted(wanted):
+        for prefix in sorted(wanted - prefixes_through(net, link)):
             try:
                 add_route(net, link, Route(prefix, MAIN_TABLE))
             except NetlinkError as error:

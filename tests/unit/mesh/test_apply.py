@@ -190,6 +190,16 @@ def test_where_a_connected_coordinator_is_stays() -> None:
     assert difference(config_of(wanted(contacts=(connected,)), place()), state, no_names) is None
 
 
+def test_who_is_to_prove_something_else_is_new() -> None:
+    """Joined: the next handshake does not wait for 5 s after the one that enrolled."""
+    state = fresh()
+    state.peers[0].expectation = Expectation(None, key_suffices=True)
+    change = difference(config_of(wanted(), place()), state, no_names)
+    assert change is not None
+    assert [(x.public_key, x.remove) for x in change.peers] == [(key(1), True), (key(1), False)]
+    assert change.peers[1].endpoint == Address("192.0.2.1", 51820)
+
+
 def admitted(kind: Kind, *prefixes: Prefix) -> PeerState:
     claims = ClaimsSummary(kind, "laptop.mesh", (), "1", None, 1)
     return PeerState(key(2), admitted=True, claims=claims, allowed_ips=list(prefixes))
