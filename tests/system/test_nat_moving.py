@@ -234,12 +234,12 @@ def counted(pair: Managed) -> tuple[int, int, int]:
 
 
 def at_rest(pair: Managed) -> tuple[int, int, int]:
-    """The same, once nothing has changed it for two seconds: both have met, but a signal that
-    crossed another may follow."""
+    """The same, once nothing has changed it for four seconds: what was found out after three offers
+    in a row is told when the first of them is three seconds old."""
     seen = [counted(pair)]
 
     def is_at_rest() -> bool:
-        time.sleep(2)
+        time.sleep(4)
         seen.append(counted(pair))
         return seen[-1] == seen[-2]
 
