@@ -266,9 +266,10 @@ def test_addresses_and_routes_that_do_not_matter_disturb_nothing(lab: Lab, direc
     before = at_rest(direct)
     for number in range(5):
         space.ip("route", "add", f"10.123.{number}.0/24", "dev", space.link)
+        # One that leads nowhere has an address, and one that is up has none.
         space.ip("link", "add", f"br{number}", "type", "bridge")
-        space.ip("link", "set", f"br{number}", "up")
         space.ip("address", "add", f"10.124.{number}.1/24", "dev", f"br{number}")
+        space.ip("link", "add", f"bare{number}", "up", "type", "bridge")
         space.ip("address", "add", f"10.125.{number}.1/32", "dev", "lo")
         time.sleep(0.3)
         space.ip("link", "delete", f"br{number}")
