@@ -32,7 +32,7 @@ def site(tmp_path: Path, folder: Path) -> Site:
 
 def talk(site: Site, what: Talk) -> None:
     async def run() -> None:
-        async with site.coordinator() as running:
+        async with site.coordinator() as running, asyncio.timeout(60):
             await what(running, site)
 
     asyncio.run(run())
@@ -103,6 +103,8 @@ def test_what_is_pushed_and_what_is_carried(site: Site) -> None:
             async with client(running, node) as asked:
                 await asked.enrol(node.hostname, None)
             node.admit()
+        # Who is not known yet is nobody to carry anything to.
+        await running.until("followed", lambda: len(running.desk.roll) == 3)
         async with client(running, one) as first, client(running, two) as second:
             here, there = await first.open(), await second.open()
             events = there.events()
