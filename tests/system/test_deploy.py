@@ -76,7 +76,7 @@ def test_what_the_image_has_is_what_the_program_says_it_needs() -> None:
     version = re.search(r'__version__.*?"([^"]+)"', (ROOT / "wgpy" / "__init__.py").read_text())
     assert version is not None
     assert SERVICES["coordinator"].image == f"wgpy:{version[1]}"
-    assert "'.[coordinator]'" in text
+    assert "'.[mesh,coordinator]'" in text
     assert os.access(DEPLOY / "entrypoint", os.X_OK)
 
 
