@@ -73,7 +73,7 @@ class Admitting:
 
     def of(self, key: PublicKey, _address: bytes) -> Caller | None:
         """Whoever says so: the MAC has proved the key."""
-        node = self.desk.roll.node(key) or self.desk.store.node_of(key)
+        node = self.desk.roll.node(key) or self.desk.recent.get(key)
         if node is not None and node.state is NodeState.ACTIVE:
             return Caller(key)
         return Caller(key, self.jti)

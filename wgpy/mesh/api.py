@@ -277,7 +277,7 @@ class Api:
                 raise Refuse(403, "quarantine", "this machine has yet to enrol")
             return caller
         desk = self._desk
-        node = desk.roll.node(caller.key)
+        node = desk.roll.node(caller.key) or desk.recent.get(caller.key)
         if node is None or node.state is NodeState.PENDING:
             # It was let in a moment ago, maybe by another coordinator.
             node = await desk.call(desk.store.node_of, caller.key)

@@ -46,6 +46,7 @@ async def enrol(
     if node.state is NodeState.PENDING:
         _log.info("%s", events.node_waits(node.name, key, jti))
         return 202, wire.encode(Waiting())
+    desk.remember(node)
     _log.info("%s", events.node_enrolled(node.name, key, jti))
     return 200, joined(desk, node)
 
