@@ -220,8 +220,9 @@ class Coordinator:
     async def _look_at_sessions(self) -> None:
         if not len(self.desk.hub):
             return
+        present = self.desk.hub.connections()
         live = await self.desk.call(self.desk.callers.live)
-        self.desk.hub.keep(live)
+        self.desk.hub.keep(present, live)
 
     async def _touch(self) -> None:
         now = self.desk.wall()

@@ -141,10 +141,16 @@ class Hub:
             self._counters["sockets_ended"] += 1
             connection.end(why)
 
-    def keep(self, live: Collection[PublicKey]) -> None:
-        """End the connections whose keys have no session any more."""
-        for key in [x for x in self._connections if x not in live]:
-            self.drop(key, "the session of this node has ended")
+    def connections(self) -> tuple[Connection, ...]:
+        """Those that there are now."""
+        return tuple(self._connections.values())
+
+    def keep(self, present: Collection[Connection], live: Collection[PublicKey]) -> None:
+        """End those of `present` whose keys have no session any more. Others came after it was
+        asked who is `live`."""
+        for connection in present:
+            if connection.key not in live and self._connections.get(connection.key) is connection:
+                self.drop(connection.key, "the session of this node has ended")
 
     def end(self, why: str) -> None:
         """End them all."""
