@@ -12,11 +12,11 @@ MORE := tests/packaging tests/fuzz tests/system/test_quick_failures.py \
 	tests/system/test_stun.py tests/system/test_turn.py tests/system/test_store.py \
 	tests/system/test_enrolment.py tests/system/test_meeting.py tests/system/test_punch.py \
 	tests/system/test_ways.py tests/system/test_deploy.py tests/system/test_mesh_routes.py \
-	tests/system/test_mesh_names.py
+	tests/system/test_mesh_names.py tests/system/test_mesh_shares.py
 # What meets nothing of the machine: several at once, one for each processor.
 PURE := tests/unit tests/model bench/tests
-# All that starts a daemon. Of test_native.py and of the tests of NATs each names its data path, the
-# test beds have none, and to those who make and judge credentials and keep the firewall it is all
+# All that starts a daemon. Of test_native.py and of the tests of NATs each names its data path where
+# that matters (one of each kind runs on both), the test beds have none, and to those who make and judge credentials and keep the firewall it is all
 # the same. The tests of interop run one at a time: wg(8) removes the socket of a wireguard-go that
 # has bound it and does not listen yet.
 NAMED := tests/system/test_native.py tests/system/test_netns.py tests/system/test_coturn.py \

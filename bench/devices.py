@@ -37,6 +37,7 @@ from typing import Any
 from cryptography import x509
 
 from bench.handshake import spread
+from bench.machine import describe
 from tests.support.certificates import DAY, KEY, NETWORK, NOW, Authority, Peer, names
 from tests.support.fake_network import FakeSockets
 from wgpy.datapath.choose import has_native
@@ -350,6 +351,11 @@ def measure(seconds: float) -> dict[str, object]:
         "admitted_per_second": spread(walls),
         "admitted_per_processor_second": spread(spent),
         "rounds": len(rounds),
+        "raw": {
+            **{f"{kind}_us": [round(x[kind], 1) for x in rounds] for kind in couples.kinds},
+            "admitted_per_second": [round(x, 1) for x in walls],
+            "admitted_per_processor_second": [round(x, 1) for x in spent],
+        },
     }
 
 
@@ -375,11 +381,11 @@ def main() -> int:
         return 0
     result = measure(arguments.seconds)
     for name, row in result.items():
-        if isinstance(row, dict):
+        if isinstance(row, dict) and "median" in row:
             print(f"{name:30} median {row['median']:>9} middle half {row['p25']} to {row['p75']}")
     print(f"goals: {RENEWED} and {MUTUAL} times plain, {PER_SECOND} admitted a second")
     if arguments.json:
-        arguments.json.write_text(json.dumps(result, indent=2) + "\n")
+        arguments.json.write_text(json.dumps({"machine": describe(), **result}, indent=1) + "\n")
     return 0
 
 

@@ -1,6 +1,8 @@
 """One TCP measurement by iperf3 between two namespaces."""
 
+import contextlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,17 +30,24 @@ def transfer(
     source: Namespace, target: Namespace, address: str, seconds: float, flows: int = 1
 ) -> Transfer:
     """Send by TCP for so long over `flows` connections. Raises AssertionError when it fails."""
-    server = target.popen("iperf3", "-s", "-1", "-p", str(PORT), life=seconds + _MARGIN)
-    try:
-        wait_until(lambda: _listens(target), "iperf3 to listen")
+    with serve(target, seconds):
         done = source.run(
             *("iperf3", "-c", address, "-p", str(PORT), "-t", f"{seconds:g}"),
             *("-P", str(flows), "--json"),
             timeout=seconds + _MARGIN,
         )
+    return parse(json.loads(done.stdout))
+
+
+@contextlib.contextmanager
+def serve(target: Namespace, seconds: float) -> Iterator[None]:
+    """A server for one measurement of so many seconds."""
+    server = target.popen("iperf3", "-s", "-1", "-p", str(PORT), life=seconds + _MARGIN)
+    try:
+        wait_until(lambda: _listens(target), "iperf3 to listen")
+        yield
     finally:
         server.stop()
-    return parse(json.loads(done.stdout))
 
 
 def parse(report: dict[str, Any]) -> Transfer:

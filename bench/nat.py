@@ -1,6 +1,6 @@
 """Every pair of NATs, many times: how many went direct, and how soon a packet passed.
 
-    python -m bench.nat [--runs N] [--cells port-sym,...] [--json FILE]
+    python -m bench.nat [--runs N] [--cells port-sym,...] [--json FILE] [--resume FILE]
     python -m bench.nat report FILE
 
 Two daemons behind two routers of the lab, 30 ms (one way) from each other and from the server with
@@ -162,23 +162,32 @@ def both_direct(stations: Sequence[Station], began: float) -> float | None:
 # --- All runs ---
 
 
-def measure(chosen: Sequence[Cell], runs: int) -> Iterator[dict[str, Any]]:
-    """Take every cell in turns; what there is, after each round."""
+def measure(
+    chosen: Sequence[Cell], runs: int, former: dict[str, Any] | None = None
+) -> Iterator[dict[str, Any]]:
+    """Take every cell in turns, until each has so many runs; what there is, after each round.
+
+    `former` is what an earlier sitting left, with which this one goes on. Cells of it that are not
+    chosen stay as they are.
+    """
     kinds = tuple(dict.fromkeys(kind for each in chosen for kind in (each.one, each.other)))
-    found = {each.name: Found("direct" if each.direct else "relay") for each in chosen}
-    facts = machine.describe()
+    found = {name: Found(**each) for name, each in (former or {}).get("cells", {}).items()}
+    for each in chosen:
+        found.setdefault(each.name, Found("direct" if each.direct else "relay"))
+    sittings = [*(former or {}).get("sittings", []), {"machine": machine.describe(), "rounds": 0}]
     with tempfile.TemporaryDirectory() as directory, Lab(*street(kinds)) as lab:
-        for number in range(runs):
+        while lacking := [each for each in chosen if len(found[each.name].first) < runs]:
             # A coturn of its own for each round: nothing is left of the one before.
             with tempfile.TemporaryDirectory(dir=directory) as own, Site(lab, Path(own)) as site:
-                for cell in chosen:
-                    run_surely(site, cell, found[cell.name], reverse=number % 2 == 1)
+                for cell in lacking:
+                    there = found[cell.name]
+                    run_surely(site, cell, there, reverse=len(there.first) % 2 == 1)
                     for router in (left(cell.one), right(cell.other)):
                         lab.routers[router].reboot()
+            sittings[-1]["rounds"] += 1
             yield {
-                "machine": facts,
+                "sittings": sittings,
                 "delay": DELAY,
-                "rounds": number + 1,
                 "cells": {name: asdict(each) for name, each in found.items()},
             }
 
@@ -238,6 +247,9 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=RUNS, help=f"of each cell ({RUNS})")
     parser.add_argument("--cells", metavar="NAME,...", help="some only, as port-sym")
     parser.add_argument("--json", type=Path, metavar="FILE", help="where the raw numbers go")
+    parser.add_argument(
+        "--resume", type=Path, metavar="FILE", help="go on with a run, until there are so many"
+    )
     report = parser.add_subparsers(metavar="").add_parser("report", help="print a run again")
     report.add_argument("file", type=Path)
     arguments = parser.parse_args()
@@ -251,11 +263,15 @@ def main() -> int:
     chosen = [each for each in known if each.name in names]
     if len(chosen) != len(set(names)):
         parser.error(f"the cells are {', '.join(each.name for each in known)}")
+    former = None if arguments.resume is None else json.loads(arguments.resume.read_text())
+    if former is not None and former["delay"] != DELAY:
+        parser.error(f"{arguments.resume} is of another delay")
     remove_leftovers()
     results: dict[str, Any] = {}
     try:
-        for results in measure(chosen, arguments.runs):
-            print(f"round {results['rounds']} is over", file=sys.stderr, flush=True)
+        for results in measure(chosen, arguments.runs, former):
+            number = results["sittings"][-1]["rounds"]
+            print(f"round {number} is over", file=sys.stderr, flush=True)
             if arguments.json:
                 arguments.json.write_text(json.dumps(results, indent=1) + "\n")
     except KeyboardInterrupt:

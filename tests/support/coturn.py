@@ -91,7 +91,7 @@ class Coturn:
 
     def __enter__(self) -> Self:
         self._make_certificate()
-        self._write()
+        self.write()
         self.start()
         return self
 
@@ -116,7 +116,8 @@ class Coturn:
             *("-subj", f"/CN={NAME}", "-addext", f"subjectAltName={names}"),
         )
 
-    def _write(self) -> None:
+    def write(self) -> None:
+        """Write its configuration, which is read when it is started."""
         first = {":" in address: address for address in reversed(self.addresses)}.values()
         https = (f"[{x}]:{HTTPS_PORT}" if ":" in x else f"{x}:{HTTPS_PORT}" for x in first)
         if self.secret is not None:

@@ -20,7 +20,8 @@ from tests.support.fake_nat import (
     World,
 )
 from tests.support.fake_node import FakePost, Node, Relay
-from wgpy.nat.facts import UNKNOWN, Filtering, Mapping, NatFacts
+from wgpy.nat import behaviour
+from wgpy.nat.facts import UNKNOWN, NatFacts
 from wgpy.nat.orders import DEFAULTS, Carrier, Options
 
 _NATS: dict[str, dict[str, Any]] = {
@@ -34,6 +35,12 @@ _NATS: dict[str, dict[str, Any]] = {
     "blocked": {"blocked": True},
 }
 KINDS = (*_NATS, "naive")
+# What a check of the network calls them.
+_WORDS = {
+    Behaviour.INDEPENDENT: behaviour.Behaviour.ENDPOINT_INDEPENDENT,
+    Behaviour.ADDRESS: behaviour.Behaviour.ADDRESS_DEPENDENT,
+    Behaviour.ADDRESS_AND_PORT: behaviour.Behaviour.ADDRESS_AND_PORT_DEPENDENT,
+}
 
 
 def make_nat(world: World, kind: str, public: str, upstream: Nat | None = None) -> Nat:
@@ -48,9 +55,7 @@ def facts_of(nat: Nat, *, birthday: bool = False, layers: int = 1) -> NatFacts:
     if nat.blocked:
         return UNKNOWN
     step = nat.step if nat.ports is Ports.SEQUENTIAL else 0
-    return NatFacts(
-        Mapping(nat.mapping.value), Filtering(nat.filtering.value), step, layers, birthday
-    )
+    return NatFacts(_WORDS[nat.mapping], _WORDS[nat.filtering], step, layers, birthday)
 
 
 @dataclass

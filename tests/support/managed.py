@@ -10,9 +10,11 @@ Their signals go by a directory that only they share, below the one that daemons
 import contextlib
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+
+import pytest
 
 from tests.support.commands import LIFE
 from tests.support.coturn import PORT as TURN_PORT
@@ -20,12 +22,24 @@ from tests.support.coturn import USERS, Coturn
 from tests.support.natlab import Lab
 from tests.support.natlab.station import Station
 from tests.support.netns import STATE_DIRECTORY, wait_until
-from tests.support.programs import WGPY, Implementation, Interface
+from tests.support.programs import WGPY, Implementation
 from wgpy.device.paths import PathKind, PathState
+
+# For a router's nft(8): what comes from anybody but the server is dropped before anything else sees
+# it, and is no longer.
+CLOSE = """table ip closed {
+  chain c_in { type filter hook prerouting priority -400; policy accept;
+    iifname "wan" ip saddr 11.77.1.0/24 meta l4proto udp drop;
+  }
+}
+"""
+OPEN = "delete table ip closed\n"
 
 # A daemon whose data path is named, and not what is best here.
 PORTABLE = replace(WGPY, name="portable", env={"WGPY_DATAPATH": "portable"})
 NATIVE = replace(WGPY, name="native", env={"WGPY_DATAPATH": "native"})
+# One test of each kind runs on both.
+BOTH = pytest.mark.parametrize("datapath", [NATIVE, PORTABLE], ids=str)
 
 # What a busy machine may take for what is to take seconds.
 PATIENCE = 45.0
@@ -42,10 +56,11 @@ def signal_directory() -> Iterator[Path]:
         shutil.rmtree(path)
 
 
-def turn_table(server: Coturn, directory: Path, user: str, *, transports: str = "") -> str:
-    """A `[[nat.turn]]` of this server, by UDP, or by what `transports` says after `turn:HOST`."""
+def turn_table(server: Coturn, directory: Path, user: str, ways: Iterable[str]) -> str:
+    """A `[[nat.turn]]` of this server; `ways` are what stands in its URIs after the port."""
     host = server.addresses[0]
-    lines = ["[[nat.turn]]", f'uris = ["turn:{host}:{TURN_PORT}{transports}"]']
+    uris = ", ".join(f'"turn:{host}:{TURN_PORT}{each}"' for each in ways)
+    lines = ["[[nat.turn]]", f"uris = [{uris}]"]
     if server.secret is not None:
         file, key = directory / f"{user}-{host}.secret", "secret_file"
         text = server.secret.text
@@ -67,10 +82,14 @@ class Managed:
     directory: Path
     stun: Sequence[str] = ()
     turn: Sequence[Coturn] = ()
+    # How a server is reached.
+    ways: Sequence[str] = ("",)
     # More lines of [nat], for both.
     extra: str = "portmap = false\n"
-    # Whether the peers have `nat = true`.
+    # What each says of the other.
     peer: str = "nat = true"
+    # What the operator says of where the other one is, by the number of who is told.
+    at: dict[int, str] = field(default_factory=dict)
     users: dict[int, str] = field(default_factory=lambda: {1: "alice", 2: "bob"})
 
     def nat(self, station: Station) -> str:
@@ -78,14 +97,26 @@ class Managed:
         servers = ", ".join(f'"{each}"' for each in self.stun)
         lines = ["[nat]", f"stun = [{servers}]", f'signal = "{self.signals}"', self.extra]
         user = self.users[station.number]
-        tables = [turn_table(each, self.directory, user) for each in self.turn]
+        tables = [turn_table(each, self.directory, user, self.ways) for each in self.turn]
         return "\n".join([*lines, *tables])
 
-    def configure(self, station: Station, *, interface: str = "", nat: str | None = None) -> None:
-        """Give one its configuration; `nat` is another text than `self.nat`."""
+    def configure(self, station: Station) -> None:
+        """Give one its whole configuration."""
+        station.configure(self._peer(station), tables=self.nat(station))
+
+    def sync(self, station: Station, *, nat: str | None = None) -> None:
+        """Change what is otherwise, and nothing else; `nat` is another text than `self.nat`."""
         tables = self.nat(station) if nat is None else nat
-        other = self.other(station)
-        station.configure(station.knows(other, extra=self.peer), interface=interface, tables=tables)
+        station.sync(self._peer(station), tables=tables)
+
+    def _peer(self, station: Station) -> str:
+        at = self.at.get(station.number)
+        return station.knows(self.other(station), at=at, extra=self.peer)
+
+    def restart(self, station: Station) -> None:
+        """Start the daemon of one again that has ended, with all that it had."""
+        station.restart()
+        self.configure(station)
 
     def other(self, station: Station) -> Station:
         """The other one."""
@@ -134,17 +165,7 @@ def managed(
         Station(lab.hosts[names[0]], 1, directory, datapath, life=life) as alice,
         Station(lab.hosts[names[1]], 2, directory, datapath, life=life) as bob,
     ):
-        pair = Managed(alice, bob, signals, directory, stun, turn, extra)
+        pair = Managed(alice, bob, signals, directory, stun=stun, turn=turn, extra=extra)
         pair.configure(alice)
         pair.configure(bob)
         yield pair
-
-
-def restarted(station: Station) -> None:
-    """Start the daemon of a station again, of which nothing is left but its files."""
-    station.interface.stop()
-    old = station.interface
-    station.interface = Interface(
-        station.host.namespace, old.implementation, options=(), name=old.name
-    )
-    station.interface.start()

@@ -200,6 +200,11 @@ class Interface:
         self.config = path.read_text()
         self.namespace.run(program("wgpy"), "setconf", self.name, str(path))
 
+    def sync(self, path: Path) -> None:
+        """Change what this file has otherwise, by `wgpy syncconf`."""
+        self.config = path.read_text()
+        self.namespace.run(program("wgpy"), "syncconf", self.name, str(path))
+
     def restart_sessions(self) -> None:
         """Forget every session by replacing the peers: the next packet needs a handshake."""
         self.setconf(self.config)

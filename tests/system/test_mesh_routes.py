@@ -24,6 +24,7 @@ from tests.support.capture import Capture
 from tests.support.commands import CommandError
 from tests.support.netns import Namespace, wait_until
 from tests.support.programs import WGPY, Interface, Keys, new_keys
+from tests.support.quick import Quick
 from tests.support.requirements import ROOT, program
 from tests.support.tunnel import endpoint, interface_section, peer_section
 from wgpy.ip import parse_prefix
@@ -155,6 +156,8 @@ def site(clean_machine: None, tmp_path: Path) -> Iterator[Site]:
         gate.ip("-6", "route", "add", "default", "via", "fd98::1")
         for space in (router, gate):
             space.inside(_forward)
+        # As many distributions have it: an answer must come by the link that a question would take.
+        laptop.inside(lambda: write_sysctl("net.ipv4.conf.all.rp_filter", "1"))
         keys = (new_keys(), new_keys())
         tunnel.setconf(
             interface_section(keys[0].private)
@@ -268,6 +271,42 @@ def test_what_was_for_a_subnet_goes_nowhere_when_the_tunnel_is_gone(site: Site) 
     site.stop(routes)
 
 
+@pytest.mark.parametrize("first", ["wgpy up", "the mesh"])
+def test_beside_a_tunnel_that_takes_everything(site: Site, first: str, tmp_path: Path) -> None:
+    """`wgpy up` with a default route, and routes of a mesh: who ends first leaves the other's."""
+    before = site.traces()
+    quick = Quick(site.laptop, tmp_path, "wgpyd")
+    assert quick.run_directory == site.run
+    quick.write("Address = 10.8.0.1/32", "AllowedIPs = 0.0.0.0/0\nEndpoint = 198.51.100.9:51820")
+    routes = site.routes()
+
+    def begin(mesh: bool) -> None:
+        if mesh:
+            site.update(routes, GATE, accept=["gate"])
+        else:
+            quick.up()
+
+    def end(mesh: bool) -> None:
+        if mesh:
+            site.stop(routes)
+        else:
+            quick.down()
+
+    def value() -> str | None:
+        return site.laptop.inside(lambda: read_sysctl("net.ipv4.conf.all.src_valid_mark"))
+
+    mesh_first = first == "the mesh"
+    begin(mesh_first)
+    begin(not mesh_first)
+    end(mesh_first)
+    assert value() == "1"
+    if not mesh_first:
+        site.laptop.ping(BEHIND)
+    end(not mesh_first)
+    assert value() == "0"
+    assert site.traces() == before
+
+
 def test_what_cannot_work_is_said(site: Site) -> None:
     routes = site.routes()
     outcome = site.update(
@@ -279,6 +318,27 @@ def test_what_cannot_work_is_said(site: Site) -> None:
     site.tunnel.stop()
     with pytest.raises(RoutesError, match="its daemon has ended"):
         site.update(routes, GATE, accept=[SUBNET])
+    site.stop(routes)
+
+
+def test_endpoints_within_a_route_are_reached_by_the_machines_own_gateway(site: Site) -> None:
+    """The tunnel's own packets, and those of STUN and TURN, which have the same mark."""
+    routes = site.routes()
+    site.update(routes, {"gate.mesh": ["198.51.100.0/24"]}, accept=["gate"])
+    site.laptop.ping("198.51.100.2")
+    assert site.name in site.laptop.ip("route", "get", "198.51.100.2")
+    assert "via 192.168.7.1" in site.laptop.ip("route", "get", "198.51.100.2", "mark", "51820")
+    site.update(routes, GATE, exit="gate")
+
+    def send_marked() -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, 51820)
+            sock.sendto(CONTROL, (WORLD, 3478))
+
+    with Capture(site.router, "home") as capture:
+        site.laptop.inside(send_marked)
+        site.laptop.ping("10.9.0.2")
+    assert found(capture, CONTROL) == 1
     site.stop(routes)
 
 

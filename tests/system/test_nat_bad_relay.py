@@ -13,9 +13,11 @@ import pytest
 
 from tests.support.commands import wait_until
 from tests.support.coturn import Secret
+from tests.support.managed import BOTH
 from tests.support.natlab import Host, Lab, Nat, Router
 from tests.support.natlab.site import NAT_PEER, Site, way
 from tests.support.natlab.station import Station
+from tests.support.programs import WGPY, Implementation
 from tests.support.tunnel import endpoint
 from tests.support.turn_server import ALICE, FakeServer
 from wgpy.device.paths import PathKind
@@ -53,9 +55,9 @@ def lab() -> Iterator[Lab]:
         yield made
 
 
-def relayed(site: Site) -> tuple[Station, Station]:
+def relayed(site: Site, datapath: Implementation = WGPY) -> tuple[Station, Station]:
     """Two who reach each other by the relay alone."""
-    alice, bob = site.stations("alice", "bob")
+    alice, bob = site.stations("alice", "bob", ours=datapath)
     site.introduce(alice, bob)
     alice.host.namespace.ping(bob.inner, wait=20)
     site.wait_for(alice, bob, PathKind.RELAY)
@@ -73,9 +75,12 @@ def direct(site: Site, *, tables: str | None = None) -> tuple[Station, Station]:
     return carol, dave
 
 
-def test_a_relay_that_dies_and_comes_back(lab: Lab, tmp_path: Path) -> None:
+@BOTH
+def test_a_relay_that_dies_and_comes_back(
+    lab: Lab, tmp_path: Path, datapath: Implementation
+) -> None:
     with Site(lab, tmp_path) as site:
-        alice, bob = relayed(site)
+        alice, bob = relayed(site, datapath)
         carol, dave = direct(site)
         site.coturn.kill()
         wait_until(

@@ -8,9 +8,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.support.managed import PORTABLE
 from tests.support.natlab import Lab, Nat
 from tests.support.natlab.cells import KINDS, is_direct, left, right, street
 from tests.support.natlab.site import Site, exchange
+from tests.support.programs import WGPY, Implementation
 from wgpy.device.paths import PathKind, Transport
 
 pytestmark = [
@@ -47,9 +49,17 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         yield made
 
 
-def meet(site: Site, one: Nat, other: Nat, expected: PathKind, *, extra: str = "") -> None:
+def meet(
+    site: Site,
+    one: Nat,
+    other: Nat,
+    expected: PathKind,
+    *,
+    extra: str = "",
+    ours: Implementation = WGPY,
+) -> None:
     """The first one wants the other, and both find the way that is expected; data proves it."""
-    with site.up(left(one), right(other)) as (alice, bob):
+    with site.up(left(one), right(other), ours=ours) as (alice, bob):
         site.introduce(alice, bob, turn="any", extra=extra)
         alice.host.namespace.ping(bob.inner, wait=20)
         found = site.wait_for(alice, bob, expected)
@@ -79,6 +89,22 @@ def test_guesses_and_routers_that_remember(
     site: Site, one: Nat, other: Nat, expected: PathKind
 ) -> None:
     meet(site, one, other, expected)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        (Nat.PORT, Nat.PORT, PathKind.DIRECT),
+        (Nat.SYMSEQ, Nat.PORT, PathKind.DIRECT),
+        (Nat.PORT, Nat.SYM, PathKind.RELAY),
+        (Nat.BLOCKED, Nat.PORT, PathKind.RELAY),
+    ],
+    ids=lambda each: each.value,
+)
+def test_one_of_each_kind_on_the_portable_data_path(
+    site: Site, one: Nat, other: Nat, expected: PathKind
+) -> None:
+    meet(site, one, other, expected, ours=PORTABLE)
 
 
 def test_the_birthday_method_finds_one_of_many_ports(site: Site) -> None:

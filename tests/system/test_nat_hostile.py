@@ -15,10 +15,12 @@ from pathlib import Path
 import pytest
 
 from tests.support.commands import wait_until
+from tests.support.managed import BOTH
 from tests.support.natlab import Host, Lab, Nat, Router
 from tests.support.natlab.hostile import Forger, Tap
 from tests.support.natlab.site import Site, way
 from tests.support.natlab.station import Station
+from tests.support.programs import WGPY, Implementation
 from wgpy.device.paths import PathKind
 from wgpy.keys import PrivateKey, PublicKey
 from wgpy.nat.budget import DESTINATION_SECONDS, PER_DESTINATION
@@ -63,9 +65,15 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 
 @pytest.fixture
-def pair(site: Site) -> Iterator[tuple[Station, Station]]:
+def datapath() -> Implementation:
+    """Of the gate and bob, where a test does not name it."""
+    return WGPY
+
+
+@pytest.fixture
+def pair(site: Site, datapath: Implementation) -> Iterator[tuple[Station, Station]]:
     """The gate and bob, with a direct way."""
-    with site.up("gate", "bob") as (gate, bob):
+    with site.up("gate", "bob", ours=datapath) as (gate, bob):
         site.introduce(gate, bob)
         gate.host.namespace.ping(bob.inner, wait=20)
         site.wait_for(gate, bob, PathKind.DIRECT)
@@ -94,6 +102,7 @@ def mapped_to(address: str, transaction: bytes) -> bytes:
 # --- STUN ---
 
 
+@BOTH
 def test_forged_stun_answers_change_nothing(site: Site, pair: tuple[Station, Station]) -> None:
     gate, bob = pair
     mallory, server = site.lab.hosts["mallory"], site.server
@@ -154,9 +163,13 @@ def little(number: int) -> bytes:
     return number.to_bytes(4, "little")
 
 
-def test_probes_replayed_and_forged_of_every_length(site: Site) -> None:
+@BOTH
+def test_probes_replayed_and_forged_of_every_length(site: Site, datapath: Implementation) -> None:
     mallory = site.lab.hosts["mallory"]
-    with site.up("gate", "bob") as (gate, bob), Tap(gate.host.namespace, "wlan0") as tap:
+    with (
+        site.up("gate", "bob", ours=datapath) as (gate, bob),
+        Tap(gate.host.namespace, "wlan0") as tap,
+    ):
         site.introduce(gate, bob)
         gate.host.namespace.ping(bob.inner, wait=20)
         site.wait_for(gate, bob, PathKind.DIRECT)

@@ -5,11 +5,12 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.commands import wait_until
+from tests.support.managed import BOTH
 from tests.support.natlab import V6, Host, Lab, Line, Nat, Router
 from tests.support.natlab.cells import DELAY, HOPS
 from tests.support.natlab.site import NAT_PEER, Site, exchange, way
 from tests.support.natlab.station import Station
-from tests.support.programs import WIREGUARD_GO
+from tests.support.programs import WGPY, WIREGUARD_GO, Implementation
 from wgpy.device.paths import PathKind
 
 pytestmark = [
@@ -61,9 +62,11 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         yield made
 
 
-def meet(site: Site, one: str, other: str, expected: PathKind) -> tuple[str, str]:
+def meet(
+    site: Site, one: str, other: str, expected: PathKind, ours: Implementation = WGPY
+) -> tuple[str, str]:
     """The two find such a way; where each sees the other."""
-    with site.up(one, other) as (alice, bob):
+    with site.up(one, other, ours=ours) as (alice, bob):
         site.introduce(alice, bob)
         alice.host.namespace.ping(bob.inner, wait=20)
         there = site.wait_for(alice, bob, expected).place
@@ -101,9 +104,12 @@ def test_two_of_one_house_stay_in_it(site: Site) -> None:
     assert found == (hosts["sister"].v4, hosts["lone"].v4)
 
 
-def test_firewalls_of_ipv6_are_passed_where_ipv4_is_hopeless(site: Site) -> None:
+@BOTH
+def test_firewalls_of_ipv6_are_passed_where_ipv4_is_hopeless(
+    site: Site, datapath: Implementation
+) -> None:
     hosts = site.lab.hosts
-    found = meet(site, "dual-1", "dual-2", PathKind.DIRECT)
+    found = meet(site, "dual-1", "dual-2", PathKind.DIRECT, datapath)
     assert found == (hosts["dual-2"].v6, hosts["dual-1"].v6)
 
 
@@ -126,16 +132,17 @@ def test_one_server_that_is_both_stun_and_turn_answers_as_both(site: Site) -> No
             kinds = set() if state is None else {kind for kind, _ in state.candidates}
             return state is not None and (kinds, state.mapping) == (
                 {"host", "reflexive", "relayed"},
-                "endpoint-independent",
+                "endpoint independent",
             )
 
         wait_until(is_known, "what there is to know", timeout=20)
         assert alice.counter("nat_answered") >= 3
 
 
-def test_a_plain_peer_is_found_where_it_is_said_to_be(site: Site) -> None:
+@BOTH
+def test_a_plain_peer_is_found_where_it_is_said_to_be(site: Site, datapath: Implementation) -> None:
     """wireguard-go knows nothing of probes; its router forwards to whoever opened the port."""
-    with site.up("dual-1", "open", others=WIREGUARD_GO) as (alice, bob):
+    with site.up("dual-1", "open", ours=datapath, others=WIREGUARD_GO) as (alice, bob):
         outside = site.lab.routers["open"].wan_ip
         # It keeps its own mapping open, towards nobody.
         bob.configure(bob.knows(alice, at=f"{site.server.v4}:9", keepalive=1))

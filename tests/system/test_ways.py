@@ -181,7 +181,7 @@ def test_moves_while_tcp_runs(ends: Ends, relay: ChannelRelay) -> None:
                 before = relay.forwarded
                 if places is fast:
                     # Something goes through the relay before each move.
-                    wait_until(lambda before=before: relay.forwarded > before + 50, "traffic")
+                    wait_until(lambda before=before: relay.forwarded > before + 50, "traffic", 30)
                 for end, place in zip((one, other), places, strict=True):
                     end.use(place, hold=0.05)
                 for end in (one, other):

@@ -471,6 +471,13 @@ def test_the_daemon_loads_what_judges_credentials_with_the_first_of_them() -> No
     assert "wgpy.identity.authority" in reachable(["wgpy.device.daemon"], lazy=True)
 
 
+def test_the_daemon_loads_the_data_path_that_serves_and_no_other() -> None:
+    """Half a megabyte of the portable one is of no use beside the native one."""
+    loaded = reachable(["wgpy.device.daemon", "wgpy.datapath.native"], lazy=False)
+    assert {"wgpy.datapath.portable", "wgpy.datapath.engine"} & loaded.keys() == set()
+    assert "wgpy.datapath.engine" in reachable(["wgpy.device.daemon"], lazy=True)
+
+
 def test_pyroute2_is_imported_when_it_is_used() -> None:
     users = [x for x in IMPORTS if outside(x.imported) == "pyroute2"]
     assert [str(x) for x in users if not x.lazy] == []

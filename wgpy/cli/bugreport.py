@@ -54,6 +54,8 @@ _COMMANDS: Final = (
 _SECRET_FILE: Final = re.compile(
     r"""(\w*_file|token|secret|password)["']?\s*[=:]\s*["']([^"'\n]+)"""
 )
+# Of a node, and of a coordinator; what they keep in PEM is not read, and looks like what it is.
+_MESH_SECRETS: Final = ("node.key", "enrol.jwt", "turn.password", "coordinator/passphrase")
 _PUBLIC: Final = re.compile(r"(?i)public[ _]?key[\"']?\s*[=:]\s*[\"']?([A-Za-z0-9+/]{43}=)")
 _URL_PASSWORD: Final = re.compile(r"://[^\s/:@]*:([^\s/@]+)@")
 
@@ -187,7 +189,7 @@ def redactor(states: dict[str, DeviceState | UapiError], files: list[Path]) -> R
             _of_state(state, keys, words, public)
     for name in states:
         mesh = Path(f"{status.STATE_DIRECTORY}/{name}.mesh")
-        for secret in ("node.key", "enrol.jwt", "turn.password"):
+        for secret in _MESH_SECRETS:
             words.update(_secret_words(mesh / secret))
         public.update(_mesh_keys(name))
     for file in files:
@@ -207,6 +209,9 @@ def _of_state(state: DeviceState, keys: set[bytes], words: set[str], public: set
         public.add(bytes(state.private_key.public()))
     if state.own_public_key is not None:
         public.add(bytes(state.own_public_key))
+    # Issuers are told by a hash of their keys, which is as long as a key.
+    claims = [state.claims, *(peer.claims for peer in state.peers)]
+    public.update(x.issuer for x in claims if x is not None and x.issuer is not None)
     for peer in state.peers:
         public.add(bytes(peer.public_key))
         if peer.preshared_key is not None:

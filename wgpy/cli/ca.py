@@ -39,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         return made
 
     _add_init(action("init", "make a CA"))
+    _add_extend(action("extend", "give an intermediate a new certificate for its key"))
     issue = action("issue", "issue a certificate for a peer's public key")
     issue.add_argument("key", metavar="PUBLIC-KEY", help="the peer's public key")
     issue.add_argument("name", metavar="NAME", help="the peer's name, such as laptop.mesh")
@@ -80,6 +81,17 @@ def _add_init(init: argparse.ArgumentParser) -> None:
     init.add_argument(
         "--parent-passphrase-file", metavar="FILE", help="the file with the parent's passphrase"
     )
+
+
+def _add_extend(extend: argparse.ArgumentParser) -> None:
+    extend.add_argument(
+        "--parent", metavar="DIRECTORY", required=True, help="the CA that signed this one"
+    )
+    extend.add_argument(
+        "--parent-passphrase-file", metavar="FILE", help="the file with the parent's passphrase"
+    )
+    extend.add_argument("--days", metavar="DAYS", type=_days, help="how long it is valid")
+    _add_rights(extend)
 
 
 def _add_rights(parser: argparse.ArgumentParser) -> None:
@@ -144,6 +156,22 @@ def _init(args: argparse.Namespace) -> None:
         _print_authority(issuer, args.json)
 
 
+def _extend(args: argparse.Namespace) -> None:
+    from pathlib import Path
+
+    from wgpy.identity import ca
+    from wgpy.identity.profile import Rights
+
+    directory = Path(args.directory)
+    passphrase = _passphrase(args.passphrase_file, f"Passphrase of {directory}")
+    with _unlocked(args.parent, args.parent_passphrase_file) as parent:
+        more = Rights(parent.rights.network, 0, tuple(args.group), _prefixes(args.prefix))
+        days = args.days or ca.INTERMEDIATE_DAYS
+        ca.extend(directory, passphrase, time.time(), parent, more, days)
+    with ca.Issuer(directory) as issuer:
+        _print_authority(issuer, args.json)
+
+
 def _issue(args: argparse.Namespace) -> None:
     from wgpy.identity.ca import PEER_DAYS, PeerRequest
     from wgpy.keys import PublicKey
@@ -202,6 +230,7 @@ def _signer(args: argparse.Namespace) -> None:
 
 _ACTIONS: Final[dict[str, Callable[[argparse.Namespace], None]]] = {
     "init": _init,
+    "extend": _extend,
     "issue": _issue,
     "renew": _renew,
     "revoke": _revoke,

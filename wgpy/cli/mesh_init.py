@@ -6,6 +6,7 @@ import socket
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
+from wgpy.cli import print_error
 from wgpy.cli.errors import CommandError
 
 if TYPE_CHECKING:
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
     from wgpy.mesh.founding import Founded, Plan
 
 _INTERFACE: Final = "mesh0"
+# Seconds for the agent to start the daemon and the coordinator, which loads its libraries.
+_PATIENCE: Final = 20.0
+_POLL: Final = 0.1
 _UNITS: Final = {"m": 60, "h": 3_600, "d": 86_400}
 
 
@@ -67,11 +71,33 @@ def run(args: argparse.Namespace) -> int:
                 f"the network is made, and its agent does not start: {error}; start it with "
                 f"`wgpy mesh run {args.interface}`"
             ) from None
+        if not _serves(args.interface):
+            print_error(
+                f"the coordinator does not answer yet: `wgpy coordinator --check {args.interface}` "
+                "tells when it does"
+            )
     if args.json:
         print(json.dumps(_as_json(args, founded), indent=2))
     else:
         print(_text(args, plan, founded), end="")
     return 0
+
+
+def _serves(interface: str) -> bool:
+    """Whether the coordinator answers its operator; waits for it, since it is asked next."""
+    import time
+
+    from wgpy.mesh.ask import AskError, ask_operator
+
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            ask_operator(interface, {"ask": "status"})
+            return True
+        except AskError:
+            if time.monotonic() > deadline:
+                return False
+        time.sleep(_POLL)
 
 
 def _plan(args: argparse.Namespace) -> "Plan":

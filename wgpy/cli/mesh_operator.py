@@ -296,7 +296,7 @@ def _show_settings(_args: argparse.Namespace, answer: Answer) -> str:
             continue
         shown = ", ".join(value) if isinstance(value, list) else value
         if name == "validity":
-            shown = style.duration(value)
+            shown = style.COLOUR.sub("", style.duration(value))
         elif name == "approval":
             shown = "on" if value else "off"
         text += f"{name}: {style.printable(str(shown))}\n"

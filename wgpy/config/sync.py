@@ -91,7 +91,8 @@ def sync_change(
         change.authority = config.authority or _cleared(config)
     if config.identity != state.identity:
         change.identity = config.identity or _cleared(config)
-    if config.nat != state.nat:
+    # The same again has the files of passwords read again, which may hold others by now.
+    if config.nat != state.nat or (config.nat is not None and config.nat.turn):
         change.nat = config.nat or _cleared(config)
     if config.firewall is not None and config.firewall != state.firewall:
         change.firewall = config.firewall

@@ -8,7 +8,6 @@ import os
 from collections.abc import Callable
 
 from wgpy.datapath.contract import DataPath, DataPathError
-from wgpy.datapath.portable import Portable
 
 VARIABLE = "WGPY_DATAPATH"
 CHOICES = ("auto", "native", "portable")
@@ -25,7 +24,7 @@ def chosen_name() -> str:
     if choice not in CHOICES:
         raise DataPathError(f"{VARIABLE}={choice}: choose one of {', '.join(CHOICES)}")
     if choice == "portable" or (choice == "auto" and not has_native()):
-        return Portable.name
+        return "portable"
     if not has_native():
         raise DataPathError(
             f"{VARIABLE}=native: this installation has no native data path; choose auto, or "
@@ -39,7 +38,10 @@ def open_datapath(tun: int, *, vnet_header: bool, mtu: int, clock: Callable[[], 
 
     `clock` is CLOCK_BOOTTIME in seconds, which the native data path reads by itself.
     """
-    if chosen_name() == Portable.name:
+    # Each is loaded where it serves: the other one is half a megabyte.
+    if chosen_name() == "portable":
+        from wgpy.datapath.portable import Portable
+
         return Portable(tun, vnet_header=vnet_header, mtu=mtu, clock=clock)
     # A module that is there and does not load is a broken installation, and says so.
     from wgpy.datapath.native import Native

@@ -253,6 +253,11 @@ class Roads:
         entry = self._managed(key)
         return None if entry is None else entry.endpoint
 
+    def in_session(self, key: PublicKey) -> bool:
+        """Whether there is a session with a managed peer."""
+        entry = self._managed(key)
+        return entry is not None and entry.in_session
+
     def activity(self, key: PublicKey) -> Activity | None:
         """The traffic with a managed peer so far."""
         entry = self._managed(key)

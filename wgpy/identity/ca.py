@@ -21,6 +21,7 @@ from typing import Final
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from wgpy.identity import building, ca_files
 from wgpy.identity.anchors import Anchors, CertificateAuthority, check_anchor, read_authority
@@ -107,6 +108,41 @@ def create(
             check_anchor(found, request.network)
         IssuedLedger(directory / ca_files.LEDGER).close()
         ca_files.write_public(directory / ca_files.CERTIFICATE, der, "CERTIFICATE")
+    return found
+
+
+def extend(
+    directory: Path,
+    passphrase: bytes,
+    wall: float,
+    parent: "Issuer",
+    more: Rights | None = None,
+    days: float = INTERMEDIATE_DAYS,
+) -> CertificateAuthority:
+    """Give an intermediate a new certificate for the key that it has. Raises CaError, LedgerError.
+
+    It says what the one before says, with the groups and prefixes of `more` besides. Issuers are
+    told apart by their keys, so what was issued stays valid, and names stay where they are.
+    """
+    with Issuer(directory) as child:
+        child.unlock(passphrase)
+        old, rights = child.authority, child.rights
+        if old.issuer != parent.authority.subject or old.spki == parent.authority.spki:
+            raise CaError(f"{directory}: it was not signed by {parent.directory}")
+        added = more or Rights(rights.network, 0)
+        limits = Limits(
+            old.constraints.names,
+            old.constraints.networks,
+            tuple(dict.fromkeys((*rights.groups, *added.groups))),
+        )
+        name = str(old.certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value)
+        prefixes = tuple(dict.fromkeys((*rights.prefixes, *added.prefixes)))
+        request = AuthorityRequest(name, rights.network, limits, prefixes, days)
+        # From when the old one began: a certificate may not be older than its CA's.
+        made = parent.sign_authority(request, child.signer.key, wall, since=old.not_before)
+    der = made.public_bytes(serialization.Encoding.DER)
+    found = read_authority(der)
+    ca_files.write_public(directory / ca_files.CERTIFICATE, der, "CERTIFICATE")
     return found
 
 
@@ -265,9 +301,12 @@ class Issuer:
         return len(issued.der) + len(self.authority.der) <= MAX_BOTH
 
     def sign_authority(
-        self, request: AuthorityRequest, key: SigningKey, wall: float
+        self, request: AuthorityRequest, key: SigningKey, wall: float, since: float | None = None
     ) -> x509.Certificate:
-        """An intermediate's certificate below this CA, in the ledger when this returns."""
+        """An intermediate's certificate below this CA, in the ledger when this returns.
+
+        It is valid from now on, or from `since`, which is earlier.
+        """
         if self.authority.path_length == 0:
             raise CaError(f"{self.directory}: this CA may sign for peers, and for no other CA")
         rights, name = _checked_request(request)
@@ -278,6 +317,9 @@ class Issuer:
             raise CaError("a network of the new CA is outside this one's")
         self._check_rights(rights)
         validity = self._validity(request.days, wall)
+        if since is not None:
+            begin = max(since, self.authority.not_before)
+            validity = Validity(float(int(min(begin, validity.not_before))), validity.not_after)
         number = new_serial()
         made = building.authority(
             name, key, rights, request.limits, 0, validity, number, self.signer

@@ -19,10 +19,11 @@ from wgpy.ip import Prefix, mask, parse_prefix
 
 # Where nftables(8) has its priorities `filter` and `srcnat`.
 _PRIORITY_FILTER, _PRIORITY_SRCNAT = 0, 100
-# RFC 3927, RFC 5771 (local network control), RFC 919; RFC 4291 (link-local, multicast of the node
-# and of the link). Routers do not forward them.
+# RFC 3927, RFC 5771 (local network control), RFC 2365 (local scope: UPnP), RFC 919; RFC 4291
+# (link-local, multicast of the node and of the link). Routers keep them within the site.
 _OF_THE_LINK: Final = (
-    *map(parse_prefix, ("169.254.0.0/16", "224.0.0.0/24", "255.255.255.255/32")),
+    *map(parse_prefix, ("169.254.0.0/16", "224.0.0.0/24", "239.255.0.0/16")),
+    parse_prefix("255.255.255.255/32"),
     *map(parse_prefix, ("fe80::/10", "ff01::/16", "ff02::/16")),
 )
 # RFC 4861; its receivers want a hop limit of 255, which no router leaves.

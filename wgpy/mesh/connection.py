@@ -35,6 +35,8 @@ _log = logging.getLogger(__name__)
 LOOK: Final = 1.0
 # Paths are told when they are others, and not more often than this: an idle node says nothing.
 REPORT: Final = 20.0
+# A session is over after so long (whitepaper 6.1).
+SESSION: Final = 180.0
 # Of the life of relay credentials, the part after which new ones are asked for.
 TURN_PART: Final = 0.8
 # They were refused, or the coordinator knows of none.
@@ -271,7 +273,7 @@ class Connection:
             except TunnelError:
                 continue  # It is being started again.
             self._member.found(places(state))
-            paths = paths_of(state)
+            paths = paths_of(state, self._wall())
             news = [x for key, x in paths.items() if _differs(self._told.get(key), x)]
             news += [Path(key, PathKind.NONE) for key in self._told if key not in paths]
             for start in range(0, len(news), wire.MAX_REPORTED):
@@ -283,10 +285,17 @@ class Connection:
         await self.client.offer(request)
 
 
-def paths_of(state: DeviceState) -> dict[PublicKey, Path]:
-    """How each node is reached that is reached now."""
+def paths_of(state: DeviceState, wall: float) -> dict[PublicKey, Path]:
+    """How each node is reached that is reached now.
+
+    A coordinator is where it says that it is: no way to it has to be found, and none is measured.
+    """
     found = {}
     for peer in state.peers:
+        # Whoever enrols is in no configuration, and expects nothing.
+        live = peer.expectation is not None and wall - peer.last_handshake[0] < SESSION
+        if peer.path is None and peer.endpoint is not None and live:
+            found[peer.public_key] = Path(peer.public_key, PathKind.DIRECT, str(peer.endpoint))
         if peer.path is None or peer.path.kind not in _KINDS:
             continue
         relay = peer.path.relay

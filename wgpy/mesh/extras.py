@@ -32,6 +32,7 @@ class MeshExtras:
         self._told_names: dict[str, tuple[bytes, ...]] | None = None
         self._told_routes: object = None
         self._allowed: Mapping[str, tuple[Prefix, ...]] = _NOTHING
+        self._asked: tuple[Prefix, ...] = ()
         self._problems: dict[str, str] = {}
         self._said: tuple[str, ...] = ()
 
@@ -39,11 +40,12 @@ class MeshExtras:
         """See Extras."""
         if member.papers is None:
             return _NOTHING
-        self._update_names(member)
+        self._asked = member.membership.offers
+        self._update_names(member, started)
         self._update_routes(member, started)
         return self._allowed
 
-    def _update_names(self, member: Member) -> None:
+    def _update_names(self, member: Member, started: bool) -> None:
         assert member.papers is not None
         assert member.directory is not None
         claims, settings = member.papers.claims, member.settings
@@ -54,7 +56,8 @@ class MeshExtras:
                 *((x.name, x.addresses) for x in member.directory.nodes.values()),
             )
         }
-        if table == self._told_names:
+        # A resolver forgets what it was told of a link with the link.
+        if table == self._told_names and not started and "names" not in self._problems:
             return
         if self._names is None:
             ranges = () if settings is None else (settings.range4, settings.range6)
@@ -117,18 +120,23 @@ class MeshExtras:
 
     def stop(self, *, hold: bool) -> None:
         """See Extras."""
+        # One that fails is no reason to leave the other as it is.
         try:
             if self._names is not None:
                 self._names.stop()
+        except NamesError as error:
+            _log.error("%s", events.clean(str(error)))
+        try:
             if self._routes is not None:
                 self._routes.stop(hold_exit=hold)
-        except (NamesError, RoutesError) as error:
+        except RoutesError as error:
             _log.error("%s", events.clean(str(error)))
         self._told_names = self._told_routes = None
 
     def status(self) -> dict[str, object]:
         """See Extras."""
-        return {
-            "names": {} if self._names is None else self._names.status(),
-            "routes": {} if self._routes is None else self._routes.status(),
-        }
+        routes = {} if self._routes is None else self._routes.status()
+        if routes:
+            # What an operator has not approved yet is not offered.
+            routes["asked"] = list(map(str, self._asked))
+        return {"names": {} if self._names is None else self._names.status(), "routes": routes}

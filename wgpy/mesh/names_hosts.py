@@ -122,7 +122,10 @@ def _change_once(change_text: Callable[[bytes], bytes], path: Path) -> bool | No
     try:
         with os.fdopen(fd, "wb") as file:
             file.write(after)
-            os.fchown(file.fileno(), *owner)
+            made = os.fstat(file.fileno())
+            # A service may have no right to give files away, and need none.
+            if owner != (made.st_uid, made.st_gid):
+                os.fchown(file.fileno(), *owner)
             os.fchmod(file.fileno(), was_mode)
             if was is not None:
                 _copy_attributes(target, file.fileno())

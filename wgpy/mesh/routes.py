@@ -8,6 +8,7 @@ somebody deletes the guard of an exit, and decides again.
 import os
 import select
 import threading
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +30,8 @@ __all__ = ["Offer", "Outcome", "Routes", "RoutesError", "restore"]
 _SETTLE: Final = 200.0
 # A look that failed, as when the daemon was away, is tried again after 10 s. Both in ms, for poll.
 _PATIENCE: Final = 10_000.0
+# A machine with a million routes takes seconds to look: that is a tenth of the time at the most.
+_REST: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +101,7 @@ class Routes:
             choice = Choice(tuple(accept), exit)
             self._wish = _Wish(tuple(offers), choice, tuple(offered), masquerade)
             outcome = self._apply()
-            if self._watcher is None:
+            if self._watcher is None and (choice.accept or exit is not None):
                 self._watcher = _Watcher(self._interface, self._changed)
             return outcome
 
@@ -163,7 +166,8 @@ class Routes:
     def _changed(self, guard_gone: bool) -> bool:
         """Decide again, from the watcher's thread; whether it went well."""
         with self._lock:
-            if self._wish is None:
+            wish = self._wish
+            if wish is None or (wish.choice == Choice() and not self._carrier.steps):
                 return True
             before = self._outcome
             guarded = any(isinstance(x, GuardExit) for x in self._carrier.steps)
@@ -202,13 +206,16 @@ class _Watcher:
             either.register(fd, select.POLLIN)
         ending.register(self._waking, select.POLLIN)
         patience: float | None = None
+        rest = _SETTLE
         while True:
             either.poll(patience)
             # A moment for what comes with it, unless it is the end.
-            if ending.poll(_SETTLE):
+            if ending.poll(rest):
                 return
             self._networks.acknowledge()
+            began = time.monotonic()
             patience = None if self._changed(self._table.deleted()) else _PATIENCE
+            rest = max(_SETTLE, (time.monotonic() - began) * 1000 * _REST)
 
 
 def restore(interface: str, run_directory: Path = RUN_DIRECTORY) -> None:

@@ -31,11 +31,11 @@ from wgpy.quick.journal import (
     read_journal,
 )
 from wgpy.quick.machine import Machine
-from wgpy.quick.plan import NO_NFT
 from wgpy.quick.runner import say_step, undo_all
 from wgpy.quick.steps import QuickError, SetMark, SetSysctl, Step
 
 PART: Final = "routes"
+_NO_NFT: Final = "routes of a mesh need nft(8): install nftables"
 # What looking and a step may fail with; all are one line.
 FAILURES: Final = (*(QuickError, ConfigError, UapiError, NetlinkError, FirewallError, OSError),)
 # Told of each moment at which a crash could come; tests end the process there.
@@ -166,7 +166,7 @@ class Carrier:
         if not undo and not take:
             return False
         if take and not nft.have_nft():
-            raise RoutesError(NO_NFT.partition(":")[0].replace("a default route", "a route"))
+            raise RoutesError(_NO_NFT)
         try:
             with (
                 interface_lock(self._run_directory, self._journal.stem),

@@ -13,19 +13,21 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from wgpy.datapath.contract import Datagram, DataPathError, Endpoint
+from wgpy.datapath.contract import Datagram, Endpoint
 from wgpy.device.paths import NatSettings, NatState, PathState
 from wgpy.device.roads import Roads
 from wgpy.device.uapi import Address
 from wgpy.device.ways import WayError
 from wgpy.keys import PublicKey
+from wgpy.nat.behaviour import Behaviour
 from wgpy.nat.candidates import Candidate, Kind, Refused
 from wgpy.nat.charge import Hands, Standing, to_endpoint, to_place
 from wgpy.nat.charges import Charges
 from wgpy.nat.errands import Machine, Office
-from wgpy.nat.facts import Mapping as Behaviour
 from wgpy.nat.gather import Gatherer
+from wgpy.nat.keeper import Keeper
 from wgpy.nat.mtu_follower import MtuFollower
+from wgpy.nat.names import ServerNames
 from wgpy.nat.orders import Observed, Opened, WantSockets
 from wgpy.nat.place import Place, Send
 from wgpy.nat.relay import Closed, Reached, Released, Stray
@@ -38,13 +40,6 @@ from wgpy.protocol.messages import ParseError, message_type
 
 # Routes and addresses change in bursts when a link comes up: they are looked at once.
 SETTLE: Final = 0.1
-
-_MAPPING_WORDS: Final = {
-    Behaviour.UNKNOWN: "",
-    Behaviour.ENDPOINT_INDEPENDENT: "endpoint-independent",
-    Behaviour.ADDRESS_DEPENDENT: "address-dependent",
-    Behaviour.ADDRESS_AND_PORT_DEPENDENT: "address-and-port-dependent",
-}
 
 
 class Agent:
@@ -64,12 +59,13 @@ class Agent:
             random,
             received=self._by_socket,
             ready=self._sockets_ready,
-            adopt=self._adopt,
+            adopt=roads.add_socket,
             dismiss=roads.remove_via,
         )
         self._mtu = MtuFollower(office.set_mtu)
         self._charges = Charges(roads, office, random, self._make_hands())
-        self._names: dict[tuple[str, int], list[Place]] = {}
+        self._keeper = Keeper(office, random)
+        self._names = ServerNames(office, self._found)
         self._sources: frozenset[tuple[str, int]] = frozenset()
         self._mapped: tuple[tuple[Place, ...], str] = ((), "")
 
@@ -87,13 +83,6 @@ class Agent:
             mtu=lambda key, mtu: self._mtu.path(key, mtu),
             log=self._office.log,
         )
-
-    def _adopt(self, fd: int) -> int | None:
-        """Give a socket to the data path; None if that has as many as may be."""
-        try:
-            return self._roads.add_socket(fd)
-        except DataPathError:
-            return None
 
     # --- Ways: what the operator says ---
 
@@ -116,15 +105,10 @@ class Agent:
     def _turn_on(self, settings: NatSettings, now: float) -> None:
         self._office.set_signal(settings.signal)
         self._gatherer.birthday = settings.birthday
-        self._names = {}
-        for name in settings.stun:
-            self._office.find(*name, self._namer(name))
+        self._names.configure(settings.stun)
         self._roads.listen(self)
         self._look_at_machine()
         self.bound(self._roads.port)
-
-    def _namer(self, name: tuple[str, int]) -> Callable[[list[Place]], None]:
-        return lambda places: self._found(name, places)
 
     def _turn_off(self, now: float) -> None:
         for charge in list(self._charges):
@@ -133,6 +117,8 @@ class Agent:
         self._sockets.close()
         self._office.set_signal(None)
         self._office.map_port(0, False)
+        self._names.configure(())
+        self._keeper.stop()
         self._gatherer.set_servers(())
         self._gatherer.bound(0, now)
         self._settle(now)
@@ -142,6 +128,8 @@ class Agent:
         """See Ways."""
         if managed:
             self._charges.add(key)
+            if self._roads.in_session(key):
+                self.began(key)
             return
         self._charges.remove(key, self._office.now())
         self._relays.forget(key)
@@ -209,19 +197,27 @@ class Agent:
 
     def state(self) -> NatState:
         """See Ways."""
+        mapping = self._gatherer.facts.mapping
         return NatState(
             tuple(
                 (each.kind.name.lower(), Address(each.host, each.port))
                 for each in self._gatherer.candidates
             ),
-            mapping=_MAPPING_WORDS[self._gatherer.facts.mapping],
+            mapping="" if mapping is Behaviour.UNKNOWN else mapping.value,
             portmap=self._mapped[1],
         )
 
     def counters(self) -> Mapping[str, int]:
         """See Ways."""
         found: Counter[str] = Counter()
-        parts = (self._charges, self._charges.budget, self._gatherer, self._sockets, self._relays)
+        parts = (
+            self._charges,
+            self._charges.budget,
+            self._gatherer,
+            self._sockets,
+            self._relays,
+            self._keeper,
+        )
         for part in parts:
             found.update(part.counters)
         found.update(self._office.counters())
@@ -262,6 +258,7 @@ class Agent:
         """See Lookout."""
         charge, now = self._charges.get(key), self._office.now()
         if charge is not None:
+            self._charges.begin(charge, now)
             charge.active(now)
             self._charges.run(charge, now)
 
@@ -324,8 +321,9 @@ class Agent:
 
     def next_at(self) -> float | None:
         """See Lookout."""
-        parts = (self._gatherer, self._relays, self._sockets)
+        parts = (self._gatherer, self._relays, self._sockets, self._names)
         moments = [self._look_at, self._charges.next_at(), *(part.due() for part in parts)]
+        moments.append(self._keeper.due(self._gatherer.translator, self._office.now()))
         return min((each for each in moments if each is not None), default=None)
 
     # --- The office's news ---
@@ -347,16 +345,8 @@ class Agent:
         self._gatherer.set_mapped(places)
         self._settle(self._office.now())
 
-    def _found(self, name: tuple[str, int], places: list[Place]) -> None:
-        """A STUN server's name is known."""
-        if self._settings is None or name not in self._settings.stun:
-            return
-        self._names[name] = places
-        servers: list[Place] = []
-        for each in self._settings.stun:
-            # One of each family: two addresses of one server are one opinion.
-            for version in (False, True):
-                servers += [x for x in self._names.get(each, []) if x.is_v6 is version][:1]
+    def _found(self, servers: list[Place]) -> None:
+        """STUN servers' names are known."""
         now = self._office.now()
         self._gatherer.set_servers(servers)
         self._gatherer.again(now)
@@ -368,11 +358,16 @@ class Agent:
         self._machine = machine = self._office.machine()
         refused = Refused(machine.tunnels, frozenset(machine.hosts))
         self._gatherer.set_hosts(machine.hosts, refused)
+        self._keeper.network(machine.ways_out, self._office.now())
         self._mtu.link(machine.tunnel_mtu, v6=machine.tunnel_v6)
 
     def _renew(self, now: float) -> None:
         """The network is another one, or was away: nothing that was learned is certain."""
         self._gatherer.forget(now)
+        self._names.ask()
+        # Silence that a sleep made says nothing of the NAT.
+        self._keeper.stop()
+        self._keeper.network(self._machine.ways_out, now)
         self._relays.network_changed(now)
         self._witnesses.forget()
         self._gatherer.set_witnessed(())
@@ -426,8 +421,7 @@ class Agent:
             places = [Place(x.host, x.port) for x in candidates if x.kind is wanted]
             if places:
                 charge = self._charges.get(key)
-                place = None if charge is None else charge.place
-                used = Place(place.host, place.port) if place is not None else None
+                used = None if charge is None else charge.destination
                 self._relays.want(key, places, used, now)
                 return
 
@@ -440,6 +434,9 @@ class Agent:
     def _settle(self, now: float) -> None:
         """Let the parts work, and carry news from one to the other, until there is none."""
         self._sockets.tick(now)
+        self._names.tick(now)
+        self._keeper.tick(self._gatherer.translator, now)
+        self._gatherer.keepalive = self._keeper.interval
         self._gatherer.tick(now)
         self._relays.tick(now)
         self._follow_sources()

@@ -39,7 +39,7 @@ class Allocation(Enum):
 
 # Ports of new mappings no further apart than this are taken for consecutive: other machines behind
 # the same NAT make some as well. Of ports that are random, one in 2,000 is so near.
-NEAR: Final = 16
+MAX_STEP: Final = 16
 # With fewer sockets nothing is said.
 _LEAST: Final = 3
 
@@ -106,7 +106,7 @@ def allocation(ports: Sequence[tuple[int, int]]) -> tuple[Allocation, int]:
         return Allocation.KEPT, 0
     steps = [after[1] - before[1] for before, after in itertools.pairwise(ports)]
     for sign in (1, -1):
-        near = [step for step in steps if 0 < sign * step <= NEAR]
+        near = [step for step in steps if 0 < sign * step <= MAX_STEP]
         if len(near) >= 2 and 3 * len(near) >= 2 * len(steps):
             counted = Counter(near)
             return Allocation.SEQUENTIAL, max(counted, key=lambda x: (counted[x], -abs(x)))

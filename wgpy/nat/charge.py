@@ -128,9 +128,9 @@ class Charge:
         self._busy_until = 0.0
 
     @property
-    def place(self) -> Place | None:
-        """Where packets to the peer go, as the pathfinder calls it."""
-        return self._place
+    def destination(self) -> Place | None:
+        """The address and port that packets to the peer reach, by whichever socket or relay."""
+        return None if self._place is None else Place(self._place.host, self._place.port)
 
     # --- Driving the pathfinder ---
 
@@ -185,6 +185,7 @@ class Charge:
         self._plain.candidates(tuple(self._hints), standing.refused)
         if self.finder is None:
             return
+        self.finder.keepalive(standing.keepalive)
         self.finder.local(
             standing.candidates,
             standing.facts,

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
+from wgpy.nat.behaviour import MAX_STEP, SYMMETRIC, Behaviour
+
 # The low-TTL opener has to pass our own NATs and to die before the peer's. Each router on the way
 # takes one: with the usual single NAT, 2 are enough to leave it, and the first router of the
 # provider drops the packet. Each more layer that was seen (CGNAT) needs one more. An opener that
@@ -16,39 +18,38 @@ from typing import Final
 _OPENER_PASSES: Final = 1
 # Home router, provider's NAT, and a hypervisor or a phone in front of both.
 MAX_LAYERS: Final = 3
-# Ports that are allocated further apart than this come by chance and not in order.
-MAX_STEP: Final = 16
+# What is told to a peer, and the numbers that stand for it in signals.
+NUMBERS: Final = {
+    Behaviour.UNKNOWN: 0,
+    Behaviour.ENDPOINT_INDEPENDENT: 1,
+    Behaviour.ADDRESS_DEPENDENT: 2,
+    Behaviour.ADDRESS_AND_PORT_DEPENDENT: 3,
+}
+# What is known in part, as the least that can be relied on.
+_TOLD_AS: Final = {
+    Behaviour.NONE: Behaviour.ENDPOINT_INDEPENDENT,
+    Behaviour.PORT_INDEPENDENT: Behaviour.UNKNOWN,
+    Behaviour.DEPENDENT: Behaviour.ADDRESS_AND_PORT_DEPENDENT,
+}
 
 
-class Mapping(IntEnum):
-    """What decides about our public address and port; the numbers stand in signals."""
-
-    UNKNOWN = 0
-    ENDPOINT_INDEPENDENT = 1
-    ADDRESS_DEPENDENT = 2
-    ADDRESS_AND_PORT_DEPENDENT = 3
-
-
-class Filtering(IntEnum):
-    """From where packets may come in by a mapping; the numbers stand in signals."""
-
-    UNKNOWN = 0
-    ENDPOINT_INDEPENDENT = 1
-    ADDRESS_DEPENDENT = 2
-    ADDRESS_AND_PORT_DEPENDENT = 3
+def told_as(behaviour: Behaviour) -> Behaviour:
+    """What a peer is told of a mapping: one of NUMBERS."""
+    return _TOLD_AS.get(behaviour, behaviour)
 
 
 @dataclass(frozen=True, slots=True)
 class NatFacts:
-    """One side's NAT. `step` is what the public port grows by from one new mapping to the next, of
-    a NAT whose mappings depend on the destination; 0 where there is no order, or it is not known.
+    """One side's NAT; its behaviours are of NUMBERS.
 
-    `layers` counts NATs one behind the other, 1 where it is not known. `birthday`: the operator
-    allows hundreds of probes to one peer.
+    `step` is what the public port grows by from one new mapping to the next, of a NAT whose
+    mappings depend on the destination; 0 where there is no order, or it is not known. `layers`
+    counts NATs one behind the other, 1 where it is not known. `birthday`: the operator allows
+    hundreds of probes to one peer.
     """
 
-    mapping: Mapping = Mapping.UNKNOWN
-    filtering: Filtering = Filtering.UNKNOWN
+    mapping: Behaviour = Behaviour.UNKNOWN
+    filtering: Behaviour = Behaviour.UNKNOWN
     step: int = 0
     layers: int = 1
     birthday: bool = False
@@ -56,7 +57,7 @@ class NatFacts:
     @property
     def depends(self) -> bool:
         """Whether a new destination gets a public port that no server could tell us."""
-        return self.mapping > Mapping.ENDPOINT_INDEPENDENT
+        return self.mapping in SYMMETRIC
 
     @property
     def is_sequential(self) -> bool:
@@ -91,7 +92,7 @@ def birthday_role(ours: NatFacts, theirs: NatFacts) -> Role | None:
         return None
     for role, many, spray in ((Role.MANY, ours, theirs), (Role.SPRAY, theirs, ours)):
         random = many.depends and not many.is_sequential
-        if random and spray.mapping is Mapping.ENDPOINT_INDEPENDENT:
+        if random and spray.mapping is Behaviour.ENDPOINT_INDEPENDENT:
             return role
     return None
 
@@ -104,7 +105,7 @@ def why_relayed(ours: NatFacts, theirs: NatFacts) -> str:
         if not side.depends:
             continue
         text = f"{whose} NAT takes another port for each destination"
-        if other.filtering is Filtering.ADDRESS_AND_PORT_DEPENDENT:
+        if other.filtering is Behaviour.ADDRESS_AND_PORT_DEPENDENT:
             return f"{text}, the other lets none in"
         return f"{text}, and no probe came through"
     return "no probe came through"

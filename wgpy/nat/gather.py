@@ -14,9 +14,10 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
+from wgpy.nat.behaviour import MAX_STEP, Behaviour, mapping_behaviour
 from wgpy.nat.candidates import NOTHING, Candidate, Kind, Refused, ours
-from wgpy.nat.facts import MAX_STEP, NatFacts
-from wgpy.nat.facts import Mapping as Behaviour
+from wgpy.nat.facts import NatFacts, told_as
+from wgpy.nat.lifetime import USUAL_INTERVAL, spread
 from wgpy.nat.place import Place, Send
 from wgpy.nat.stun_client import USUAL, Answer, StunClient
 
@@ -27,27 +28,27 @@ MAX_SERVERS: Final = 4
 MAX_HOSTS: Final = 16
 # When every server was silent: the network may be coming up.
 RETRY: Final = (2.0, 5.0, 15.0, 60.0)
-# How often a mapping is used until its lifetime is known: RFC 4787 asks for 2 minutes, Linux gives
-# 30 s to one that was never answered.
-KEEPALIVE: Final = 20.0
 # Between two whole rounds, whoever asks for one.
 LEAST_GAP: Final = 0.2
+# Where no socket of ours is seen: that there is no NAT at all is of no interest here.
+_NOWHERE: Final = ("", 0)
 
 
 class Gatherer:
     """Our side of every path. `random` gives random bytes.
 
-    `keepalive` is how often, in seconds, the mapping is used and looked at.
+    `keepalive` is how often, in seconds, the mapping is used and looked at (keeper.py).
     """
 
     def __init__(self, random: Callable[[int], bytes]) -> None:
         self.counters: Counter[str] = Counter()
-        self.keepalive = KEEPALIVE
+        self.keepalive = USUAL_INTERVAL
         # The operator allows the birthday method.
         self.birthday = False
         self.candidates: tuple[Candidate, ...] = ()
         self.facts = NatFacts()
         self.refused: Refused = NOTHING
+        self._random = random
         self._stun = StunClient(random)
         self._stun.counters = self.counters
         self._port = 0
@@ -106,6 +107,12 @@ class Gatherer:
     def server_of(self, version: int) -> Place | None:
         """A server to ask from another socket; the first of the IP version."""
         return next((x for x in self._servers if x.is_v6 is (version == 6)), None)
+
+    @property
+    def translator(self) -> Place | None:
+        """A server of IPv4 that sees us at another address than we have; None if none does."""
+        seen = self._reflexive.get(4)
+        return None if seen is None or seen[0] in self._hosts else self.server_of(4)
 
     def bound(self, port: int, now: float) -> None:
         """The tunnel's sockets are on this port now; 0 for none."""
@@ -240,7 +247,7 @@ class Gatherer:
             self._next = now + wait if self._servers and self._port else None
             return
         self._failures = 0
-        self._next = now + self.keepalive
+        self._next = now + spread(self.keepalive, self._random)
         for family in (4, 6):
             seen = [each for each in answers if each.server.is_v6 is (family == 6)]
             if seen:
@@ -265,18 +272,11 @@ class Gatherer:
 def behaviour(answers: Sequence[Answer]) -> tuple[Behaviour, int]:
     """The mapping behaviour that answers to one socket show, in the order in which their servers
     were asked, and the step from one port to the next where there is one."""
-    hosts = {each.server.host for each in answers}
-    if len(answers) < 2:
-        return Behaviour.UNKNOWN, 0
-    if len({each.mapped for each in answers}) == 1:
-        # Two ports of one address tell nothing of other addresses.
-        return (Behaviour.ENDPOINT_INDEPENDENT if len(hosts) > 1 else Behaviour.UNKNOWN), 0
-    by_host: dict[str, set[tuple[str, int]]] = {}
-    for each in answers:
-        by_host.setdefault(each.server.host, set()).add(each.mapped)
-    if all(len(seen) == 1 for seen in by_host.values()) and len(answers) > len(hosts):
-        return Behaviour.ADDRESS_DEPENDENT, 0
-    return Behaviour.ADDRESS_AND_PORT_DEPENDENT, _step([each.mapped[1] for each in answers])
+    seen = {(each.server.host, each.server.port): each.mapped for each in answers}
+    found = told_as(mapping_behaviour(_NOWHERE, seen))
+    if found is not Behaviour.ADDRESS_AND_PORT_DEPENDENT:
+        return found, 0
+    return found, _step([each.mapped[1] for each in answers])
 
 
 def _step(ports: Sequence[int]) -> int:

@@ -19,7 +19,7 @@ LADDER: Final = (10, 15, 20, 30, 45, 60, 90, 120, 180)
 # The way up the ladder while nothing was lost.
 _UP: Final = (30, 60, 120, 180)
 
-USUAL: Final = 25.0
+USUAL_INTERVAL: Final = 25.0
 # Nothing is sent more often, whatever is measured: data flows then, or the path is of no use.
 SHORTEST: Final = 5.0
 # Taken off what a mapping survived: routers look at their tables now and then only.
@@ -70,10 +70,10 @@ def keepalive(known: Bracket) -> float:
     """
     if known.alive:
         left = known.alive - MARGIN
-        return max(SHORTEST, min(USUAL, left), left / 2)
+        return max(SHORTEST, min(USUAL_INTERVAL, left), left / 2)
     if known.dead is not None:
-        return max(SHORTEST, min(USUAL, known.dead / 2))
-    return USUAL
+        return max(SHORTEST, min(USUAL_INTERVAL, known.dead / 2))
+    return USUAL_INTERVAL
 
 
 def spread(interval: float, random: Callable[[int], bytes]) -> float:
@@ -112,6 +112,19 @@ class Lifetime:
     def may_begin(self, now: float) -> bool:
         """Whether `begin` would: the last search began a day ago, and is over."""
         return self._look is None and (self._began is None or now - self._began >= DAY)
+
+    def may_begin_at(self) -> float | None:
+        """From when `begin` would; None while a search goes on."""
+        if self._look is not None:
+            return None
+        return float("-inf") if self._began is None else self._began + DAY
+
+    def break_off(self) -> None:
+        """The machine leaves the network, or nobody wants to know: what was known before stays."""
+        if self._look is not None:
+            self._look = None
+            self._out.clear()
+            self.counters["broken_off"] += 1
 
     def begin(self, server: Place, now: float) -> bool:
         """Begin a search over the side socket `server.via`; False if it is too soon."""

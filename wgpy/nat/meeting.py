@@ -39,8 +39,10 @@ REPEAT: Final = (1.0, 2.0, 2.0, 2.0)
 PUNCH_SECONDS: Final = 10.0
 # Other people's offers are not waited for while ours is this young: they cross.
 CROSSING_SECONDS: Final = 1.0
-# Too many rounds of other peers: look again.
+# Too many rounds of other peers: look again, and twice as late each time, for those who look may be
+# hundreds. A round takes about three seconds.
 PUT_OFF: Final = 0.5
+MAX_PUT_OFF: Final = 4.0
 # Offers of ours, whatever reason there is: the other side answers one a second, and four at once.
 # On a new network what servers say and what relays lend comes one after the other, and soon.
 MIN_GAP: Final = 1.0
@@ -138,6 +140,7 @@ class Meeting:
         self._offered_at = 0.0
         self._burnt_at: float | None = None
         self._lost_since: float | None = None
+        self._put_off = PUT_OFF
         # When the last offers were made.
         self._offered: deque[float] = deque(maxlen=OFFERS_IN_A_ROW)
         self._moved = False
@@ -290,8 +293,10 @@ class Meeting:
             # `want` comes again with the candidates.
             return
         if not self._budget.begin_round(self._keys.theirs, now, asked=False):
-            self._deadline = now + PUT_OFF
+            self._deadline = now + self._put_off
+            self._put_off = min(2 * self._put_off, MAX_PUT_OFF)
             return
+        self._put_off = PUT_OFF
         self._to_answer = None
         self._offers = 0
         self._gather(self._choose(Method.PLAIN, now), now)

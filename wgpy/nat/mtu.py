@@ -45,6 +45,8 @@ MIN_WAIT: Final = 0.3
 MAX_WAIT: Final = 2.0
 # What was found is confirmed this often, and searched for anew that often (PMTU_RAISE_TIMER).
 CONFIRM_SECONDS: Final = 60.0
+# While packets pass, a path that has become narrower swallows all that are long.
+BUSY_CONFIRM_SECONDS: Final = 10.0
 RAISE_SECONDS: Final = 600.0
 # What Ethernet carries, where nobody says what our own link does.
 LINK_MTU: Final = 1500
@@ -68,6 +70,7 @@ class Search:
     __slots__ = (
         "_at",
         "_begun",
+        "_confirmed",
         "_high",
         "_lengths",
         "_low",
@@ -85,20 +88,26 @@ class Search:
     def _begin(self, low: int, now: float) -> None:
         """Search above `low`. Places in the list: all up to it pass, all from `high` on do not."""
         self.settled = False
-        self._begun = now
+        self._begun = self._confirmed = now
         self._low, self._high = low, len(self._lengths)
         self._try(self._high - 1, now)
 
     def _try(self, at: int, now: float) -> None:
         self._at, self._tries, self._next = at, 0, now
 
-    def due(self) -> float | None:
-        """When `step` has something to do; None if no length passes at all."""
-        return self._next if self._lengths else None
+    def due(self, *, busy: bool = False) -> float | None:
+        """When `step` has something to do; None if no length passes at all. `busy`: packets
+        pass."""
+        if not self._lengths:
+            return None
+        if busy and self.settled and self._tries == 0:
+            return min(self._next, self._confirmed + BUSY_CONFIRM_SECONDS)
+        return self._next
 
-    def step(self, round_trip: float, now: float) -> int | None:
+    def step(self, round_trip: float, now: float, *, busy: bool = False) -> int | None:
         """The length of a probe to be sent now, if there is one."""
-        if not self._lengths or now < self._next:
+        due = self.due(busy=busy)
+        if due is None or now < due:
             return None
         if self.settled and self._tries == 0 and now - self._begun >= RAISE_SECONDS:
             self._begin(min(self._low, len(self._lengths) - 2), now)
@@ -148,6 +157,7 @@ class Search:
         self._try((self._low + self._high) // 2, now)
 
     def _confirm_later(self, now: float) -> None:
+        self._confirmed = now
         self._try(self._at, now + CONFIRM_SECONDS)
 
 
@@ -178,15 +188,15 @@ class Lengths:
         """None is in use any more."""
         self._place, self._search, self._told = None, None, 0
 
-    def due(self) -> float | None:
-        """When `step` has something to do."""
-        return None if self._search is None else self._search.due()
+    def due(self, *, busy: bool = False) -> float | None:
+        """When `step` has something to do. `busy`: packets pass."""
+        return None if self._search is None else self._search.due(busy=busy)
 
-    def step(self, path: Path, now: float) -> int | None:
+    def step(self, path: Path, now: float, *, busy: bool = False) -> int | None:
         """The length of a probe to be sent now, if there is one."""
         if self._search is None:
             return None
-        length = self._search.step(path.round_trip, now)
+        length = self._search.step(path.round_trip, now, busy=busy)
         self._tell()
         return length
 

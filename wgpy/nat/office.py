@@ -192,10 +192,13 @@ class DaemonOffice:
 
     def find(self, name: str, port: int, found: Callable[[list[Place]], None]) -> None:
         """See Office."""
-        if len(self._lookups) < MAX_LOOKUPS:
-            task = asyncio.get_running_loop().create_task(self._find(name, port, found))
-            self._lookups.add(task)
-            task.add_done_callback(self._lookups.discard)
+        loop = asyncio.get_running_loop()
+        if len(self._lookups) >= MAX_LOOKUPS:
+            loop.call_soon(found, [])
+            return
+        task = loop.create_task(self._find(name, port, found))
+        self._lookups.add(task)
+        task.add_done_callback(self._lookups.discard)
 
     async def _find(self, name: str, port: int, found: Callable[[list[Place]], None]) -> None:
         loop = asyncio.get_running_loop()

@@ -139,14 +139,29 @@ class Relay:
         self._tried = now
         if self._places:
             self._ladder = Ladder(tuple(self._places), now, self._last)
+        elif self._asked:
+            self._again = now + NAME_SECONDS
         else:
-            self._failures += 1
+            self._rest(now)
+
+    def _rest(self, now: float) -> None:
+        """Nothing led to the server. From when it was tried last: an allocation that lasted for a
+        while is missed at once."""
+        wait = min(AGAIN * 2.0 ** min(self._failures, 10), MAX_AGAIN)
+        self._failures += 1
+        self._again = max(now, self._tried + wait)
 
     def stop(self, now: float) -> None:
         """Give it back."""
         self._is_on, self._ladder, self._again = False, None, None
         for way in list(self._ways.values()):
             self._close(way, now)
+
+    def renew(self, source: Source, now: float) -> None:
+        """The credentials were read again: a server that refused the former ones may take them."""
+        self.source = source
+        if self._is_on and self._used is None and self._again is not None:
+            self._failures, self._again = 0, now
 
     def network_changed(self, now: float) -> None:
         """Everything may be otherwise now."""
@@ -189,8 +204,10 @@ class Relay:
 
     @property
     def is_settled(self) -> bool:
-        """Whether there is an allocation, or none is to be expected soon."""
-        return not self._is_on or self.relayed is not None or self._failures > 0
+        """Whether there is an allocation in the network where we are, or none is to be expected
+        soon: who tells of one that is about to be lost has to tell of another."""
+        is_there = self._used is not None and self._used.client.is_certain
+        return not self._is_on or is_there or self._failures > 0
 
     def counted(self) -> Counter[str]:
         """What its clients counted, those of now and those of before."""
@@ -232,9 +249,11 @@ class Relay:
     def tick(self, now: float) -> None:
         """Do what is due."""
         if self._again is not None and now >= self._again:
-            if self._ladder is None:
-                self._begin(now)
             self._again = None
+            if self._ladder is None and (self._places or self._asked):
+                self._begin(now)
+            elif self._ladder is None:
+                self._ask_names(now)
         for way in list(self._ways.values()):
             if way.stream is None:
                 way.client.tick(now)
@@ -270,10 +289,7 @@ class Relay:
                     self._close(self._ways[step.transport], now)
         if ladder is not None and ladder.is_over and self._is_on:
             self._ladder = None
-            wait = min(AGAIN * 2.0 ** min(self._failures, 10), MAX_AGAIN)
-            self._failures += 1
-            # From when it was tried last: one that lasted for a while is missed at once.
-            self._again = max(now, self._tried + wait)
+            self._rest(now)
 
     def _open(self, transport: Transport, now: float) -> None:
         place, uri = self._places[transport], self._uris[transport]

@@ -65,7 +65,7 @@ class Relays:
                 if self._is_on:
                     relay.start(now)
             else:
-                relay.source = source
+                relay.renew(source, now)
             self._relays.append(relay)
         for relay in former.values():
             relay.stop(now)

@@ -4,9 +4,10 @@ from collections.abc import Callable
 from typing import Final
 
 from wgpy.nat import birthday
+from wgpy.nat.behaviour import Behaviour
 from wgpy.nat.birthday import Barrage
 from wgpy.nat.candidates import Candidate, Kind, Rank, rank
-from wgpy.nat.facts import Mapping, NatFacts, Role, opener_ttl
+from wgpy.nat.facts import NatFacts, Role, opener_ttl
 from wgpy.nat.meeting import Begin
 from wgpy.nat.place import Place
 from wgpy.nat.punch import Shot, Target, Volley
@@ -59,7 +60,7 @@ class Round:
                 begin.start,
                 ttl,
                 begin.start + PATIENT_SECONDS,
-                only_open=begin.early and facts.mapping is Mapping.ENDPOINT_INDEPENDENT,
+                only_open=begin.early and facts.mapping is Behaviour.ENDPOINT_INDEPENDENT,
             )
 
     @property

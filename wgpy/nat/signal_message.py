@@ -14,7 +14,7 @@ from typing import Final
 
 from wgpy.keys import PublicKey
 from wgpy.nat.candidates import MAX_CANDIDATES, Candidate, Kind
-from wgpy.nat.facts import MAX_LAYERS, UNKNOWN, Filtering, Mapping, NatFacts
+from wgpy.nat.facts import MAX_LAYERS, NUMBERS, UNKNOWN, NatFacts
 from wgpy.nat.path_ids import IDS_IN_SIGNAL
 from wgpy.nat.probe import pack_address, unpack_address
 from wgpy.nat.sealed import NONCE_LENGTH, Box
@@ -39,6 +39,7 @@ _IDS_LENGTH: Final = IDS_IN_SIGNAL * PATH_ID_LENGTH
 _CONTENT_LENGTH: Final = 280
 MESSAGE_LENGTH: Final = _SEALED_AT + _CONTENT_LENGTH + TAG_LENGTH
 _FLAG_BIRTHDAY: Final = 1
+_BEHAVIOURS: Final = {number: behaviour for behaviour, number in NUMBERS.items()}
 _NOTHING: Final = bytes(TRANSACTION_LENGTH)
 
 
@@ -158,7 +159,9 @@ def _parse(content: bytes) -> SignalMessage:
 
 def _pack_facts(facts: NatFacts) -> bytes:
     flags = _FLAG_BIRTHDAY if facts.birthday else 0
-    return _FACTS.pack(facts.mapping, facts.filtering, facts.step, facts.layers, flags)
+    return _FACTS.pack(
+        NUMBERS[facts.mapping], NUMBERS[facts.filtering], facts.step, facts.layers, flags
+    )
 
 
 def _parse_facts(content: bytes) -> NatFacts:
@@ -166,8 +169,8 @@ def _parse_facts(content: bytes) -> NatFacts:
     if not 0 < layers <= MAX_LAYERS or flags & ~_FLAG_BIRTHDAY:
         raise ParseError("facts of a NAT that there cannot be")
     try:
-        return NatFacts(Mapping(mapping), Filtering(filtering), step, layers, bool(flags))
-    except ValueError:
+        return NatFacts(_BEHAVIOURS[mapping], _BEHAVIOURS[filtering], step, layers, bool(flags))
+    except KeyError:
         raise ParseError("a behaviour of a NAT that there is not") from None
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
+from wgpy.datapath.contract import DataPathError
 from wgpy.keys import PublicKey
 from wgpy.nat.errands import Office, Socket
 from wgpy.nat.orders import Opened
@@ -51,8 +52,8 @@ class Sockets:
     """The further sockets of one interface. `received(owner, data, place)` hears what comes in by
     them, and `ready(owner, opened)` that those which were wanted are there.
 
-    `adopt(fd)` gives a socket to the data path and returns what that calls it, `dismiss` takes it
-    back for good.
+    `adopt(fd)` gives a socket to the data path and returns what that calls it, or raises
+    DataPathError if it has as many as may be; `dismiss` takes it back for good.
     """
 
     def __init__(
@@ -62,7 +63,7 @@ class Sockets:
         *,
         received: Callable[[PublicKey, bytes, Place], None],
         ready: Callable[[PublicKey, list[Opened]], None],
-        adopt: Callable[[int], int | None],
+        adopt: Callable[[int], int],
         dismiss: Callable[[int], None],
     ) -> None:
         self.counters: Counter[str] = Counter()
@@ -150,9 +151,11 @@ class Sockets:
         if found.socket is not None:
             if not use:
                 return None
-            via = self._adopt(found.socket.detach())
-            found.socket = None
-            if via is None:
+            fd, found.socket = found.socket.detach(), None
+            try:
+                via = self._adopt(fd)
+            except DataPathError:
+                self.counters["sockets_not_adopted"] += 1
                 del self._open[place.via]
                 return None
             found.via = via

@@ -122,6 +122,8 @@ class TurnClient:
         self.again: float | None = None
         self.relayed: Place | None = None
         self.mapped: Place | None = None
+        # Whether the server has said that it relays for us since the network was another one.
+        self.is_certain = False
         self.keepalive = keepalive
         self.counters: Counter[str] = Counter()
         self._random = random
@@ -209,6 +211,7 @@ class TurnClient:
         """What failed before may work now: ask again at once."""
         self._failures = 0
         if self.state is State.ALLOCATED:
+            self.is_certain = False
             self.check(now)
         elif self.state is State.ALLOCATING and not self._stream:
             self._begin(now)
@@ -350,6 +353,7 @@ class TurnClient:
             interval = min(interval, self.keepalive)
         self._refresh_at = now + interval
         self._refresh_failures = 0
+        self.is_certain = True
 
     # --- What fails ---
 

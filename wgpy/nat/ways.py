@@ -323,7 +323,7 @@ class Ways:
         """When `tick` has something to do."""
         moments = [self.checks.due(), self._suspect_until]
         if self.used is not None and self.used.proved:
-            moments.append(self.lengths.due())
+            moments.append(self.lengths.due(busy=self.watch.is_busy(now)))
         moments += [
             self.watch.due(path, used=path is self.used, now=now)
             for path in self.paths
@@ -374,7 +374,7 @@ class Ways:
         used = self.used
         if used is None or not used.proved:
             return
-        length = self.lengths.step(used, now)
+        length = self.lengths.step(used, now, busy=self.watch.is_busy(now))
         if length is not None:
             sent = self._prober.ask(used.place, now, Purpose.LENGTH, length=length, whole=True)
             if sent is not None:

@@ -90,22 +90,24 @@ class Site:
     # --- Stations ---
 
     @contextlib.contextmanager
-    def up(self, *names: str, others: Implementation = WGPY) -> Iterator[list[Station]]:
-        """A station on each of these hosts, for the length of a block; the last ones of those that
-        are not the first are of `others`."""
+    def up(
+        self, *names: str, ours: Implementation = WGPY, others: Implementation | None = None
+    ) -> Iterator[list[Station]]:
+        """A station on each of these hosts, for the length of a block: of `ours`, and all but the
+        first of `others`, if that is given."""
         with contextlib.ExitStack() as stack:
             yield [
-                stack.enter_context(self._make(name, WGPY if number == 0 else others))
+                stack.enter_context(self._make(name, ours if number == 0 else others or ours))
                 for number, name in enumerate(names)
             ]
 
-    def stations(self, *names: str, others: Implementation = WGPY) -> list[Station]:
+    def stations(self, *names: str, ours: Implementation = WGPY) -> list[Station]:
         """The same, until the site ends."""
-        return self._stack.enter_context(self.up(*names, others=others))
+        return self._stack.enter_context(self.up(*names, ours=ours))
 
     def _make(self, name: str, implementation: Implementation) -> Station:
         self._count += 1
-        is_wgpy = implementation is WGPY
+        is_wgpy = implementation.tool == WGPY.tool
         return Station(
             self.lab.hosts[name],
             self._count,

@@ -116,17 +116,31 @@ class Station:
         tables of a TOML file.
         """
         if self.is_wgpy:
-            head = f'[interface]\nprivate_key = "{self.keys.private}"\nlisten_port = {self.port}\n'
-            path = self._directory / f"{self.name}.toml"
-            path.touch(mode=0o600)
-            path.write_text("\n".join([head + interface, *peers, tables]))
-            self.interface.load(path)
+            self.interface.load(self._write(*peers, interface=interface, tables=tables))
         else:
             head = interface_section(self.keys.private, self.port) + interface
             self.interface.setconf("\n".join([head, *peers]))
         if up and not self._is_up:
             self._is_up = True
             self.interface.up(f"{self.inner}/24", f"{self.inner6}/64")
+
+    def _write(self, *peers: str, interface: str, tables: str) -> Path:
+        head = f'[interface]\nprivate_key = "{self.keys.private}"\nlisten_port = {self.port}\n'
+        path = self._directory / f"{self.name}.toml"
+        path.touch(mode=0o600)
+        path.write_text("\n".join([head + interface, *peers, tables]))
+        return path
+
+    def sync(self, *peers: str, interface: str = "", tables: str = "") -> None:
+        """The same for wgpy by `wgpy syncconf`: what is as it was is not touched."""
+        path = self._write(*peers, interface=interface, tables=tables)
+        self.interface.sync(path)
+
+    def restart(self) -> None:
+        """Start its daemon again, which has ended; it has to be configured."""
+        self.interface.stop()
+        self.interface.start()
+        self._is_up = False
 
     # --- What it says, and what befalls it ---
 

@@ -32,6 +32,7 @@ WORDS = {
     "store": "store-password-planted",
     "hook": "hook-password-planted",
     "agent": "agent-secret-planted",
+    "ca": "passphrase-of-the-intermediate",
 }
 
 
@@ -40,7 +41,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A machine whose every file and answer has a secret in it."""
     etc, state = tmp_path / "etc", tmp_path / "state"
     mesh = state / "wg0.mesh"
-    for directory in (etc, mesh / "crl"):
+    for directory in (etc, mesh / "crl", mesh / "coordinator"):
         directory.mkdir(parents=True)
     b64 = {key: base64.b64encode(key).decode() for key in (FILED, FILED_PSK, NODE, UNUSED)}
     (etc / "wg0.conf").write_text(
@@ -56,13 +57,14 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (etc / "token").write_text(JWT)
     (mesh / "node.key").write_text(b64[NODE] + "\n")
     (mesh / "enrol.jwt").write_text(ENROL)
+    (mesh / "coordinator" / "passphrase").write_text(WORDS["ca"] + "\n")
     (mesh / "mesh.json").write_text(json.dumps({"version": 1, "line": LINE, "domain": "mesh"}))
     (mesh / "coordinator.json").write_text(
         json.dumps({"store": f"postgresql://wgpy:{WORDS['store']}@db.example/wgpy"})
     )
     # What a program, or the journal, may say of all that, with no name before it that warns.
     said = tmp_path / "said"
-    known = [WORDS[name] for name in ("turn", "turn-secret", "store")]
+    known = [WORDS[name] for name in ("turn", "turn-secret", "store", "ca")]
     secrets = [form for key in (LIVE, FILED, PSK, NODE) for form in forms_of_key(key)]
     said.write_text("\n".join(["\x1b[2J", *secrets, JWT, ENROL, LINE, OFFER, *known]))
     monkeypatch.setattr(bugreport, "_COMMANDS", (("cat", str(said)), ("no-such-program",)))

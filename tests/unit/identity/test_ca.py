@@ -25,12 +25,14 @@ from wgpy.identity.ca import (
     PeerRequest,
     create,
     create_request,
+    extend,
 )
 from wgpy.identity.ca_files import CaError
 from wgpy.identity.certificate import verify
 from wgpy.identity.claims import Claims, CredentialError
 from wgpy.identity.issued import Issued, transaction
 from wgpy.identity.ledger import LedgerError
+from wgpy.identity.profile import Rights
 from wgpy.identity.revocation import Revocations
 from wgpy.identity.settings import Limits
 from wgpy.ip import parse_prefix
@@ -119,6 +121,50 @@ def test_an_intermediate_issues_too(issuer: Issuer, middle: Issuer) -> None:
     with pytest.raises(CaError, match="no other CA"):
         create(middle.directory / "below", MIDDLE, PASSPHRASE, NOW, middle)
     assert not (middle.directory / "below").exists()
+
+
+def test_an_intermediate_is_extended_with_its_key(
+    tmp_path: Path, issuer: Issuer, middle: Issuer
+) -> None:
+    before = middle.issue(PEER, NOW)
+    later = NOW + 300 * DAY
+    prefix = parse_prefix("192.168.7.0/24")
+    more = Rights(NETWORK, 0, ("admins", "laptops"), (prefix,))
+    made = extend(middle.directory, PASSPHRASE, later, issuer, more)
+    old = middle.authority
+    assert (made.spki, made.key_id, made.subject) == (old.spki, old.key_id, old.subject)
+    assert made.constraints == old.constraints
+    assert made.rights == Rights(NETWORK, 0, ("laptops", "admins"), (prefix,))
+    assert made.not_after == later + 365 * DAY > old.not_after
+    assert made.serial != old.serial
+    # What either issued is accepted by who knows only the other.
+    knows_old = Anchors(NETWORK, [issuer.authority], [old])
+    knows_new = Anchors(NETWORK, [issuer.authority], [made])
+    with Issuer(middle.directory) as again:
+        again.unlock(PASSPHRASE)
+        after = again.renew(PEER.name, later)
+    assert made.not_before == old.not_before
+    assert extend(middle.directory, PASSPHRASE, later, issuer).rights == made.rights
+    for anchors in (knows_old, knows_new):
+        assert claims_of(after, anchors, later).name == PEER.name
+        assert claims_of(before, anchors, NOW + DAY).name == PEER.name
+
+
+def test_only_who_signed_it_extends_it_and_only_within_its_own(
+    tmp_path: Path, issuer: Issuer, middle: Issuer
+) -> None:
+    before = (middle.directory / "ca.pem").read_bytes()
+    other = tmp_path / "other"
+    create(other, replace(ROOT, name="another root"), PASSPHRASE, NOW)
+    with Issuer(other) as stranger:
+        stranger.unlock(PASSPHRASE)
+        with pytest.raises(CaError, match="was not signed by"):
+            extend(middle.directory, PASSPHRASE, NOW, stranger)
+    with pytest.raises(CaError):
+        extend(middle.directory, b"another", NOW, issuer)
+    with pytest.raises(CaError):
+        extend(middle.directory, PASSPHRASE, NOW, issuer, Rights(NETWORK, 0, ("wheel",)))
+    assert (middle.directory / "ca.pem").read_bytes() == before
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.coordinating import Node, Running, Site, event, prepare
-from wgpy.identity.certificate import read_leaf
+from wgpy.identity.leaf import read_leaf
 from wgpy.mesh import hub
 from wgpy.mesh.messages import (
     Changed,

@@ -10,8 +10,8 @@ import pytest
 
 from tests.support.postgres import Postgres
 from wgpy.identity import ca
-from wgpy.identity.certificate import read_leaf
 from wgpy.identity.jwks import Issuers
+from wgpy.identity.leaf import read_leaf
 from wgpy.identity.profile import within
 from wgpy.identity.settings import Limits, TokenIssuer
 from wgpy.ip import parse_prefix

@@ -17,8 +17,8 @@ import pytest
 from tests.support.coordinating import PASSPHRASE, SETTINGS, authorities
 from tests.support.requirements import program
 from tests.support.stores import key
-from wgpy.identity.certificate import read_leaf
 from wgpy.identity.crl import read_crl
+from wgpy.identity.leaf import read_leaf
 from wgpy.ip import parse_prefix
 from wgpy.mesh.addresses import addresses_of
 from wgpy.mesh.issuer import Issuer, IssuerError, LocalIssuer, RemoteIssuer, SignerServer

@@ -6,9 +6,10 @@ import os
 import pytest
 
 from wgpy.ip import parse_prefix
+from wgpy.nat.behaviour import Behaviour
 from wgpy.nat.candidates import Candidate, Kind, Refused
-from wgpy.nat.facts import Mapping
-from wgpy.nat.gather import KEEPALIVE, RETRY, Gatherer, behaviour
+from wgpy.nat.gather import RETRY, Gatherer, behaviour
+from wgpy.nat.lifetime import USUAL_INTERVAL
 from wgpy.nat.place import Place, Send
 from wgpy.nat.stun import Class, Message, Method, pack, parse
 from wgpy.nat.stun_client import Answer
@@ -25,25 +26,25 @@ def answer(server: Place, mapped: tuple[str, int]) -> Answer:
 @pytest.mark.parametrize(
     ("seen", "expected"),
     [
-        ([], (Mapping.UNKNOWN, 0)),
-        ([(ONE, 40000)], (Mapping.UNKNOWN, 0)),
-        ([(ONE, 40000), (TWO, 40000)], (Mapping.ENDPOINT_INDEPENDENT, 0)),
+        ([], (Behaviour.UNKNOWN, 0)),
+        ([(ONE, 40000)], (Behaviour.UNKNOWN, 0)),
+        ([(ONE, 40000), (TWO, 40000)], (Behaviour.ENDPOINT_INDEPENDENT, 0)),
         # Two ports of one address say nothing of other addresses.
-        ([(ONE, 40000), (ONE._replace(port=3479), 40000)], (Mapping.UNKNOWN, 0)),
-        ([(ONE, 40000), (TWO, 40001)], (Mapping.ADDRESS_AND_PORT_DEPENDENT, 1)),
-        ([(ONE, 40000), (TWO, 39998), (THREE, 39996)], (Mapping.ADDRESS_AND_PORT_DEPENDENT, -2)),
+        ([(ONE, 40000), (ONE._replace(port=3479), 40000)], (Behaviour.UNKNOWN, 0)),
+        ([(ONE, 40000), (TWO, 40001)], (Behaviour.ADDRESS_AND_PORT_DEPENDENT, 1)),
+        ([(ONE, 40000), (TWO, 39998), (THREE, 39996)], (Behaviour.ADDRESS_AND_PORT_DEPENDENT, -2)),
         # Somebody else took one in between.
-        ([(ONE, 40000), (TWO, 40002), (THREE, 40003)], (Mapping.ADDRESS_AND_PORT_DEPENDENT, 1)),
-        ([(ONE, 40000), (TWO, 61234), (THREE, 1044)], (Mapping.ADDRESS_AND_PORT_DEPENDENT, 0)),
-        ([(ONE, 40000), (TWO, 40001), (THREE, 39999)], (Mapping.ADDRESS_AND_PORT_DEPENDENT, 0)),
+        ([(ONE, 40000), (TWO, 40002), (THREE, 40003)], (Behaviour.ADDRESS_AND_PORT_DEPENDENT, 1)),
+        ([(ONE, 40000), (TWO, 61234), (THREE, 1044)], (Behaviour.ADDRESS_AND_PORT_DEPENDENT, 0)),
+        ([(ONE, 40000), (TWO, 40001), (THREE, 39999)], (Behaviour.ADDRESS_AND_PORT_DEPENDENT, 0)),
         (
             [(ONE, 40000), (ONE._replace(port=3479), 40000), (TWO, 52000)],
-            (Mapping.ADDRESS_DEPENDENT, 0),
+            (Behaviour.ADDRESS_DEPENDENT, 0),
         ),
     ],
 )
 def test_the_mapping_is_read_from_what_servers_see(
-    seen: list[tuple[Place, int]], expected: tuple[Mapping, int]
+    seen: list[tuple[Place, int]], expected: tuple[Behaviour, int]
 ) -> None:
     assert behaviour([answer(server, (PUBLIC[0], port)) for server, port in seen]) == expected
 
@@ -91,14 +92,14 @@ def test_hosts_and_what_servers_see_are_candidates() -> None:
         Candidate(Kind.HOST, "192.168.1.5", PORT),
         Candidate(Kind.REFLEXIVE, *PUBLIC),
     }
-    assert road.gatherer.facts.mapping is Mapping.ENDPOINT_INDEPENDENT
+    assert road.gatherer.facts.mapping is Behaviour.ENDPOINT_INDEPENDENT
     assert road.gatherer.is_settled
 
 
 def test_the_mapping_is_used_again_before_it_dies() -> None:
     road = Road({ONE: PUBLIC, TWO: PUBLIC})
     road.gatherer.bound(PORT, road.now)
-    road.run(3 * KEEPALIVE + 1)
+    road.run(3 * USUAL_INTERVAL + 1)
     assert len(road.asked) == 2 * 4
 
 
@@ -145,12 +146,32 @@ def test_the_other_address_of_a_server_is_asked_as_well() -> None:
     assert Place(TWO.host, 3479) in road.gatherer.sources
 
 
+def test_what_was_asked_in_the_former_network_holds_nothing_up() -> None:
+    road = Road({})
+    road.gatherer.bound(PORT, road.now)
+    road.run(0.1)
+    road.sees = {ONE: PUBLIC, TWO: PUBLIC}
+    road.gatherer.forget(road.now)
+    road.run(0.01)
+    assert road.gatherer.candidates == (Candidate(Kind.REFLEXIVE, *PUBLIC),)
+
+
+def test_who_sees_us_where_we_are_is_no_translator() -> None:
+    road = Road({ONE: PUBLIC, TWO: PUBLIC})
+    road.gatherer.bound(PORT, road.now)
+    assert road.gatherer.translator is None
+    road.run(1.0)
+    assert road.gatherer.translator == ONE
+    road.gatherer.set_hosts([PUBLIC[0]], Refused())
+    assert road.gatherer.translator is None
+
+
 def test_servers_of_ipv6_that_are_out_of_reach_are_not_waited_for() -> None:
     road = Road({ONE: PUBLIC, TWO: PUBLIC})
     road.gatherer.set_servers([ONE, TWO, Place("2001:db8::1", 3478)])
     road.gatherer.bound(PORT, road.now)
     road.run(0.1)
-    assert road.gatherer.facts.mapping is Mapping.ENDPOINT_INDEPENDENT
+    assert road.gatherer.facts.mapping is Behaviour.ENDPOINT_INDEPENDENT
 
 
 def test_a_server_that_is_away_is_waited_for_until_it_is_asked_again() -> None:
@@ -158,6 +179,6 @@ def test_a_server_that_is_away_is_waited_for_until_it_is_asked_again() -> None:
     road.gatherer.set_servers([ONE, TWO, THREE])
     road.gatherer.bound(PORT, road.now)
     road.run(0.4)
-    assert road.gatherer.facts.mapping is Mapping.UNKNOWN
+    assert road.gatherer.facts.mapping is Behaviour.UNKNOWN
     road.run(0.2)
     assert road.gatherer.facts.is_sequential

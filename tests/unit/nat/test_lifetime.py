@@ -11,7 +11,7 @@ from wgpy.nat.lifetime import (
     DAY,
     LADDER,
     SHORTEST,
-    USUAL,
+    USUAL_INTERVAL,
     Bracket,
     Lifetime,
     bracket,
@@ -102,7 +102,7 @@ def test_the_interval_keeps_the_mapping(life: float) -> None:
     assert interval >= SHORTEST
     assert interval < life or interval == SHORTEST
     # Longer than usual only if one may be lost.
-    assert interval <= USUAL or 2 * interval < life
+    assert interval <= USUAL_INTERVAL or 2 * interval < life
 
 
 def test_the_interval_is_spread() -> None:
@@ -189,7 +189,7 @@ def test_the_interval_follows_the_nat(life: float, known: Bracket, interval: flo
     world = World(Nat(life=life))
     world.serve(SQUARE)
     lifetime = Lifetime(world.random)
-    assert lifetime.interval == USUAL
+    assert lifetime.interval == USUAL_INTERVAL
     assert lifetime.begin(SIDE, world.now)
     assert lifetime.is_searching
     world.run(lifetime, 1000.0)
@@ -224,7 +224,7 @@ def test_another_network_forgets() -> None:
     world.run(lifetime, 1000.0)
     assert lifetime.interval == 87.5
     lifetime.moved()
-    assert lifetime.interval == USUAL
+    assert lifetime.interval == USUAL_INTERVAL
     lifetime.begin(SIDE, world.now + DAY)
     lifetime.moved()
     assert (lifetime.is_searching, lifetime.take(), lifetime.due()) == (False, [], None)

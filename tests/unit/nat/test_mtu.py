@@ -8,7 +8,15 @@ from hypothesis import strategies as st
 
 from wgpy.nat import mtu
 from wgpy.nat.candidates import Rank
-from wgpy.nat.mtu import LADDER, Lengths, Search, lengths
+from wgpy.nat.mtu import (
+    BUSY_CONFIRM_SECONDS,
+    CONFIRM_SECONDS,
+    LADDER,
+    MIN_WAIT,
+    Lengths,
+    Search,
+    lengths,
+)
 from wgpy.nat.orders import Mtu
 from wgpy.nat.path import Path
 from wgpy.nat.place import Place
@@ -130,3 +138,18 @@ def test_the_result_is_an_order_when_it_has_changed():
     assert found.found == 1472
     found.end()
     assert (found.found, found.due()) == (0, None)
+
+
+def test_while_packets_pass_a_length_is_confirmed_more_often():
+    found = Lengths([])
+    path = Path(Place("192.0.2.1", 9), Rank.V4, round_trip=0.1)
+    found.begin(path, 0.0)
+    found.step(path, 0.0)
+    found.arrived(path.place, 1472, 0.1)
+    assert found.due() == pytest.approx(0.1 + CONFIRM_SECONDS)
+    assert found.due(busy=True) == pytest.approx(0.1 + BUSY_CONFIRM_SECONDS)
+    assert found.step(path, 10.0, busy=True) is None
+    assert found.step(path, 10.2) is None
+    assert found.step(path, 10.2, busy=True) == 1472
+    # It is waited for as ever, busy or not.
+    assert found.due() == found.due(busy=True) == pytest.approx(10.2 + MIN_WAIT)

@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wgpy.nat import birthday, facts
+from wgpy.nat.behaviour import SYMMETRIC, Behaviour
 from wgpy.nat.birthday import OPENING_SECONDS
 from wgpy.nat.candidates import Candidate, Kind, Rank
-from wgpy.nat.facts import Filtering, Mapping, NatFacts, Role, birthday_role, opener_ttl
+from wgpy.nat.facts import NUMBERS, NatFacts, Role, birthday_role, opener_ttl, told_as
 from wgpy.nat.place import Place
 from wgpy.nat.predict import guesses
 from wgpy.nat.punch import LEAD, Target, Volley
@@ -22,9 +23,9 @@ NEAR = Target(Place("192.168.1.1", 1), Rank.LAN)
 SIX = Target(Place("2001:db8::1", 1), Rank.V6)
 LENT = Target(Place("198.51.100.1", 1), Rank.RELAY)
 
-EIM = NatFacts(Mapping.ENDPOINT_INDEPENDENT, Filtering.ADDRESS_AND_PORT_DEPENDENT)
-SYM = NatFacts(Mapping.ADDRESS_AND_PORT_DEPENDENT, Filtering.ADDRESS_AND_PORT_DEPENDENT)
-SEQ = NatFacts(Mapping.ADDRESS_AND_PORT_DEPENDENT, Filtering.UNKNOWN, step=2)
+EIM = NatFacts(Behaviour.ENDPOINT_INDEPENDENT, Behaviour.ADDRESS_AND_PORT_DEPENDENT)
+SYM = NatFacts(Behaviour.ADDRESS_AND_PORT_DEPENDENT, Behaviour.ADDRESS_AND_PORT_DEPENDENT)
+SEQ = NatFacts(Behaviour.ADDRESS_AND_PORT_DEPENDENT, Behaviour.UNKNOWN, step=2)
 
 
 def fired(volley, *, spend=lambda place: 0.0, until=10_000.0):
@@ -158,7 +159,7 @@ def test_why_there_is_no_direct_way_is_said():
     assert facts.why_relayed(EIM, SYM).startswith("their NAT")
     assert facts.why_relayed(SYM, EIM).endswith("lets none in")
     # Servers tell the mapping, and seldom the filter.
-    mapped = NatFacts(Mapping.ENDPOINT_INDEPENDENT)
+    mapped = NatFacts(Behaviour.ENDPOINT_INDEPENDENT)
     assert facts.why_relayed(mapped, SYM).endswith("no probe came through")
     assert facts.why_relayed(EIM, EIM) == "no probe came through"
 
@@ -242,3 +243,12 @@ def test_a_proof_ends_it():
 
 def test_the_lead_is_more_than_signals_differ_by():
     assert LEAD >= 0.1
+
+
+@pytest.mark.parametrize("behaviour", Behaviour)
+def test_what_is_known_in_part_is_told_as_the_least_that_is_certain(behaviour: Behaviour) -> None:
+    told = told_as(behaviour)
+    assert told in NUMBERS
+    assert told is behaviour or behaviour not in NUMBERS
+    # Who takes another port for each destination is not told as who does not.
+    assert (behaviour in SYMMETRIC) == NatFacts(told).depends

@@ -6,7 +6,7 @@ import pytest
 
 from tests.unit.nat.test_probe import ALICES, BOBS
 from tests.unit.nat.test_signal_message import OFFER
-from wgpy.nat.rendezvous import Answered, Offered, Punched, Rendezvous
+from wgpy.nat.rendezvous import MAX_OPEN_ANSWERS, Answered, Offered, Punched, Rendezvous
 from wgpy.nat.signal_message import parse_signal
 
 SEQUENCE = 1_790_000_000_000
@@ -145,3 +145,27 @@ def test_sequence_numbers_rise_from_the_clock():
     alice, _ = alice_and_bob()
     numbers = [parse_signal(alice.offer(OFFER, 1.0), BOBS.signal).sequence for _ in range(3)]
     assert numbers == [SEQUENCE + 1, SEQUENCE + 2, SEQUENCE + 3]
+
+
+def test_of_several_answers_each_may_be_acted_on():
+    """An offer is repeated while its answer is on the way, and both are answered."""
+    alice, bob = alice_and_bob()
+    first = offered(alice, bob, 100.0)
+    answer = bob.answer(first, OFFER, 0.0, 100.1)
+    second = offered(alice, bob, 101.0)
+    bob.answer(second, OFFER, 0.0, 101.1)
+    heard = alice.receive(answer, 101.2)
+    punch = alice.punch(heard.message, 0.0)
+    assert bob.receive(punch, 101.3) == Punched(first, 0.0)
+    # The other answer is void with it.
+    assert bob.implied(101.4) is None
+
+
+def test_answers_that_nobody_acts_on_are_few():
+    alice, bob = alice_and_bob()
+    answers = []
+    for number in range(MAX_OPEN_ANSWERS + 1):
+        now = 100.0 + number
+        answers.append(bob.answer(offered(alice, bob, now), OFFER, 0.0, now))
+    heard = alice.receive(answers[0], 106.0)
+    assert bob.receive(alice.punch(heard.message, 0.0), 106.1) is None

@@ -123,6 +123,28 @@ def test_stamps_of_both_kinds_rise_together(alice, bob):
     assert bob.peer.greatest_stamp == alice.peer.last_stamp
 
 
+def test_a_last_stamp_far_ahead_and_the_clock_are_tried_in_turns(alice, bob):
+    """Which of the two the other side wants depends on which clock was wrong."""
+    hour, step = 3600 * 10**9, 5 * 10**9
+    alice.begin(wall_ns=WALL + hour)
+    ahead = alice.peer.last_stamp
+    assert ahead == stamp(WALL + hour)
+    tries = [alice.begin(now=5.0 * n, wall_ns=WALL + n * step) for n in range(1, 5)]
+    stamps = []
+    for each in tries:
+        responder = read(bob.local, parse_credential_initiation(each))
+        stamps.append(responder.authenticate(bob.peer.remote))
+    assert stamps[1::2] == [stamp(WALL + 2 * step), stamp(WALL + 4 * step)]
+    assert ahead < stamps[0] < stamps[2] < stamp(WALL + hour + step)
+    # The fourth is answered: from there on it is by the clock, at the first try.
+    second, _ = bob.answer(tries[3])
+    alice.peer.consume_credential_response(parse_credential_response(second))
+    alice.peer.credential_accepted(21.0)
+    assert alice.peer.last_stamp == stamp(WALL + 4 * step)
+    alice.begin(now=26.0, wall_ns=WALL + 5 * step)
+    assert alice.peer.last_stamp == stamp(WALL + 5 * step)
+
+
 def test_a_plain_initiation_is_refused_below_the_mark_of_a_credential(alice, bob):
     plain = alice.begin_plain()
     bob.answer(alice.begin())
