@@ -162,22 +162,24 @@ class Running:
         assert self._process is not None
         return self._process.pid
 
+    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """A command where it runs, as `docker compose exec` does it."""
+        return subprocess.run(
+            ["nsenter", "--mount", "--net", "--target", str(self.pid()), "--", *words],
+            capture_output=True,
+            text=True,
+            timeout=self.service.check_time,
+            env={**os.environ, **self._environment},
+            check=True,
+        )
+
     def passes(self) -> bool:
         """Its healthcheck, once, where it runs; one that takes too long has failed."""
         try:
-            done = subprocess.run(
-                [
-                    *("nsenter", "--mount", "--net", "--target", str(self.pid()), "--"),
-                    *self.service.check,
-                ],
-                capture_output=True,
-                timeout=self.service.check_time,
-                env={**os.environ, **self._environment},
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
+            self.run(*self.service.check)
+        except (subprocess.TimeoutExpired, subprocess.CalledProcessError):
             return False
-        return done.returncode == 0
+        return True
 
     def healthy(self) -> None:
         """Wait until its healthcheck passes, as long as the file lets it take."""
@@ -190,6 +192,11 @@ class Running:
             return self.passes()
 
         wait_until(passes, f"{self.service.name} to be healthy", self.service.patience)
+
+    def wait(self) -> int:
+        """Its exit code, when it has ended."""
+        assert self._process is not None
+        return self._process.wait(self.service.patience)
 
     def output(self) -> str:
         """What it has written."""

@@ -1,11 +1,13 @@
 """deploy/: what is in the files, and the services of docker-compose.yml run as they stand there."""
 
+import json
 import os
 import re
 import shutil
 import subprocess
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import psycopg
@@ -14,7 +16,7 @@ import pytest
 from tests.support import compose
 from tests.support.compose import Running
 from tests.support.coturn import PORT, Secret
-from tests.support.netns import Namespace, pair
+from tests.support.netns import STATE_DIRECTORY, Namespace, join, pair
 from tests.support.postgres import Postgres
 from tests.support.requirements import ROOT, program
 
@@ -74,7 +76,7 @@ def test_what_the_image_has_is_what_the_program_says_it_needs() -> None:
     version = re.search(r'__version__.*?"([^"]+)"', (ROOT / "wgpy" / "__init__.py").read_text())
     assert version is not None
     assert SERVICES["coordinator"].image == f"wgpy:{version[1]}"
-    assert "'.[coordinator]'" in text
+    assert "'.[mesh,coordinator]'" in text
     assert os.access(DEPLOY / "entrypoint", os.X_OK)
 
 
@@ -221,3 +223,56 @@ def _relays(space: Namespace, user: str, password: str, *, peer: str) -> bool:
         finally:
             echo.kill()
     return done.returncode == 0 and "lost packets 0 " in done.stdout + done.stderr
+
+
+@pytest.mark.root
+@pytest.mark.tool("pg_ctl")
+@pytest.mark.tool("setpriv")
+@pytest.mark.tool("unshare")
+@pytest.mark.tool("nsenter")
+@pytest.mark.tool("wgpyd")
+def test_the_coordinator(
+    database: tuple[Namespace, Postgres], tmp_path: Path, clean_machine: None
+) -> None:
+    """Founded as docs/mesh.md says, on the database of the file, with what the file lets it do."""
+    space, _server = database
+    service = SERVICES["coordinator"]
+    with Namespace("outside") as other:
+        join(space, other)
+        state, hosts = tmp_path / "state", tmp_path / "hosts"
+        state.mkdir(mode=0o700)
+        # Compose's own names: the database is a service of the same network.
+        hosts.write_text("127.0.0.1 localhost database\n")
+        STATE_DIRECTORY.mkdir(parents=True, exist_ok=True)
+        binds = {str(STATE_DIRECTORY): state, "/etc/hosts": hosts}
+        # Programs are where this environment has them, and not in /usr/local/bin.
+        environment = {"PATH": f"{Path(program('wgpy')).parent}:{os.environ['PATH']}"}
+
+        def running(*words: str) -> Running:
+            return Running(
+                replace(service, words=words or service.words),
+                space,
+                binds,
+                secrets=SECRETS,
+                environment=environment,
+                prefix=(str(DEPLOY / "entrypoint"),),
+            )
+
+        init = (
+            *("wgpy", "mesh", "init", "--no-start", "--name", "gate", "--endpoint", space.v4),
+            *("--store", "postgresql://wgpy@database/wgpy", "--range", "10.77.0.0/16"),
+            *("--turn", "turn:198.51.100.1:3478", "--turn-secret-file", "/run/secrets/turn"),
+        )
+        with running(*init) as founding:
+            assert founding.wait() == 0, founding.output()
+        assert "gate.mesh is there, with 10.77.0.1" in founding.output()
+        with running() as coordinator:
+            coordinator.healthy()
+            words = ("wgpy", "mesh", "invite", "--json")
+            line = json.loads(coordinator.run(*words).stdout)["line"]
+            assert line.startswith("wgpy-join:")
+            # The password is in no command line and in no file of the volume.
+            secret = SECRETS["database"].encode()
+            files = [x for x in state.rglob("*") if x.is_file()]
+            assert len(files) > 5
+            assert not [x for x in files if secret in x.read_bytes()]

@@ -24,6 +24,7 @@ from tests.support.capture import Capture
 from tests.support.commands import CommandError
 from tests.support.netns import Namespace, wait_until
 from tests.support.programs import WGPY, Interface, Keys, new_keys
+from tests.support.quick import Quick
 from tests.support.requirements import ROOT, program
 from tests.support.tunnel import endpoint, interface_section, peer_section
 from wgpy.ip import parse_prefix
@@ -268,6 +269,42 @@ def test_what_was_for_a_subnet_goes_nowhere_when_the_tunnel_is_gone(site: Site) 
     assert found(capture, LEAK) <= 1
     assert found(capture, CONTROL) == 6
     site.stop(routes)
+
+
+@pytest.mark.parametrize("first", ["wgpy up", "the mesh"])
+def test_beside_a_tunnel_that_takes_everything(site: Site, first: str, tmp_path: Path) -> None:
+    """`wgpy up` with a default route, and routes of a mesh: who ends first leaves the other's."""
+    before = site.traces()
+    quick = Quick(site.laptop, tmp_path, "wgpyd")
+    assert quick.run_directory == site.run
+    quick.write("Address = 10.8.0.1/32", "AllowedIPs = 0.0.0.0/0\nEndpoint = 198.51.100.9:51820")
+    routes = site.routes()
+
+    def begin(mesh: bool) -> None:
+        if mesh:
+            site.update(routes, GATE, accept=["gate"])
+        else:
+            quick.up()
+
+    def end(mesh: bool) -> None:
+        if mesh:
+            site.stop(routes)
+        else:
+            quick.down()
+
+    def value() -> str | None:
+        return site.laptop.inside(lambda: read_sysctl("net.ipv4.conf.all.src_valid_mark"))
+
+    mesh_first = first == "the mesh"
+    begin(mesh_first)
+    begin(not mesh_first)
+    end(mesh_first)
+    assert value() == "1"
+    if not mesh_first:
+        site.laptop.ping(BEHIND)
+    end(not mesh_first)
+    assert value() == "0"
+    assert site.traces() == before
 
 
 def test_what_cannot_work_is_said(site: Site) -> None:

@@ -209,6 +209,9 @@ def _of_state(state: DeviceState, keys: set[bytes], words: set[str], public: set
         public.add(bytes(state.private_key.public()))
     if state.own_public_key is not None:
         public.add(bytes(state.own_public_key))
+    # Issuers are told by a hash of their keys, which is as long as a key.
+    claims = [state.claims, *(peer.claims for peer in state.peers)]
+    public.update(x.issuer for x in claims if x is not None and x.issuer is not None)
     for peer in state.peers:
         public.add(bytes(peer.public_key))
         if peer.preshared_key is not None:

@@ -53,13 +53,26 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _backup(args: argparse.Namespace) -> None:
-    from wgpy.mesh import ask, copies
+    from wgpy.mesh import copies
 
-    interface = args.interface or ask.only_interface()
+    interface = args.interface or _only_place()
     apart = copies.make(interface, Path(args.file))
     print(f"{args.file} has all that {interface} is: keep it as you keep the root.")
     if apart is not None:
         print(f"The store is not in it: pg_dump copies {apart}.")
+
+
+def _only_place() -> str:
+    """The one interface that is in a mesh, whether its agent runs or not."""
+    from wgpy.mesh.coordinator_files import STATE_DIRECTORY
+
+    found = sorted(path.parent.name for path in STATE_DIRECTORY.glob("*.mesh/mesh.json"))
+    if len(found) != 1:
+        several = ", ".join(name.removesuffix(".mesh") for name in found)
+        raise CommandError(
+            f"several meshes are here: name one of {several}" if found else "no mesh is here"
+        )
+    return found[0].removesuffix(".mesh")
 
 
 def _restored(args: argparse.Namespace) -> None:

@@ -52,9 +52,13 @@ def run(args: argparse.Namespace) -> int:
     servers = named(args.stun)
     mark, link = 0, -1
     if args.interface is not None:
-        path = find(args.interface)
-        servers = servers or configured(path)
-        mark, link = tunnel_of(interface_name(path))
+        name = args.interface
+        told = served(name)
+        if told is None:
+            path = find(name)
+            told, name = configured(path), interface_name(path)
+        servers = servers or told
+        mark, link = tunnel_of(name)
     if not servers:
         raise CommandError(
             "no STUN server is named; give --stun, or an interface whose file has `stun` in [nat]"
@@ -88,6 +92,16 @@ def configured(path: Path) -> Sequence[tuple[str, int]]:
     """The servers of an interface's file, none if it names none. Raises ConfigError."""
     settings = load(path, "quick").config.nat
     return () if settings is None else settings.stun
+
+
+def served(interface: str) -> Sequence[tuple[str, int]] | None:
+    """The servers that an interface has which is up, as those of a mesh; None if it asks none."""
+    try:
+        nat = client.get(interface).nat
+    except UapiError:
+        # It is down, or is a file; then the file says it.
+        return None
+    return (nat.stun or None) if nat is not None else None
 
 
 def tunnel_of(interface: str) -> tuple[int, int]:

@@ -292,7 +292,8 @@ def paths_of(state: DeviceState, wall: float) -> dict[PublicKey, Path]:
     """
     found = {}
     for peer in state.peers:
-        live = wall - peer.last_handshake[0] < SESSION
+        # Whoever enrols is in no configuration, and expects nothing.
+        live = peer.expectation is not None and wall - peer.last_handshake[0] < SESSION
         if peer.path is None and peer.endpoint is not None and live:
             found[peer.public_key] = Path(peer.public_key, PathKind.DIRECT, str(peer.endpoint))
         if peer.path is None or peer.path.kind not in _KINDS:

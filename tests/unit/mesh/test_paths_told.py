@@ -3,11 +3,13 @@
 from wgpy.device.paths import PathKind as Kind
 from wgpy.device.paths import PathState
 from wgpy.device.uapi import Address, DeviceState, PeerState
+from wgpy.identity.settings import Expectation
 from wgpy.keys import PublicKey
 from wgpy.mesh.connection import SESSION, paths_of
 from wgpy.mesh.messages import Path, PathKind
 
 NOW = 1_800_000_000
+GATE = Expectation("gate.mesh")
 PLACE = Address("192.0.2.1", 51820)
 
 
@@ -20,9 +22,11 @@ def test_paths_and_coordinators_that_are_reached() -> None:
     peers = [
         PeerState(key(1), path=found),
         PeerState(key(2), path=PathState(Kind.SEARCHING)),
-        PeerState(key(3), endpoint=PLACE, last_handshake=(NOW - 100, 0)),
-        PeerState(key(4), endpoint=PLACE, last_handshake=(NOW - int(SESSION), 0)),
-        PeerState(key(5), endpoint=PLACE),
+        PeerState(key(3), endpoint=PLACE, last_handshake=(NOW - 100, 0), expectation=GATE),
+        PeerState(key(4), endpoint=PLACE, last_handshake=(NOW - int(SESSION), 0), expectation=GATE),
+        PeerState(key(5), endpoint=PLACE, expectation=GATE),
+        # A newcomer in quarantine.
+        PeerState(key(6), endpoint=PLACE, last_handshake=(NOW, 0)),
     ]
     assert paths_of(DeviceState(peers=peers), NOW) == {
         key(1): Path(key(1), PathKind.DIRECT, "192.0.2.1:51820", 12.3, 0.5),
