@@ -93,6 +93,11 @@ def view(
         nodes[key] = _with_directory(node, found)
     own = "" if device is None or device.own_public_key is None else device.own_public_key.base64()
     nodes.pop(own, None)
+    known = objects(None if mesh is None else mesh.get("coordinators"))
+    coordinators = {style.printable(x.get("name")) for x in known} - {""}
+    for key, node in nodes.items():
+        if node.name in coordinators:
+            nodes[key] = replace(node, coordinator=True)
     own_name = "" if mesh is None else style.printable(mesh.get("name"))
     others = [node for node in nodes.values() if not own_name or node.name != own_name]
     order = sorted(others, key=lambda x: (x.path.kind is PathKind.NONE, not x.name, _natural(x)))

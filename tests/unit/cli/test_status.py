@@ -185,6 +185,11 @@ def test_an_odd_answer_is_shown_without_harm(odd: dict[str, object]) -> None:
     json.dumps(status_view.as_json(found))
 
 
+def test_a_coordinator_of_which_only_the_agent_has_heard_has_its_star() -> None:
+    mesh = {**MESH, "coordinators": [{"name": "node10.mesh", "connected": False}]}
+    assert "node10.mesh*" in lines(status_view.view("wg0", STATE, mesh, NOW))[-1]
+
+
 def test_short_forms() -> None:
     assert [short_time(x) for x in (0, 59, 60, 3_599, 3_600, 86_400)] == [
         *("0s", "59s", "1m", "59m", "1h", "1d")
