@@ -195,7 +195,7 @@ def _heads(found: View, now: int) -> list[str]:
         lines.append(f"{name}{own}{port}")
     else:
         lines.append(name)
-    if found.device is None:
+    if found.device is None and (found.mesh or {}).get("state") != "removed":
         lines.append(f"{style.RED}the tunnel is down: no daemon answers{style.RESET}")
     mesh = found.mesh or {}
     problems = [found.problem, style.printable(mesh.get("problem"))]
@@ -228,7 +228,7 @@ def _mesh_line(mesh: Mapping[str, Any], now: int) -> str:
     elif state == "joining":
         parts = [f"{style.YELLOW}joining{style.RESET}"]
     elif state == "removed":
-        parts = [f"{style.RED}removed from the network{style.RESET}"]
+        return f"{style.RED}{style.printable(mesh.get('reason')) or 'removed'}{style.RESET}"
     else:
         parts = [f"{style.RED}no coordinator answers{style.RESET}, working from what is known"]
     reason = style.printable(mesh.get("reason"))
