@@ -12,8 +12,9 @@ MORE := tests/packaging tests/fuzz tests/system/test_quick_failures.py \
 	tests/system/test_stun.py tests/system/test_turn.py tests/system/test_store.py \
 	tests/system/test_enrolment.py tests/system/test_meeting.py tests/system/test_punch.py \
 	tests/system/test_ways.py tests/system/test_deploy.py tests/system/test_mesh_routes.py \
-	tests/system/test_mesh_names.py tests/system/test_mesh_shares.py tests/system/test_mesh_join.py \
-	tests/system/test_mesh_agent.py tests/system/test_mesh_idle.py tests/system/test_mesh_of_eight.py
+	tests/system/test_mesh_names.py tests/system/test_mesh_shares.py \
+	tests/system/test_mesh_people.py tests/system/test_mesh_join.py tests/system/test_mesh_agent.py \
+	tests/system/test_mesh_idle.py tests/system/test_mesh_of_eight.py
 # What meets nothing of the machine: several at once, one for each processor.
 PURE := tests/unit tests/model bench/tests
 # All that starts a daemon. Of test_native.py and of the tests of NATs each names its data path where

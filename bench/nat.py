@@ -33,6 +33,7 @@ from tests.support.natlab.cells import DELAY, KINDS, is_direct, left, right, str
 from tests.support.natlab.site import Site
 from tests.support.natlab.station import Station
 from tests.support.netns import remove_leftovers
+from tests.support.requirements import ROOT
 from wgpy.demo.echo import ping
 
 RUNS = 20
@@ -126,7 +127,7 @@ def run_surely(site: Site, cell: Cell, found: Found, *, reverse: bool) -> None:
         try:
             return run(site, cell, found, reverse=reverse)
         except (AssertionError, OSError) as error:
-            found.accidents.append(str(error)[:200])
+            found.accidents.append(str(error).replace(f"{ROOT}/", "")[:200])
     return run(site, cell, found, reverse=reverse)
 
 
