@@ -53,7 +53,7 @@ def test_a_sentence_is_one_line_of_a_bounded_length(name: str) -> None:
 
 def test_no_two_sentences_are_the_same() -> None:
     texts = [called(name) for name in SENTENCES]
-    assert len(set(texts)) == len(texts) > 30
+    assert len(set(texts)) == len(texts) > 20
 
 
 def test_what_is_said() -> None:
@@ -65,4 +65,3 @@ def test_what_is_said() -> None:
     )
     assert events.short_key("q+UCYV8kXyz=") == "q+UCYV8k…"
     assert events.clean("a\nb\x1b[2J") == "a?b?[2J"
-    assert events.wrong_clock(-90).startswith("the clock here is 90 s behind the coordinator's")
