@@ -4,6 +4,7 @@ import inspect
 
 import pytest
 
+from tests.support.requirements import ROOT
 from wgpy.mesh import events
 
 SENTENCES = {
@@ -65,3 +66,10 @@ def test_what_is_said() -> None:
     )
     assert events.short_key("q+UCYV8kXyz=") == "q+UCYV8k…"
     assert events.clean("a\nb\x1b[2J") == "a?b?[2J"
+
+
+def test_every_sentence_is_said_somewhere() -> None:
+    sources = "".join(
+        path.read_text() for path in (ROOT / "wgpy").rglob("*.py") if path.name != "events.py"
+    )
+    assert [name for name in SENTENCES if f"events.{name}(" not in sources] == []
