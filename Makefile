@@ -12,18 +12,22 @@ MORE := tests/packaging tests/fuzz tests/system/test_quick_failures.py \
 	tests/system/test_stun.py tests/system/test_turn.py tests/system/test_store.py \
 	tests/system/test_enrolment.py tests/system/test_meeting.py tests/system/test_punch.py \
 	tests/system/test_ways.py tests/system/test_deploy.py tests/system/test_mesh_routes.py \
-	tests/system/test_mesh_names.py tests/system/test_mesh_shares.py
+	tests/system/test_mesh_names.py tests/system/test_mesh_shares.py \
+	tests/system/test_mesh_people.py tests/system/test_mesh_join.py tests/system/test_mesh_agent.py \
+	tests/system/test_mesh_idle.py tests/system/test_mesh_of_eight.py
 # What meets nothing of the machine: several at once, one for each processor.
 PURE := tests/unit tests/model bench/tests
 # All that starts a daemon. Of test_native.py and of the tests of NATs each names its data path where
 # that matters (one of each kind runs on both), the test beds have none, and to those who make and judge credentials and keep the firewall it is all
 # the same. The tests of interop run one at a time: wg(8) removes the socket of a wireguard-go that
-# has bound it and does not listen yet.
+# has bound it and does not listen yet. What agents and coordinators say to each other is the same
+# over any data path, and eight machines take minutes.
 NAMED := tests/system/test_native.py tests/system/test_netns.py tests/system/test_coturn.py \
 	tests/system/test_netcheck.py tests/system/test_portmap.py tests/system/test_stun.py \
 	tests/system/test_turn.py $(wildcard tests/system/test_nat*.py) \
 	tests/system/test_credential_tools.py tests/system/test_credential_refusals.py \
-	tests/system/test_credential_firewall.py tests/system/test_deploy.py
+	tests/system/test_credential_firewall.py tests/system/test_deploy.py \
+	tests/system/test_mesh_join.py tests/system/test_mesh_idle.py tests/system/test_mesh_of_eight.py
 
 .PHONY: demo test more portable check native fuzz interop bench man clean
 

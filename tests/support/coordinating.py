@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import os
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -93,7 +93,7 @@ class Site:
     tokens: Signer
     wall: float = 1_800_000_000.0
     table: Table = field(default_factory=Table)
-    _nodes: int = 0
+    nodes: "list[Node]" = field(default_factory=list)
 
     def now(self) -> float:
         """The wall clock of the coordinators."""
@@ -120,6 +120,9 @@ class Site:
             running.task = task
             yield running
         finally:
+            # What tests leave open; of a node whose coordinator is another it opens again.
+            for node in self.nodes:
+                await node.close()
             ready.cancel()
             task.cancel()
             await asyncio.gather(task, ready, return_exceptions=True)
@@ -128,10 +131,10 @@ class Site:
 
     def node(self, name: str | None = None) -> "Node":
         """A machine that has joined nothing yet."""
-        self._nodes += 1
-        number = self._nodes
+        number = len(self.nodes) + 1
         address = f"127.{1 + number // 60_000}.{number // 250 % 240}.{1 + number % 250}"
-        return Node(self, PrivateKey(os.urandom(32)), address, name or f"n{number}")
+        self.nodes.append(Node(self, PrivateKey(os.urandom(32)), address, name or f"n{number}"))
+        return self.nodes[-1]
 
 
 def _at(address: str, port: int) -> Listens:
@@ -209,7 +212,7 @@ class Node:
 
     def session(self) -> aiohttp.ClientSession:
         """Its HTTP client, which speaks from its address."""
-        if self._session is None:
+        if self._session is None or self._session.closed:
             connector = aiohttp.TCPConnector(local_addr=(self.address, 0), limit=4)
             self._session = aiohttp.ClientSession(
                 connector=connector, timeout=aiohttp.ClientTimeout(total=30)
@@ -322,9 +325,3 @@ def add_coordinator(site: Site, store: Store, name: str, key: PrivateKey, endpoi
     settings = store.settings()
     place = Place(name, key.public(), (endpoint,))
     store.change_settings(replace(settings, coordinators=(*settings.coordinators, place)))
-
-
-@contextlib.contextmanager
-def closing_nodes(*nodes: Node) -> Iterator[None]:
-    """Nothing but a mark where a test's nodes end; they are closed by the loop."""
-    yield

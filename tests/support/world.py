@@ -34,6 +34,7 @@ class World:
         directory: Path,
         *,
         options: tuple[str, ...] = (),
+        ports: tuple[int, ...] = (PORT,),
         line: Line | None = None,
     ) -> None:
         servers = [Host("gate", line=line), Host("turn", addresses=2, line=line)]
@@ -41,6 +42,7 @@ class World:
         self.nodes: dict[str, Node] = {}
         self._directory = directory
         self._options = options
+        self._ports = ports
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
@@ -69,18 +71,29 @@ class World:
         self.secret.touch(mode=0o600)
         self.secret.write_text(SECRET.text + "\n")
         self.gate = self.node("gate")
-        self.gate.init("gate", self.endpoint("gate"), options=(*self.servers(), *self._options))
+        options = (*self.servers(), *self._options)
+        self.gate.init("gate", *self.endpoints("gate"), options=options)
 
-    def endpoint(self, host: str) -> str:
-        """Where a host's tunnel is, if it listens at the usual port."""
-        return f"{self.lab.hosts[host].v4}:{PORT}"
+    def endpoints(self, host: str) -> list[str]:
+        """Where a coordinator on a host is: its tunnel listens at the usual port, and the host
+        leads there what comes to the others."""
+        at = self.lab.hosts[host].v4
+        ports = ", ".join(str(port) for port in self._ports)
+        lead = f"ip daddr {at} udp dport {{ {ports} }} redirect to :{PORT}"
+        table = (
+            f"table ip leading {{ chain in {{ type nat hook prerouting priority 0; {lead}; }}; }}"
+        )
+        self.lab.hosts[host].namespace.run("nft", "-f", "-", stdin=table + "\n")
+        return [f"{at}:{port}" for port in self._ports]
 
     def servers(self) -> tuple[str, ...]:
         """What `mesh init` is told of coturn."""
         first, second = self.turn.addresses
         return (
             *("--stun", f"{first}:{TURN_PORT}", "--stun", f"{second}:{TURN_PORT}"),
-            *("--turn", f"turn:{first}:{TURN_PORT}", "--turn-secret-file", str(self.secret)),
+            *("--turn", f"turn:{first}:{TURN_PORT}"),
+            *("--turn", f"turn:{first}:{TURN_PORT}?transport=tcp"),
+            *("--turn-secret-file", str(self.secret)),
         )
 
     def node(self, host: str) -> Node:

@@ -80,6 +80,9 @@ def look(interface: str) -> View:
         # Without a mesh nobody should answer.
         if has_mesh(interface):
             problems.append(str(error))
+    if mesh is not None and device is None:
+        # An agent makes the interface; that it is down is said, and `wgpy up` is not the way.
+        problems.clear()
     now = int(time.time())
     return status_view.view(interface, device, mesh, now, "; ".join(problems))
 

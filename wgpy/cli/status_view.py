@@ -93,6 +93,11 @@ def view(
         nodes[key] = _with_directory(node, found)
     own = "" if device is None or device.own_public_key is None else device.own_public_key.base64()
     nodes.pop(own, None)
+    known = objects(None if mesh is None else mesh.get("coordinators"))
+    coordinators = {style.printable(x.get("name")) for x in known} - {""}
+    for key, node in nodes.items():
+        if node.name in coordinators:
+            nodes[key] = replace(node, coordinator=True)
     own_name = "" if mesh is None else style.printable(mesh.get("name"))
     others = [node for node in nodes.values() if not own_name or node.name != own_name]
     order = sorted(others, key=lambda x: (x.path.kind is PathKind.NONE, not x.name, _natural(x)))
@@ -190,7 +195,7 @@ def _heads(found: View, now: int) -> list[str]:
         lines.append(f"{name}{own}{port}")
     else:
         lines.append(name)
-    if found.device is None:
+    if found.device is None and (found.mesh or {}).get("state") != "removed":
         lines.append(f"{style.RED}the tunnel is down: no daemon answers{style.RESET}")
     mesh = found.mesh or {}
     problems = [found.problem, style.printable(mesh.get("problem"))]
@@ -223,7 +228,7 @@ def _mesh_line(mesh: Mapping[str, Any], now: int) -> str:
     elif state == "joining":
         parts = [f"{style.YELLOW}joining{style.RESET}"]
     elif state == "removed":
-        parts = [f"{style.RED}removed from the network{style.RESET}"]
+        return f"{style.RED}{style.printable(mesh.get('reason')) or 'removed'}{style.RESET}"
     else:
         parts = [f"{style.RED}no coordinator answers{style.RESET}, working from what is known"]
     reason = style.printable(mesh.get("reason"))

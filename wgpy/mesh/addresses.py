@@ -213,6 +213,9 @@ def lowest_free(taken: Iterable[int], range4: Prefix) -> int:
     ends. Raises AddressError where none is left.
     """
     wanted = 1
+    if isinstance(taken, range) and taken.start == 1 and taken.step == 1:
+        # No gap at all.
+        wanted, taken = len(taken) + 1, ()
     for number in _at_least(taken, wanted):
         if number != wanted:
             break

@@ -277,7 +277,7 @@ class Api:
                 raise Refuse(403, "quarantine", "this machine has yet to enrol")
             return caller
         desk = self._desk
-        node = desk.roll.node(caller.key)
+        node = desk.roll.node(caller.key) or desk.recent.get(caller.key)
         if node is None or node.state is NodeState.PENDING:
             # It was let in a moment ago, maybe by another coordinator.
             node = await desk.call(desk.store.node_of, caller.key)
@@ -304,8 +304,17 @@ def _peer_of(transport: asyncio.BaseTransport | None) -> bytes:
         return b""
 
 
+class _Answer(web.Response):
+    """Lets go of its body when that is written: the server keeps the last answer of a connection
+    for as long as the next request lasts, a WebSocket for days, and a directory has a megabyte."""
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        await super().write_eof(data)
+        self.body = None
+
+
 def _response(status: int, body: bytes) -> web.Response:
-    return web.Response(status=status, body=body, content_type="application/json")
+    return _Answer(status=status, body=body, content_type="application/json")
 
 
 def _sentence(text: str) -> str:

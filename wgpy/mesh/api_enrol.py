@@ -1,6 +1,7 @@
 """A machine comes in, renews its certificate, and leaves."""
 
 import logging
+import secrets
 from typing import Final
 
 from wgpy.identity.profile import is_name
@@ -17,6 +18,7 @@ _log = logging.getLogger(__name__)
 
 # Names that are tried for a machine that has none of its own: `laptop`, `laptop-2` and so on.
 _TRIES: Final = 8
+_SPREAD: Final = 100
 _MAX_LABEL: Final = 63
 # What a machine is called whose host name has no letter that a name may have.
 _NAMELESS: Final = "node"
@@ -44,6 +46,7 @@ async def enrol(
     if node.state is NodeState.PENDING:
         _log.info("%s", events.node_waits(node.name, key, jti))
         return 202, wire.encode(Waiting())
+    desk.remember(node)
     _log.info("%s", events.node_enrolled(node.name, key, jti))
     return 200, joined(desk, node)
 
@@ -56,7 +59,7 @@ async def _enrolled(desk: Desk, caller: Caller, hostname: str, wanted: str | Non
         # A key that is known keeps its name, and one that its token names has that.
         return await _try(desk, Enrolment(caller.jti, caller.key, wanted))
     number = 1
-    for _ in range(_TRIES):
+    for attempt in range(_TRIES):
         name = _like(hostname, number, desk.settings.domain)
         while desk.roll.named(name) is not None:
             number += 1
@@ -69,7 +72,8 @@ async def _enrolled(desk: Desk, caller: Caller, hostname: str, wanted: str | Non
                 return await _try(desk, Enrolment(caller.jti, caller.key, None))
             if refused.reason is not Refusal.NAME_TAKEN:
                 raise
-        number += 1
+        # A roomful of machines of one name, all at once: they get out of each other's way.
+        number += 1 if attempt < _TRIES // 2 else 1 + secrets.randbelow(_SPREAD)
     raise Refuse(409, "name-taken", f"many machines are called {hostname}: choose a name")
 
 

@@ -26,8 +26,8 @@ from wgpy.mesh.wire import WireError
 CONNECT_TIMEOUT: Final = 8.0
 # A coordinator answers in milliseconds, and waits for its database for 15 s.
 ANSWER_TIMEOUT: Final = 20.0
-# It sends a ping each minute: two of them are missed.
-SILENCE: Final = 130.0
+# It sends a ping each 24 s (api_socket.py): one is missed, and it had time to be sent again.
+SILENCE: Final = 40.0
 # What we say and nobody acknowledges: the way is gone, and another coordinator is better.
 UNACKNOWLEDGED_MS: Final = 15_000
 # One message: a page of the directory is the longest.

@@ -35,6 +35,8 @@ _log = logging.getLogger(__name__)
 LOOK: Final = 1.0
 # Paths are told when they are others, and not more often than this: an idle node says nothing.
 REPORT: Final = 20.0
+# A disk that was full may have room again.
+SAVE: Final = 2.0
 # A session is over after so long (whitepaper 6.1).
 SESSION: Final = 180.0
 # Of the life of relay credentials, the part after which new ones are asked for.
@@ -73,6 +75,7 @@ class Connection:
         self._stale = asyncio.Event()
         self._renew = asyncio.Event()
         self._told: dict[PublicKey, Path] = {}
+        self._is_full = False
 
     async def open(self) -> None:
         """Open the WebSocket. Raises ApiError."""
@@ -99,6 +102,7 @@ class Connection:
             self._renewals(),
             self._relays(),
             self._reports(),
+            self._saves(),
         ]
         tasks = [asyncio.create_task(part) for part in parts]
         try:
@@ -137,15 +141,12 @@ class Connection:
     def _take(self, page: messages.Directory) -> bool:
         """Whether a page follows on what we have; then it is in force as soon as can be."""
         member = self._member
-        try:
-            before = dict(member.directory.nodes) if member.directory is not None else {}
-            news = member.take_page(page, self._wall())
-        except OSError as error:
-            # A full disk: what is known goes on, and whatever this told is asked for again.
-            raise ApiError(f"what it told cannot be kept: {error.strerror}") from None
+        assert member.directory is not None
+        before = dict(member.directory.nodes)
+        news = member.take_page(page, self._wall())
         if news is None:
             return False
-        assert member.directory is not None
+        self._save()
         self._say(before, member.directory.nodes)
         if member.directory.is_whole and (news.nodes or news.settings or news.lists):
             self._signals.set_nodes(member.directory.nodes)
@@ -157,6 +158,24 @@ class Connection:
             self._renewal.rights_differ(self._wall())
             self._renew.set()
         return True
+
+    def _save(self) -> None:
+        """A disk that is full ends nothing: what was told is in force here, but for lists of
+        revocations, which the daemon reads from it; so it is tried again and again."""
+        try:
+            self._member.save()
+        except OSError as error:
+            if not self._is_full:
+                _log.error("what coordinators tell cannot be kept: %s", error.strerror)
+            self._is_full = True
+        else:
+            self._is_full = False
+
+    async def _saves(self) -> None:
+        while True:
+            await asyncio.sleep(SAVE)
+            if self._is_full:
+                self._save()
 
     def _say(self, before: Mapping[PublicKey, Node], now: Mapping[PublicKey, Node]) -> None:
         """What a person may want to know; not of everybody, when there was nobody before."""
@@ -272,13 +291,19 @@ class Connection:
                 state = await asyncio.to_thread(self._tunnel.state)
             except TunnelError:
                 continue  # It is being started again.
-            self._member.found(places(state))
+            self._remember(places(state))
             paths = paths_of(state, self._wall())
             news = [x for key, x in paths.items() if _differs(self._told.get(key), x)]
             news += [Path(key, PathKind.NONE) for key in self._told if key not in paths]
             for start in range(0, len(news), wire.MAX_REPORTED):
                 await self._open.send(Report(tuple(news[start : start + wire.MAX_REPORTED])))
             self._told = paths if news else self._told
+
+    def _remember(self, found: dict[PublicKey, Endpoint]) -> None:
+        try:
+            self._member.found(found)
+        except OSError as error:
+            _log.debug("where nodes are cannot be kept: %s", error.strerror)
 
     async def offer(self, request: OfferRequest) -> None:
         """Say what we would route. Raises ApiError."""

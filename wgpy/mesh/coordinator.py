@@ -26,7 +26,7 @@ from wgpy.mesh.wire import MAX_PAGE, WireError
 # Seconds from one push to the next: a burst of joins is told in few, and nobody waits a second.
 # The more are connected, the dearer is one.
 LEAST_GAP: Final = 0.05
-GAP_OF_NODE: Final = 0.000_4
+GAP_OF_NODE: Final = 0.000_5
 MOST_GAP: Final = 0.7
 # A change is pushed whole while it is shorter than this; else each node asks for it.
 MAX_PUSHED: Final = 16 * 1024
@@ -220,8 +220,9 @@ class Coordinator:
     async def _look_at_sessions(self) -> None:
         if not len(self.desk.hub):
             return
+        present = self.desk.hub.connections()
         live = await self.desk.call(self.desk.callers.live)
-        self.desk.hub.keep(live)
+        self.desk.hub.keep(present, live)
 
     async def _touch(self) -> None:
         now = self.desk.wall()

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import secrets
 import time
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ from typing import Any, Final, ParamSpec, TypeVar
 
 from wgpy.identity.derived import quarantine_range
 from wgpy.ip import Prefix
-from wgpy.keys import PrivateKey
+from wgpy.keys import PrivateKey, PublicKey
 from wgpy.mesh import events
 from wgpy.mesh.callers import Callers, CallersError
 from wgpy.mesh.hub import Hub
@@ -30,6 +30,8 @@ _log = logging.getLogger(__name__)
 THREADS: Final = 8
 # Who comes when so many wait is told to come again: at 50 joins a second that is five seconds.
 MAX_WAITING: Final = 256
+# Some seconds' worth.
+MAX_RECENT: Final = 256
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -99,6 +101,8 @@ class Desk:
     roll: Roll = field(default_factory=Roll)
     reports: Reports = field(default_factory=Reports)
     hub: Hub = field(init=False)
+    # Whom we have let in and the roll may not know yet.
+    recent: "OrderedDict[PublicKey, NodeRecord]" = field(default_factory=OrderedDict)
     # 20 signals a second and 40 at once: a node that punches with a few others sends some a second.
     signal_rate: Rates = field(default_factory=lambda: Rates(20.0, 40.0, 16_384))
     # Tells what another coordinator posts from what we do.
@@ -125,6 +129,12 @@ class Desk:
     def close(self) -> None:
         """End the threads; what they do is finished first."""
         self._threads.shutdown(wait=True, cancel_futures=True)
+
+    def remember(self, node: NodeRecord) -> None:
+        """A node that has just been let in, for its next request."""
+        self.recent[node.key] = node
+        if len(self.recent) > MAX_RECENT:
+            self.recent.popitem(last=False)
 
     @property
     def settings(self) -> NetworkSettings:

@@ -15,7 +15,7 @@ from typing import Final
 
 from wgpy.ip import address_text
 from wgpy.keys import KeyFormatError
-from wgpy.mesh import events
+from wgpy.mesh import auth, events, wire
 from wgpy.mesh.applier import Applier
 from wgpy.mesh.client import ApiError, Client, RefusedError
 from wgpy.mesh.connection import Connection
@@ -56,6 +56,7 @@ class Follower:
         *,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
+        port: int = wire.PORT,
     ) -> None:
         self.member = member
         self.state = State.JOINING if member.papers is None else State.ALONE
@@ -70,8 +71,11 @@ class Follower:
         self._tunnel = tunnel
         self._clock = clock
         self._wall = wall
+        self._port = port
         self._hurry = asyncio.Event()
         self._failures = 0
+        # Of the certificate whose end was told.
+        self._over = ""
         if member.papers is not None:
             claims = member.papers.claims
             self.renewal.issued(claims.not_before, claims.not_after)
@@ -125,8 +129,12 @@ class Follower:
         if was_connected:
             self.since = None
             _log.warning("%s", events.coordinator_away(_called(attempt.whom), why))
+        claims = self.member.papers.claims
         if self._failures == max(_TELL_AFTER, len(self.contacts.all)):
-            _log.warning("%s", events.alone(self.member.papers.claims.not_after))
+            _log.warning("%s", events.alone(claims.not_after))
+        if self._wall() > claims.not_after and self._over != claims.serial:
+            self._over = claims.serial
+            _log.error("%s", events.certificate_ended(claims.name))
 
     async def _turn_to(self, attempt: Attempt) -> None:
         """Be its client until it is lost. Raises ApiError, MemberError, TunnelError."""
@@ -142,6 +150,7 @@ class Follower:
                 address or attempt.whom.addresses[0],
                 link=None if is_own else self.member.place.interface,
                 wall=self._wall,
+                port=self._port,
             )
         except KeyFormatError as error:
             raise ApiError(str(error)) from None
@@ -204,6 +213,8 @@ class Follower:
         self.connection = connection
         self.state, self.reason, self.since = State.CONNECTED, "", self._wall()
         _log.info("%s", events.coordinator_back(_called(attempt.whom)))
+        if client.ahead is not None and abs(client.ahead) > auth.WINDOW:
+            _log.warning("%s", events.wrong_clock(-client.ahead))
         try:
             await connection.run()
         finally:

@@ -1,12 +1,14 @@
 """Who is connected, and what is said to them at once: changes of the network, and signals.
 
-One connection a key; a newer one takes the place of the last. Each has a short queue. Who does not
-read misses what is older and asks for it, for what is pushed can be asked for as well; a signal
-that finds no room is lost, as any may be.
+One connection a key; a newer one takes the place of the last. What is pushed is written as a whole
+frame (RFC 6455 section 5.2), made once for everybody, straight to each transport. Who does not read
+is cut off: it asks for what it has missed when it comes back. A signal that finds no room is lost,
+as any may be.
 """
 
 import asyncio
-from collections import Counter, deque
+import struct
+from collections import Counter
 from collections.abc import Callable, Collection
 from typing import Final
 
@@ -14,54 +16,64 @@ from wgpy.keys import PublicKey
 
 # The largest network (store_nodes.py), whatever is connected twice for a moment.
 MAX_CONNECTIONS: Final = 10_000
-# Signals that wait for one node: those of a few dozen others that all begin to punch.
-MAX_WAITING: Final = 64
+# What waits for one node in this process, on top of what the kernel takes: a dozen pushes. Who has
+# more has not read for a while.
+MAX_WAITING: Final = 256 * 1024
+# Signals, which are short and many, leave room for what is not to be lost.
+MAX_SIGNALS: Final = 64 * 1024
+# A code of our own (RFC 6455 section 7.4.2): ended from here, for the reason beside it.
+ENDED: Final = 4_000
+# Seconds for the node to say goodbye too.
+FAREWELL: Final = 2.0
+# A reason has 123 bytes at the most (RFC 6455 section 5.5).
+_MAX_REASON: Final = 123
+_TEXT: Final = 0x81
+_CLOSE: Final = 0x88
+
+
+def frame(event: bytes) -> bytes:
+    """A text message as one frame of a server, which masks nothing."""
+    return _head(_TEXT, len(event)) + event
+
+
+def _head(first: int, length: int) -> bytes:
+    if length < 126:
+        return struct.pack("!BB", first, length)
+    if length < 1 << 16:
+        return struct.pack("!BBH", first, 126, length)
+    return struct.pack("!BBQ", first, 127, length)
 
 
 class Connection:
-    """What waits to be written to one node."""
+    """One node's connection: its transport, on which the frames of others stand too, each whole."""
 
-    __slots__ = ("_changed", "_signals", "_wake", "ended", "key")
+    __slots__ = ("_transport", "ended", "key")
 
-    def __init__(self, key: PublicKey) -> None:
+    def __init__(self, key: PublicKey, transport: asyncio.WriteTransport) -> None:
         self.key = key
         # Why it is to end, for a person.
         self.ended: str | None = None
-        self._changed: bytes | None = None
-        self._signals: deque[bytes] = deque()
-        self._wake = asyncio.Event()
+        self._transport = transport
 
-    def changed(self, event: bytes) -> None:
-        """The network has changed; a change that was not written yet gives way to this one."""
-        self._changed = event
-        self._wake.set()
-
-    def signal(self, event: bytes) -> bool:
-        """A signal; False if there is no room for it."""
-        if self.ended is not None or len(self._signals) >= MAX_WAITING:
+    def write(self, framed: bytes, most: int = MAX_WAITING) -> bool:
+        """Write a frame; False if more than `most` bytes wait already, or it has ended."""
+        transport = self._transport
+        if self.ended is not None or transport.is_closing():
             return False
-        self._signals.append(event)
-        self._wake.set()
+        if transport.get_write_buffer_size() > most:
+            return False
+        transport.write(framed)
         return True
 
     def end(self, why: str) -> None:
-        """Write what waits, and then no more."""
-        self.ended = self.ended or why
-        self._wake.set()
-
-    async def next(self) -> list[bytes]:
-        """What is to be written now; nothing when that is all and the connection is to end."""
-        await self._wake.wait()
-        self._wake.clear()
+        """Say goodbye; in a moment the connection is gone, whatever the node says."""
         if self.ended is not None:
-            # What it was told last may be why.
-            self._wake.set()
-        found = list(self._signals)
-        self._signals.clear()
-        if self._changed is not None:
-            found.append(self._changed)
-            self._changed = None
-        return found
+            return
+        self.ended = why
+        if not self._transport.is_closing():
+            body = ENDED.to_bytes(2, "big") + why.encode()[:_MAX_REASON]
+            self._transport.write(_head(_CLOSE, len(body)) + body)
+        asyncio.get_running_loop().call_later(FAREWELL, self._transport.abort)
 
 
 class Hub:
@@ -106,16 +118,19 @@ class Hub:
 
     def push(self, event: bytes) -> None:
         """Tell everybody that the network has changed."""
-        for connection in self._connections.values():
-            connection.changed(event)
-        self._counters["pushes"] += len(self._connections)
+        framed = frame(event)
+        slow = [x for x in self._connections.values() if not x.write(framed)]
+        for connection in slow:
+            self._counters["sockets_slow"] += 1
+            connection.end("the node does not read")
+        self._counters["pushes"] += len(self._connections) - len(slow)
 
     def signal(self, to: PublicKey, event: bytes) -> bool:
         """Pass a signal on; False where its node is not connected, or does not read."""
         connection = self._connections.get(to)
         if connection is None:
             return False
-        passed = connection.signal(event)
+        passed = connection.write(frame(event), MAX_SIGNALS)
         self._counters["signals" if passed else "signals_full"] += 1
         return passed
 
@@ -126,10 +141,16 @@ class Hub:
             self._counters["sockets_ended"] += 1
             connection.end(why)
 
-    def keep(self, live: Collection[PublicKey]) -> None:
-        """End the connections whose keys have no session any more."""
-        for key in [x for x in self._connections if x not in live]:
-            self.drop(key, "the session of this node has ended")
+    def connections(self) -> tuple[Connection, ...]:
+        """Those that there are now."""
+        return tuple(self._connections.values())
+
+    def keep(self, present: Collection[Connection], live: Collection[PublicKey]) -> None:
+        """End those of `present` whose keys have no session any more. Others came after it was
+        asked who is `live`."""
+        for connection in present:
+            if connection.key not in live and self._connections.get(connection.key) is connection:
+                self.drop(connection.key, "the session of this node has ended")
 
     def end(self, why: str) -> None:
         """End them all."""

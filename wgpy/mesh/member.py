@@ -58,6 +58,9 @@ class Member:
         self.turn: Turn | None = None
         # Routes that were chosen here, by the name of the node that they go through.
         self.routed: dict[str, tuple[Prefix, ...]] = {}
+        # What the disk has not taken yet.
+        self._unsaved = False
+        self._unsaved_lists: dict[bytes, bytes] = {}
         # Where nodes were found before.
         self.places = place.places()
         if self.membership.name is not None:
@@ -147,17 +150,29 @@ class Member:
             self.directory.set_anchors(anchors)
 
     def take_page(self, page: messages.Directory, wall: float) -> News | None:
-        """A page of the directory; None if it does not follow on what we have. New revocation lists
-        are on the disk when this returns; the directory is when it is whole."""
+        """A page of the directory; None if it does not follow on what we have. `save` puts down
+        what is new of it."""
         assert self.directory is not None, "nobody tells a directory to who has not joined"
         news = self.directory.apply(page, wall)
-        if news is None:
-            return None
-        for issuer, der in news.lists.items():
-            self.place.set_list(issuer.hex(), der)
-        if self.directory.is_whole and not page.more:
-            self.place.set_directory(self.directory.text())
+        if news is not None:
+            self._unsaved_lists.update(news.lists)
+            self._unsaved = True
         return news
+
+    @property
+    def is_saved(self) -> bool:
+        """Whether all that we were told is on the disk."""
+        return not self._unsaved
+
+    def save(self) -> None:
+        """Put down what we were told: revocation lists, which the daemon waits for, and then the
+        directory, if it is whole. Raises OSError of a full disk; the next call tries again."""
+        for issuer, der in list(self._unsaved_lists.items()):
+            self.place.set_list(issuer.hex(), der)
+            del self._unsaved_lists[issuer]
+        if self._unsaved and self.directory is not None and self.directory.is_whole:
+            self.place.set_directory(self.directory.text())
+            self._unsaved = False
 
     def found(self, places: Mapping[PublicKey, Endpoint]) -> None:
         """Nodes were reached directly there: kept for when nobody tells where they are."""

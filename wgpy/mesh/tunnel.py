@@ -8,7 +8,7 @@ import contextlib
 import errno
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from wgpy.config.model import Config, EndpointSpec
@@ -151,7 +151,12 @@ class Tunnel:
 
     def _configure(self, config: Config, started: bool, remarks: tuple[str, ...]) -> Done:
         state = client.get(self._name)
-        change = difference(config, state, self._look_up)
+        try:
+            change = difference(config, state, self._look_up)
+        except TunnelError as error:
+            # No resolver, as behind an exit that is away: all that needs no name goes on.
+            remarks = (*remarks, str(error))
+            change = difference(_without_names(config), state, self._look_up)
         if change is not None:
             client.apply(self._name, change)
         return Done(state, started, change is not None, remarks)
@@ -183,6 +188,17 @@ def look_up(host: str, port: int) -> Address:
     except OSError as error:
         raise TunnelError(f"{host}: {error.strerror or error}") from None
     return Address(str(found[0][4][0]), port)
+
+
+def _without_names(config: Config) -> Config:
+    """The same, where peers whose endpoint is a name have the one that the daemon knows."""
+    peers = [
+        peer
+        if peer.endpoint is None or _is_numeric(peer.endpoint.host)
+        else replace(peer, endpoint=None)
+        for peer in config.peers
+    ]
+    return replace(config, peers=tuple(peers))
 
 
 def _is_numeric(host: str) -> bool:

@@ -130,7 +130,13 @@ def test_what_is_said_of_a_network_that_is_not_well() -> None:
 
     assert second(coordinators=[]).startswith("no coordinator answers, working from what is known")
     assert second(coordinators=[], state="pending").startswith("waits for an operator's approval")
-    assert second(coordinators=[], state="removed").startswith("removed from the network")
+    assert second(coordinators=[], state="removed", reason="it was removed") == "it was removed"
+    gone = {**MESH, "coordinators": [], "state": "removed", "nodes": []}
+    assert lines(status_view.view("wg0", None, gone, NOW)) == [
+        "wg0  laptop.mesh 100.64.0.9 fd00::9",
+        "removed",
+        "no peers",
+    ]
     assert "certificate has ended" in second(certificate_expires=NOW)
     assert second(names={"way": None}).endswith("names are not resolved")
     assert second(coordinators=[], reason="no route").startswith(
@@ -183,6 +189,11 @@ def test_an_odd_answer_is_shown_without_harm(odd: dict[str, object]) -> None:
     found = status_view.view("wg0", STATE, odd, NOW)
     assert all(line.isprintable() for line in lines(found, 80))
     json.dumps(status_view.as_json(found))
+
+
+def test_a_coordinator_of_which_only_the_agent_has_heard_has_its_star() -> None:
+    mesh = {**MESH, "coordinators": [{"name": "node10.mesh", "connected": False}]}
+    assert "node10.mesh*" in lines(status_view.view("wg0", STATE, mesh, NOW))[-1]
 
 
 def test_short_forms() -> None:

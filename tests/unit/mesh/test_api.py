@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.coordinating import Node, Running, Site, event, prepare
 from wgpy.identity.leaf import read_leaf
-from wgpy.mesh import api_socket
+from wgpy.mesh import hub
 from wgpy.mesh.messages import (
     Changed,
     Clock,
@@ -188,7 +188,7 @@ def test_removal_ends_the_connection_and_everybody_hears(site: Site, tmp_path: P
                 assert gone == ["two.mesh"]
                 async for _ in stolen:
                     pass
-                assert stolen.close_code == api_socket.ENDED
+                assert stolen.close_code == hub.ENDED
             name = f"{desk.issuer.authority.key_id.hex()}.crl"
             assert (tmp_path / "crl" / name).read_bytes() == lists[0]
             assert await two.refused(running, "GET", "/v1/directory") == (403, "removed")

@@ -12,7 +12,7 @@ import pytest
 from tests.support.coordinating import HOME, Node, Running, Site, event, prepare
 from wgpy.ip import parse_address, parse_prefix
 from wgpy.keys import PrivateKey
-from wgpy.mesh import api, api_socket, auth, wire
+from wgpy.mesh import api, api_socket, auth, hub, wire
 from wgpy.mesh.callers import Caller
 from wgpy.mesh.messages import (
     Clock,
@@ -412,7 +412,7 @@ def test_one_connection_a_node(site: Site) -> None:
                 await event(second)
                 async for _ in first:
                     pass
-                assert first.close_code == api_socket.ENDED
+                assert first.close_code == hub.ENDED
                 assert len(running.desk.hub) == 1
 
     talk(site, what)
@@ -428,7 +428,7 @@ def test_a_connection_ends_with_its_session(site: Site) -> None:
             await running.coordinator._look_at_sessions()
             async for _ in ws:
                 pass
-            assert ws.close_code == api_socket.ENDED
+            assert ws.close_code == hub.ENDED
 
     talk(site, what)
 

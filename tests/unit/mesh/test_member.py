@@ -190,6 +190,9 @@ def test_what_a_page_brings_is_on_the_disk(place: Place) -> None:
     denied = crl(number=2, denied=Denied(keys=frozenset([key(77)])), pem=False)
     news = found.take_page(page(GATE.view(coordinator=True), Someone(3).view(), crl=(denied,)), NOW)
     assert news is not None
+    assert not found.is_saved
+    found.save()
+    assert found.is_saved
     assert list(place.lists().values()) == [denied]
     again = Member(place, NOW)
     assert again.directory is not None
@@ -202,7 +205,10 @@ def test_what_a_page_brings_is_on_the_disk(place: Place) -> None:
 def test_half_a_directory_is_not_put_down(place: Place) -> None:
     found = member(place)
     found.take_page(page(Someone(3).view(), revision=1), NOW)
+    found.save()
     found.take_page(page(Someone(4).view(), revision=2, reset=True, more=True), NOW)
+    found.save()
+    assert not found.is_saved
     again = Member(place, NOW)
     assert again.directory is not None
     assert again.directory.nodes.keys() == {key(3)}
@@ -211,11 +217,35 @@ def test_half_a_directory_is_not_put_down(place: Place) -> None:
 def test_a_directory_that_was_cut_off_is_asked_for_anew(place: Place) -> None:
     found = member(place)
     found.take_page(page(Someone(3).view(), revision=7), NOW)
+    found.save()
     path = place.directory / "directory.json"
     path.write_bytes(path.read_bytes()[:-20])
     again = Member(place, NOW)
     assert again.directory is not None
     assert again.directory.revision == 0
+
+
+def test_a_full_disk_is_tried_again(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The list must come to the disk, where the daemon looks for it."""
+    found = member(place)
+    denied = crl(number=2, denied=Denied(keys=frozenset([key(77)])), pem=False)
+    found.take_page(page(Someone(3).view(), crl=(denied,)), NOW)
+    monkeypatch.setattr(Place, "set_list", _no_room)
+    for _ in range(2):
+        with pytest.raises(OSError, match="no room"):
+            found.save()
+    monkeypatch.undo()
+    found.take_page(page(Someone(4).view(), since=1, revision=2), NOW)
+    found.save()
+    assert list(place.lists().values()) == [denied]
+    assert found.is_saved
+    again = Member(place, NOW)
+    assert again.directory is not None
+    assert again.directory.nodes.keys() == {key(3), key(4)}
+
+
+def _no_room(place: Place, issuer: str, der: bytes) -> None:
+    raise OSError("no room")
 
 
 def test_coordinators_are_those_of_the_settings(place: Place) -> None:
@@ -261,6 +291,7 @@ def test_rights_that_differ_are_noticed(place: Place) -> None:
 def test_where_others_were_is_kept_while_they_are_there(place: Place) -> None:
     found = member(place)
     found.take_page(page(Someone(3).view()), NOW)
+    found.save()
     found.found({key(3): AT, key(4): AT})
     again = Member(place, NOW)
     (other,) = again.wanted(None, is_connected=False)[0].others
