@@ -31,7 +31,7 @@ from wgpy.mesh.callers import Caller
 from wgpy.mesh.coordinator import Coordinator
 from wgpy.mesh.desk import Desk
 from wgpy.mesh.issuer import LocalIssuer
-from wgpy.mesh.messages import Directory, EnrolRequest, Joined, Refusal
+from wgpy.mesh.messages import Directory, EnrolRequest, Joined, Refusal, Signalled
 from wgpy.mesh.settings import Coordinator as Place
 from wgpy.mesh.settings import NetworkSettings
 from wgpy.mesh.store import Store
@@ -303,6 +303,14 @@ async def event(ws: aiohttp.ClientWebSocketResponse, seconds: float = 10.0) -> A
     message = await ws.receive(timeout=seconds)
     assert message.type is aiohttp.WSMsgType.TEXT, message
     return wire.decode_event(wire.PUSHED, message.data.encode())
+
+
+async def signalled(ws: aiohttp.ClientWebSocketResponse, seconds: float = 10.0) -> Signalled:
+    """The next signal; what else is told meanwhile is passed over."""
+    while True:
+        found = await event(ws, seconds)
+        if isinstance(found, Signalled):
+            return found
 
 
 def prepare(url: str, folder: Path, wall: float = 1_800_000_000.0) -> Site:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.coordinating import HOME, Node, Running, Site, event, prepare
+from tests.support.coordinating import HOME, Node, Running, Site, event, prepare, signalled
 from wgpy.ip import parse_address, parse_prefix
 from wgpy.keys import PrivateKey
 from wgpy.mesh import api, api_socket, auth, hub, wire
@@ -359,15 +359,15 @@ def test_signals_reach_whom_they_are_for(site: Site) -> None:
             await event(ws)
             answer = await node.ok(running, SignalAnswer, "POST", "/v1/signal", ask)
             assert answer == SignalAnswer(True)
-            assert await event(ws) == Signalled(node.public, SIGNAL)
+            assert await signalled(ws) == Signalled(node.public, SIGNAL)
             await mine.send_str(wire.encode_event(ask).decode())
-            assert await event(ws) == Signalled(node.public, SIGNAL)
+            assert await signalled(ws) == Signalled(node.public, SIGNAL)
             # Nobody hears what is for a stranger.
             await mine.send_str(
                 wire.encode_event(SignalRequest(site.node().public, SIGNAL)).decode()
             )
             await mine.send_str(wire.encode_event(ask).decode())
-            assert await event(ws) == Signalled(node.public, SIGNAL)
+            assert await signalled(ws) == Signalled(node.public, SIGNAL)
         await other.close()
 
     talk(site, what)
@@ -382,9 +382,8 @@ def test_signals_have_a_rate(site: Site) -> None:
             for _ in range(100):
                 await ws.send_str(wire.encode_event(SignalRequest(node.public, SIGNAL)).decode())
             await running.until("counted", lambda: running.desk.counters["events_too_many"] >= 60)
-            heard = 0
-            while heard < 40:
-                heard += isinstance(await event(ws), Signalled)
+            for _ in range(40):
+                await signalled(ws)
             assert running.desk.counters["events_too_many"] == 60
 
     talk(site, what)

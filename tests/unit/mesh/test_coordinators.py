@@ -13,6 +13,7 @@ from tests.support.coordinating import (
     add_coordinator,
     event,
     prepare,
+    signalled,
 )
 from tests.support.postgres import Postgres
 from wgpy.keys import PrivateKey
@@ -73,10 +74,7 @@ def test_what_one_does_the_other_tells(postgres: Postgres, folder: Path) -> None
                 ask = SignalRequest(second.public, SIGNAL)
                 answer = await first.ok(one, SignalAnswer, "POST", "/v1/signal", ask)
                 assert answer == SignalAnswer(True)
-                heard = await event(far)
-                while not isinstance(heard, Signalled):
-                    heard = await event(far)
-                assert heard == Signalled(first.public, SIGNAL)
+                assert await signalled(far) == Signalled(first.public, SIGNAL)
             await other.desk.call(other.desk.store.remove, "first.mesh", site.wall)
             async for _ in ws:
                 pass
@@ -114,7 +112,7 @@ def test_either_may_end(postgres: Postgres, folder: Path, which: int) -> None:
             ask = SignalRequest(nodes[0].public, SIGNAL)
             answer = await nodes[1].ok(stays, SignalAnswer, "POST", "/v1/signal", ask)
             assert answer == SignalAnswer(True)
-            assert await event(ws) == Signalled(nodes[1].public, SIGNAL)
+            assert await signalled(ws) == Signalled(nodes[1].public, SIGNAL)
         for node in nodes:
             await node.close()
 
