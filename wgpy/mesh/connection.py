@@ -156,8 +156,9 @@ class Connection:
         if member.is_removed:
             member.end(events.removed())
             raise ApiError(events.removed())
-        if member.rights_differ():
-            self._renewal.rights_differ(self._wall())
+        rights = member.new_rights()
+        if rights is not None:
+            self._renewal.rights_differ(self._wall(), rights)
             self._renew.set()
         return True
 
@@ -241,7 +242,7 @@ class Connection:
         member = self._member
         assert member.papers is not None
         try:
-            joined = await self.client.renew(force=member.rights_differ())
+            joined = await self.client.renew(force=member.new_rights() is not None)
             member.take_joined(joined, self._wall())
         except RefusedError as error:
             if error.word == REMOVED:
