@@ -57,7 +57,7 @@ class Node:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if error is not None:
+        if error is not None or "WGPY_TEST_LOGS" in os.environ:
             # pytest shows it with the failure that it explains.
             print(f"--- {self.space.name} {self.interface} ---\n{self.log()}")
         self.stop()

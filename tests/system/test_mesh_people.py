@@ -85,6 +85,8 @@ def test_the_map_fills_with_what_nodes_tell(world: World) -> None:
     text = alice.wgpy("mesh", "map", alice.interface)
     assert re.search(r"^1 alice +- +[DR]", text, re.MULTILINE)
     assert re.search(r"^3 gate\*", text, re.MULTILINE)
+    # The journal says it in a sentence.
+    assert re.search(r"(a direct path to bob\.mesh: |bob\.mesh is reached through)", alice.log())
 
 
 def test_a_bugreport_of_a_coordinator_has_none_of_its_secrets(world: World) -> None:

@@ -75,7 +75,11 @@ class Applier:
         member = self.member
         wanted, shape = member.wanted(self.attempt, is_connected=self.is_connected)
         config = config_of(wanted, member.place)
-        done = await asyncio.to_thread(self._tunnel.bring, config, shape)
+        done = await asyncio.to_thread(self._tunnel.bring, config, shape, member.port)
+        try:
+            member.listens(done.state.listen_port)
+        except OSError as error:
+            _log.debug("the port cannot be kept: %s", error.strerror)
         if done.started and self._brought:
             _log.warning("%s", events.tunnel_restarted(member.place.interface))
         self._brought = True

@@ -7,7 +7,7 @@ renewed, relays are opened, and what is known of paths is told. The first that f
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Final
 
 from wgpy.device.paths import PathKind as Kind
@@ -35,6 +35,8 @@ _log = logging.getLogger(__name__)
 LOOK: Final = 1.0
 # Paths are told when they are others, and not more often than this: an idle node says nothing.
 REPORT: Final = 20.0
+# Of one look, so many changed paths are told in the journal: a network that comes up has more.
+MAX_SAID: Final = 50
 # A disk that was full may have room again.
 SAVE: Final = 2.0
 # A session is over after so long (whitepaper 6.1).
@@ -154,8 +156,9 @@ class Connection:
         if member.is_removed:
             member.end(events.removed())
             raise ApiError(events.removed())
-        if member.rights_differ():
-            self._renewal.rights_differ(self._wall())
+        rights = member.new_rights()
+        if rights is not None:
+            self._renewal.rights_differ(self._wall(), rights)
             self._renew.set()
         return True
 
@@ -181,7 +184,12 @@ class Connection:
         """What a person may want to know; not of everybody, when there was nobody before."""
         for key in before.keys() - now.keys():
             _log.info("%s", events.node_gone(before[key].name))
+        former = {node.name: key for key, node in before.items() if key not in now}
         for key in now.keys() - before.keys() if before else ():
+            if now[key].name in former:
+                old = former[now[key].name].base64()
+                _log.warning("%s", events.node_key_changed(now[key].name, old, key.base64()))
+                continue
             at = [address_text(x.address) for x in now[key].addresses]
             _log.info("%s", events.node_known(now[key].name, at))
 
@@ -234,7 +242,7 @@ class Connection:
         member = self._member
         assert member.papers is not None
         try:
-            joined = await self.client.renew(force=member.rights_differ())
+            joined = await self.client.renew(force=member.new_rights() is not None)
             member.take_joined(joined, self._wall())
         except RefusedError as error:
             if error.word == REMOVED:
@@ -295,9 +303,25 @@ class Connection:
             paths = paths_of(state, self._wall())
             news = [x for key, x in paths.items() if _differs(self._told.get(key), x)]
             news += [Path(key, PathKind.NONE) for key in self._told if key not in paths]
+            self._say_paths(news)
             for start in range(0, len(news), wire.MAX_REPORTED):
                 await self._open.send(Report(tuple(news[start : start + wire.MAX_REPORTED])))
             self._told = paths if news else self._told
+
+    def _say_paths(self, news: Sequence[Path]) -> None:
+        """How others are reached now, where that is of another kind, or leads elsewhere."""
+        directory = self._member.directory
+        known = {} if directory is None else directory.nodes
+        for path in news[:MAX_SAID]:
+            before, node = self._told.get(path.key), known.get(path.key)
+            if node is None or (before and (before.kind, before.via) == (path.kind, path.via)):
+                continue
+            if path.kind is PathKind.DIRECT:
+                _log.info("%s", events.path_found(node.name, path.via or ""))
+            elif path.kind is PathKind.RELAY:
+                _log.info("%s", events.path_relayed(node.name, path.via or ""))
+            else:
+                _log.info("%s", events.path_ended(node.name))
 
     def _remember(self, found: dict[PublicKey, Endpoint]) -> None:
         try:

@@ -47,12 +47,6 @@ def ends(interface: str, reason: str) -> str:
     return f"the agent of {interface} ends: {clean(reason)}"
 
 
-def joining(domain: str, coordinators: Sequence[str]) -> str:
-    """It has a joining line, and asks to be let in. `coordinators` are their endpoints."""
-    places = clean(", ".join(coordinators))
-    return f"asking to join {domain}, at {places}"
-
-
 def join_refused(message: str) -> str:
     """A coordinator says no, and why."""
     return f"the coordinator does not let us in: {clean(message)}"
@@ -154,16 +148,6 @@ def node_key_changed(name: str, former: str, key: str) -> str:
     return f"{name} has another key now: {short_key(key)}, and had {short_key(former)}"
 
 
-def node_left_out(name: str, reason: str) -> str:
-    """What the coordinator says of a node does not stand up to our own checks."""
-    return f"{clean(name)} is left out, whatever the coordinator says: {clean(reason)}"
-
-
-def revoked(name: str) -> str:
-    """A revocation is in force here: the session ends."""
-    return f"{name} was revoked: its session ends, and it is not let in again"
-
-
 def path_found(name: str, place: str) -> str:
     """Packets go to a node directly now."""
     return f"a direct path to {name}: {clean(place)}"
@@ -175,10 +159,9 @@ def path_relayed(name: str, relay: str, reason: str = "") -> str:
     return f"{name} is reached through the relay {clean(relay)}{why}"
 
 
-def path_lost(name: str, reason: str = "") -> str:
-    """Packets do not get to a node any more."""
-    why = f": {clean(reason)}" if reason else ""
-    return f"no path to {name}{why}"
+def path_ended(name: str) -> str:
+    """Nothing goes to a node any more, or its path was lost; the next packet looks for one."""
+    return f"no path to {name} now: one is made when there is something to send"
 
 
 # --- Names and routes ---
@@ -192,31 +175,6 @@ def names_by(domain: str, how: str) -> str:
 def names_not(domain: str, reason: str) -> str:
     """Names of the domain are not resolved, and why."""
     return f"names of {domain} are not resolved: {clean(reason)}; addresses work"
-
-
-def names_put_back(how: str) -> str:
-    """What a crash had left in the resolver was taken out."""
-    return f"{how} still had names of a former run, which are taken out"
-
-
-def route_taken(prefix: str, name: str) -> str:
-    """A subnet is reached through a node."""
-    return f"{prefix} is reached through {name}"
-
-
-def route_refused(prefix: str, name: str, reason: str) -> str:
-    """A subnet that a node offers is not taken."""
-    return f"{prefix} through {name} is not taken: {clean(reason)}"
-
-
-def exit_taken(name: str) -> str:
-    """Everything goes through a node."""
-    return f"everything leaves through {name}; while it is away, nothing leaves"
-
-
-def exit_left() -> str:
-    """Nothing but the mesh goes through it any more."""
-    return "traffic leaves by this machine's own network again"
 
 
 # --- The coordinator ---
@@ -294,24 +252,9 @@ def offered(name: str, offers: Sequence[str]) -> str:
     return f"{name} offers to route {', '.join(offers) or 'nothing any more'}"
 
 
-def api_refused(place: str, reason: str) -> str:
-    """A request to the API was refused before it was read."""
-    return f"a request from {clean(place)} was refused: {clean(reason)}"
-
-
 def store_away(reason: str) -> str:
     """The database does not answer. What was acknowledged is kept."""
     return f"the store is away: {clean(reason)}; nobody enrols or renews until it is back"
-
-
-def store_back() -> str:
-    """The database answers again."""
-    return "the store is back"
-
-
-def store_full(reason: str) -> str:
-    """The store refuses to write: a full disk, above all."""
-    return f"the store takes nothing more: {clean(reason)}; nothing acknowledged is lost"
 
 
 def list_written(number: int, count: int) -> str:

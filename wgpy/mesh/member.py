@@ -61,6 +61,8 @@ class Member:
         # What the disk has not taken yet.
         self._unsaved = False
         self._unsaved_lists: dict[bytes, bytes] = {}
+        # The UDP port of the last time, where none is asked for: others remember it.
+        self.port = place.port()
         # Where nodes were found before.
         self.places = place.places()
         if self.membership.name is not None:
@@ -182,6 +184,12 @@ class Member:
             self.places = merged
             self.place.set_places(merged)
 
+    def listens(self, port: int) -> None:
+        """The tunnel listens there. Raises OSError."""
+        if port and port != self.port:
+            self.port = port
+            self.place.set_port(port)
+
     def set_membership(self, membership: Membership) -> None:
         """Put down who we are."""
         self.place.set_membership(membership)
@@ -197,13 +205,13 @@ class Member:
         me = None if self.directory is None else self.directory.me
         return me is not None and me.state is NodeState.REMOVED
 
-    def rights_differ(self) -> bool:
-        """Whether our certificate says less, or more, than what we may have now."""
+    def new_rights(self) -> tuple[frozenset[str], frozenset[Prefix]] | None:
+        """What we may have now, groups and routes; None where our certificate says the same."""
         me = None if self.directory is None else self.directory.me
         if me is None or self.papers is None or me.state is not NodeState.ACTIVE:
-            return False
-        claims = self.papers.claims
-        return set(me.groups) != claims.groups or set(me.routes) != set(claims.prefixes)
+            return None
+        claims, found = self.papers.claims, (frozenset(me.groups), frozenset(me.routes))
+        return None if found == (claims.groups, frozenset(claims.prefixes)) else found
 
     # --- What is to be ---
 

@@ -5,6 +5,7 @@
     intermediates.pem  the authorities between           crl/ISSUER.crl     revocation lists, DER
     enrol.jwt          the token, while joining          directory.json     who else there is
     turn.password      of our TURN credentials           places.json        where nodes were found
+    port               the UDP port of the last time
 
 A file is a temporary one that reaches the disk and takes its name; the directory reaches it too. So
 whatever ends this machine, each file is what it was before or what it is after.
@@ -203,6 +204,7 @@ class Place:
         self._key = self.directory / "node.key"
         self._membership = self.directory / "mesh.json"
         self._nodes = self.directory / "directory.json"
+        self._port = self.directory / "port"
         self._places = self.directory / "places.json"
 
     # --- The whole ---
@@ -337,6 +339,19 @@ class Place:
         """Put down where nodes are."""
         value = {key.base64(): str(at) for key, at in places.items()}
         write_secret(self._places, (json.dumps(value, indent=1) + "\n").encode())
+
+    def port(self) -> int:
+        """The UDP port that the tunnel had the last time; 0 if that is not known."""
+        try:
+            text = read_file(self._port, 16).strip()
+        except (OSError, CredentialError):
+            return 0
+        number = int(text) if text.isdigit() else 0
+        return number if number < 1 << 16 else 0
+
+    def set_port(self, port: int) -> None:
+        """Put down the UDP port."""
+        write_secret(self._port, f"{port}\n".encode())
 
     def make_signals(self) -> None:
         """Make the directory of signals, which a reboot removes."""

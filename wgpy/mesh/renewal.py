@@ -29,7 +29,8 @@ class Renewal:
     chance: Callable[[], float]
     _due: float | None = None
     _failures: int = 0
-    _asked_for_rights: float | None = None
+    _asked_for: object = None
+    _asked_at: float = 0.0
     _end: float = 0.0
 
     def issued(self, not_before: float, not_after: float) -> None:
@@ -39,12 +40,11 @@ class Renewal:
         self._end = not_after
         self._failures = 0
 
-    def rights_differ(self, now: float) -> None:
-        """The certificate does not say what we may have now."""
-        asked = self._asked_for_rights
-        if asked is not None and 0 <= now - asked < _AGAIN:
+    def rights_differ(self, now: float, wanted: object) -> None:
+        """The certificate does not say what we may have now: `wanted`, to be told from others."""
+        if wanted == self._asked_for and 0 <= now - self._asked_at < _AGAIN:
             return
-        self._asked_for_rights = now
+        self._asked_for, self._asked_at = wanted, now
         self._due = now
 
     def failed(self, now: float) -> None:

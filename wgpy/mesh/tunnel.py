@@ -14,7 +14,7 @@ from typing import Final
 from wgpy.config.model import Config, EndpointSpec
 from wgpy.config.sync import endpoint_address
 from wgpy.device import client
-from wgpy.device.uapi import Address, DeviceState, UapiError
+from wgpy.device.uapi import Address, DeviceChange, DeviceState, UapiError
 from wgpy.ip import Prefix
 from wgpy.linux.netlink import Link, LinkAddress, Netlink, NetlinkError
 from wgpy.linux.routes import (
@@ -71,13 +71,16 @@ class Tunnel:
         # The routes that we made: those of others stay.
         self._routes: set[Prefix] = set()
 
-    def bring(self, config: Config, shape: Shape) -> Done:
+    def bring(self, config: Config, shape: Shape, port: int = 0) -> Done:
         """Make daemon and link as they are to be. The addresses come before the peers, so that no
-        packet goes out from another one."""
+        packet goes out from another one. `port` is the UDP port that a new daemon has, where it is
+        free and the configuration asks for none."""
         try:
             started = self._ensure_daemon()
             with Netlink() as net:
                 remarks = self._ensure_link(net, shape, config)
+            if started and port and config.interface.listen_port is None:
+                self._ask_for_port(port)
             return self._configure(config, started, remarks)
         except (QuickError, NetlinkError, UapiError) as error:
             raise TunnelError(str(error)) from None
@@ -92,6 +95,14 @@ class Tunnel:
         daemon.start(StartDaemon(self._name, program, str(self._place.signals)))
         self._routes.clear()
         return True
+
+    def _ask_for_port(self, port: int) -> None:
+        try:
+            client.apply(self._name, DeviceChange(listen_port=port))
+        except UapiError as error:
+            # Another has it by now: any other port does as well.
+            if error.code != errno.EADDRINUSE:
+                raise
 
     def is_there(self) -> bool:
         """Whether there is a link: it goes with its daemon, however that ends. Costs one call."""

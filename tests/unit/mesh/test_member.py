@@ -280,12 +280,12 @@ def test_routes_go_where_somebody_chose(place: Place) -> None:
 
 def test_rights_that_differ_are_noticed(place: Place) -> None:
     found = member(place)
-    assert not found.rights_differ()
+    assert found.new_rights() is None
     found.take_page(page(US.view()), NOW)
-    assert not found.rights_differ()
+    assert found.new_rights() is None
     more = replace(US.view(2), groups=("admins", "laptops"))
     found.take_page(page(more, since=1, revision=2), NOW)
-    assert found.rights_differ()
+    assert found.new_rights() == ({"admins", "laptops"}, set())
 
 
 def test_where_others_were_is_kept_while_they_are_there(place: Place) -> None:
@@ -297,6 +297,17 @@ def test_where_others_were_is_kept_while_they_are_there(place: Place) -> None:
     (other,) = again.wanted(None, is_connected=False)[0].others
     assert other.hint == AT
     assert again.places == {key(3): AT}
+
+
+def test_the_port_is_that_of_the_last_time(place: Place) -> None:
+    found = member(place)
+    assert found.port == 0
+    found.listens(40_123)
+    found.listens(0)
+    assert Member(place, NOW).port == 40_123
+    for text in ("", "a", "99999", "-1"):
+        (place.directory / "port").write_text(text)
+        assert Member(place, NOW).port == 0
 
 
 def test_the_end_is_put_down(place: Place) -> None:

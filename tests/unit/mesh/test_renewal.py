@@ -54,12 +54,16 @@ def test_many_tries_are_left_before_the_end(chance: float, life: float) -> None:
 def test_rights_are_fetched_at_once_and_not_again_and_again() -> None:
     renewal = Renewal(lambda: 0.5)
     renewal.issued(0.0, WEEK)
-    renewal.rights_differ(100.0)
+    renewal.rights_differ(100.0, "servers")
     assert renewal.due_at() == 100.0
     renewal.issued(100.0, 100.0 + WEEK)
     due = renewal.due_at()
     # The certificate has still not what the coordinator says: its CA may not give it.
-    renewal.rights_differ(101.0)
+    renewal.rights_differ(101.0, "servers")
     assert renewal.due_at() == due
-    renewal.rights_differ(800.0)
+    renewal.rights_differ(800.0, "servers")
     assert renewal.due_at() == 800.0
+    # Other rights than those that were asked for are asked for at once.
+    renewal.issued(800.0, 800.0 + WEEK)
+    renewal.rights_differ(801.0, "phones")
+    assert renewal.due_at() == 801.0
