@@ -124,10 +124,12 @@ def test_leftovers_of_a_dead_run_are_removed_and_others_kept(net: Pair) -> None:
         name, pid = child.stdout.readline().split()
         stale = UAPI_DIRECTORY / f"{LINK_PREFIX}{child.pid}x0.sock"
         ours = UAPI_DIRECTORY / f"{LINK_PREFIX}{os.getpid()}x999999.sock"
+        # Of somebody whose interface has such a name by chance.
+        other = UAPI_DIRECTORY / f"my{stale.name}"
         UAPI_DIRECTORY.mkdir(parents=True, exist_ok=True)
         try:
-            stale.touch()
-            ours.touch()
+            for path in (stale, ours, other):
+                path.touch()
             assert name not in remove_leftovers()
             child.kill()
             child.wait()
@@ -136,9 +138,10 @@ def test_leftovers_of_a_dead_run_are_removed_and_others_kept(net: Pair) -> None:
             removed = remove_leftovers()
             assert {name, stale.name} <= set(removed)
             assert ours.exists()
+            assert other.exists()
         finally:
-            ours.unlink(missing_ok=True)
-            stale.unlink(missing_ok=True)
+            for path in (stale, ours, other):
+                path.unlink(missing_ok=True)
     assert not Path("/run/netns", name).exists()
     net.left.ping(net.right.v4)
 
