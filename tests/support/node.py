@@ -43,7 +43,7 @@ class Node:
         self._life = life
         # The machine's own /etc/hosts is not ours to change: `ip netns exec` shows these instead.
         self._etc = Path("/etc/netns") / space.name
-        self._etc.mkdir(parents=True)
+        self._etc.mkdir(parents=True, exist_ok=True)
         (self._etc / "hosts").write_text("127.0.0.1\tlocalhost\n::1\tlocalhost\n")
         (self._etc / "resolv.conf").write_text("")
         (self._etc / "nsswitch.conf").write_text("hosts: files\n")
@@ -63,7 +63,7 @@ class Node:
         self.stop()
         shutil.rmtree(STATE_DIRECTORY / f"{self.interface}.root", ignore_errors=True)
         self.place.remove()
-        shutil.rmtree(self._etc)
+        shutil.rmtree(self._etc, ignore_errors=True)
 
     # --- What a person does ---
 

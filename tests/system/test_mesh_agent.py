@@ -165,6 +165,7 @@ def test_without_coordinators_everything_goes_on(world: World, alice: Node, bob:
 
 def test_a_certificate_is_renewed_before_it_ends(world: World, alice: Node, bob: Node) -> None:
     """A minute's life: it is renewed after 37 to 40 s, and packets never wait for it."""
+    wait_for_ping(alice, "bob.mesh", 60.0)
     world.operator("settings", set={"validity": LEAST_VALIDITY})
     try:
         world.operator("rights", name="alice", groups=["laptops"])
@@ -174,7 +175,7 @@ def test_a_certificate_is_renewed_before_it_ends(world: World, alice: Node, bob:
         assert time.time() < first.not_after
         assert leaf(alice).rights.generation > first.rights.generation
         assert leaf(alice).key == first.key
-        assert alice.can_ping("bob.mesh", 5)
+        wait_for_ping(alice, "bob.mesh")
         # Past the first one's end: whoever has it now is let in by the second.
         wait_until(lambda: time.time() > first.not_after + 1, "the end of the first", 60.0)
         assert bob.can_ping("alice.mesh", 5)

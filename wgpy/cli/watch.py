@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
 from typing import Final, Generic, Self, TypeVar
 
+from wgpy.cli import style
 from wgpy.cli.table import cut
 
 INTERVAL: Final = 1.0
@@ -104,8 +105,15 @@ def frame(lines: Sequence[str], columns: int, rows: int, top: int, clock: str) -
         parts.append(f"arrows scroll, {top} above, {max(0, below)} below")
     # Inverse; the last column stays free, where some terminals begin a new line.
     foot = "  ".join(parts)[: max(0, columns - 1)]
-    body = "\r\n".join(f"{line}{_REST_OF_LINE}" for line in [*shown, f"\x1b[7m{foot}\x1b[m"][:rows])
+    body = "\r\n".join(_row(line, columns) for line in [*shown, f"\x1b[7m{foot}\x1b[m"][:rows])
     return f"{_TOGETHER[0]}{_HOME}{body}{_REST_OF_SCREEN}{_TOGETHER[1]}"
+
+
+def _row(line: str, columns: int) -> str:
+    """A line, and nothing behind it. After one that fills its row the cursor stands on its last
+    character, which would be erased."""
+    is_full = len(style.COLOUR.sub("", line)) >= columns
+    return line if is_full else line + _REST_OF_LINE
 
 
 def scrolled(key: Key, top: int, lines: int, rows: int) -> int:

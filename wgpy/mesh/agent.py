@@ -47,11 +47,13 @@ MakeExtras = Callable[[str, Callable[[], None]], Extras]
 class Agent:
     """The agent of one interface. Raises PlaceError for a place that is no node's."""
 
-    def __init__(self, place: Place, make_extras: MakeExtras | None = None) -> None:
+    def __init__(
+        self, place: Place, make_extras: MakeExtras | None = None, tunnel: Tunnel | None = None
+    ) -> None:
         self.place = place
         self._loop = asyncio.get_running_loop()
         self.member = Member(place, time.time())
-        self._tunnel = Tunnel(place)
+        self._tunnel = tunnel or Tunnel(place)
         self._extras: Extras = NoExtras()
         if make_extras is not None:
             self._extras = make_extras(place.interface, self._routes_changed)
@@ -64,6 +66,7 @@ class Agent:
         self._notifier = Notifier()
         self._stopping = asyncio.Event()
         self._why = ""
+        self._fault: BaseException | None = None
         self._forget = False
 
     def _routes_changed(self) -> None:
@@ -87,7 +90,8 @@ class Agent:
             asyncio.create_task(part)
             for part in (self._live(), self._keep_coordinator(), self._watchdog())
         ]
-        tasks[0].add_done_callback(self._lived)
+        for task in tasks:
+            task.add_done_callback(self._lived)
         self._notifier.send("READY=1")
         try:
             await self._stopping.wait()
@@ -96,14 +100,18 @@ class Agent:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            await self._end()
+            if self._fault is None:
+                await self._end()
             await self._socket.close()
             _log.info("%s", events.ends(interface, self._why))
+        if self._fault is not None:
+            raise self._fault
 
     def _lived(self, task: "asyncio.Task[None]") -> None:
-        """A fault of our own ends the agent, to be seen, and to be started again."""
-        if not task.cancelled() and task.exception() is not None:
-            _log.error("the agent fails", exc_info=task.exception())
+        """A fault of our own ends the agent, to be seen, and to be started again; the tunnel goes
+        on as it is."""
+        if not task.cancelled() and (fault := task.exception()) is not None:
+            self._fault = fault
             self.stop("a fault")
 
     async def _live(self) -> None:
@@ -111,12 +119,15 @@ class Agent:
             # Nobody lets it in any more; it waits until somebody looks.
             return
         self._applier.wake()
-        applying = asyncio.create_task(self._applier.run())
+        parts = [asyncio.create_task(x.run()) for x in (self._follower, self._applier)]
         try:
-            await self._follower.run()
+            done, _ = await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
         finally:
-            applying.cancel()
-            await asyncio.gather(applying, return_exceptions=True)
+            for task in parts:
+                task.cancel()
+            await asyncio.gather(*parts, return_exceptions=True)
         # It has joined no network, or is in none any more: a tunnel that nobody answers is no use.
         await self._take_down()
         self.place.set_token(None)

@@ -107,6 +107,9 @@ class Follower:
                     _log.error("%s", events.removed())
                     self.member.end(str(error))
                 self._lost(attempt, str(error))
+            except OSError as error:
+                # A full disk: what we are given is worth nothing before it is kept.
+                self._lost(attempt, error.strerror or str(error))
         self.state = State.REMOVED if self.member.papers is not None else State.JOINING
         self.reason = self.member.membership.ended or ""
 

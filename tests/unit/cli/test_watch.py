@@ -40,7 +40,9 @@ def test_keys() -> None:
 def test_a_frame_fills_the_screen_and_no_more() -> None:
     text = frame(["one", "two two"], 5, 4, 0, "12:00")
     rows = text.replace("\x1b[?2026h\x1b[H", "").replace("\x1b[J\x1b[?2026l", "").split("\r\n")
-    assert rows == ["one\x1b[K", "two t\x1b[K", "\x1b[K", "\x1b[7m12:0\x1b[m\x1b[K"]
+    # What fills its row is not followed by what would erase its last character.
+    assert rows == ["one\x1b[K", "two t", "\x1b[K", "\x1b[7m12:0\x1b[m\x1b[K"]
+    assert "\r\n\x1b[1m12345\x1b[0m\r\n" in frame(["", "\x1b[1m12345\x1b[0m"], 5, 4, 0, "")
 
 
 def test_the_foot_says_what_is_above_and_below() -> None:
