@@ -229,6 +229,10 @@ def test_one_interface_is_one_node(world: World) -> None:
         assert "is single.mesh already" in said
         said = carol.wgpy("mesh", "run", carol.interface, check=False)
         assert "another agent keeps this interface" in said
+        # Nor is one network two interfaces.
+        with machine(world, "carol") as again:
+            said = refused(again, world.gate.invite())
+            assert f"in that network already, by {carol.interface}" in said
 
 
 def test_a_line_that_has_expired(world: World, stale: dict[str, Any]) -> None:

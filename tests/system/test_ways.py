@@ -181,13 +181,14 @@ def test_moves_while_tcp_runs(ends: Ends, relay: ChannelRelay) -> None:
                 before = relay.forwarded
                 if places is fast:
                     # Something goes through the relay before each move.
-                    wait_until(lambda before=before: relay.forwarded > before + 50, "traffic", 30)
+                    wait_until(lambda before=before: relay.forwarded > before + 50, "traffic")
                 for end, place in zip((one, other), places, strict=True):
                     end.use(place, hold=0.05)
                 for end in (one, other):
                     end.call(lambda path, end=end: path.let_go(end.peer))
 
-    assert iperf(one, other, 4, move) > LEAST_BYTES
+    # A busy machine takes longer for the moves than the second that they take here.
+    assert iperf(one, other, 10, move) > LEAST_BYTES
     for end in (one, other):
         assert not FAULTS & set(end.counters()), end.counters()
 

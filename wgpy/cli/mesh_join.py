@@ -105,6 +105,7 @@ def _join(args: argparse.Namespace) -> int:
     try:
         _check_free(place)
         line, text = read_line(args.line)
+        _check_is_elsewhere(place, line)
         _put_down(place, line, text, args.name, args.port)
     except PlaceError as error:
         raise CommandError(str(error)) from None
@@ -139,6 +140,19 @@ def _check_free(place: "Place") -> None:
     with contextlib.suppress(FileNotFoundError):
         os.stat(f"/sys/class/net/{place.interface}")
         raise CommandError(f"there is an interface {place.interface}; choose another one")
+
+
+def _check_is_elsewhere(place: "Place", line: "JoinLine") -> None:
+    """Raise CommandError if another interface of this machine is a node of that network: two of
+    them would lead the same addresses to two tunnels."""
+    from wgpy.mesh.place import Place, PlaceError, interfaces
+
+    for name in interfaces():
+        if name == place.interface or not os.path.exists(f"/sys/class/net/{name}"):
+            continue
+        with contextlib.suppress(PlaceError):  # what cannot be read is no reason to refuse another
+            if Place(name).membership().network == line.network:
+                raise CommandError(f"this machine is in that network already, by {name}")
 
 
 def _is_over(place: "Place") -> bool:

@@ -1,4 +1,5 @@
-"""Giving up what a daemon does not need: capabilities, new privileges, core dumps, writing files.
+"""Giving up what a daemon does not need: capabilities, new privileges, core dumps, writing files;
+and an end together with whoever started it.
 
 capabilities(7), prctl(2), landlock(7). Python has no calls for these, so they go through libc.
 """
@@ -7,13 +8,14 @@ import ctypes
 import os
 import resource
 import struct
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 CAP_NET_BIND_SERVICE = 10
 CAP_NET_BROADCAST = 11
 CAP_NET_ADMIN = 12
 
+_PR_SET_PDEATHSIG = 1
 _PR_SET_DUMPABLE = 4
 _PR_CAPBSET_DROP = 24
 _PR_SET_NO_NEW_PRIVS = 38
@@ -52,6 +54,17 @@ def _check(result: int, what: str) -> int:
     if result < 0:
         raise OSError(ctypes.get_errno(), what)
     return result
+
+
+def ended_with_parent(number: int) -> Callable[[], None]:
+    """For `preexec_fn`: the program gets this signal when the thread that starts it ends."""
+    # Found before the fork: after it there is no time to load anything.
+    prctl = _libc().prctl
+
+    def ask() -> None:
+        prctl(_PR_SET_PDEATHSIG, number, 0, 0, 0)
+
+    return ask
 
 
 def no_core_dumps() -> None:

@@ -47,7 +47,7 @@ _log = logging.getLogger(__name__)
 _MAX_LINE: Final = 4_096
 # What a connection without a request may stay open for.
 _KEEPALIVE: Final = 30.0
-# Whose addresses are whose is asked of whom? Those in quarantine may enrol; members the rest.
+# Who is in quarantine may ask for the first; anybody inside for the second.
 _ENROL: Final = "/v1/enrol"
 _TIME: Final = "/v1/time"
 _SOCKET: Final = "/v1/socket"

@@ -130,7 +130,7 @@ def joined(desk: Desk, node: NodeRecord) -> bytes:
     return wire.encode(
         Joined(
             certificate=node.certificate,
-            intermediates=(desk.issuer.authority.der,),
+            intermediates=(desk.issuer.authority.der, *desk.others),
             cas=(desk.issuer.root.der,),
             settings=desk.settings,
             node=view(node, desk.settings),

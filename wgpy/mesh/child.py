@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from typing import Final
 
+from wgpy.linux.sandbox import ended_with_parent
 from wgpy.mesh import events
 
 _log = logging.getLogger(__name__)
@@ -42,7 +43,10 @@ class Child:
     async def _once(self) -> int:
         try:
             process = await asyncio.create_subprocess_exec(
-                *self._words, stdin=asyncio.subprocess.DEVNULL
+                *self._words,
+                stdin=asyncio.subprocess.DEVNULL,
+                # Were we killed, it would hold its port, and the next agent could start no other.
+                preexec_fn=ended_with_parent(signal.SIGTERM),
             )
         except OSError as error:
             _log.error("%s: %s", self._words[0], error.strerror)

@@ -3,6 +3,7 @@
     coordinator.json         where its store is, and its keys (`CoordinatorFiles`)
     coordinator/issuing/     the intermediate that signs nodes' certificates; its key is encrypted
     coordinator/passphrase   what opens that key, since nobody is there to type it
+    coordinator/others.pem   if there: intermediates that nodes shall know too, the next or the last
     coordinator/tokens.key   what signs the tokens of joining lines
     coordinator/issuers.jwks its public part, for the daemon
     coordinator/store.sqlite the store, unless it is PostgreSQL
@@ -16,16 +17,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from wgpy.identity.anchors import read_authority
 from wgpy.identity.ca_files import CaError
 from wgpy.identity.claims import CredentialError
 from wgpy.identity.jose import JsonError, load_object
 from wgpy.identity.jwks import make_jwks
 from wgpy.identity.signer import Signer, make_signing_key
+from wgpy.identity.x509der import certificates_in, read_file
 from wgpy.keys import KeyFormatError, read_password, write_secret
 from wgpy.mesh import fields
 from wgpy.mesh.fields import RecordError
 from wgpy.mesh.issuer import Issuer, IssuerError, LocalIssuer, RemoteIssuer
-from wgpy.mesh.wire import PORT
+from wgpy.mesh.wire import MAX_INTERMEDIATES, PORT
 
 STATE_DIRECTORY: Final = Path("/var/lib/wgpy")
 RUN_DIRECTORY: Final = Path("/run/wgpy")
@@ -130,6 +133,26 @@ def open_issuer(files: CoordinatorFiles) -> Issuer:
         raise FilesError(f"{files.passphrase}: {_reason(error)}") from None
     except IssuerError as error:
         raise FilesError(str(error)) from None
+
+
+def others(files: CoordinatorFiles) -> tuple[bytes, ...]:
+    """The other intermediates (DER) of the network; none without the file. Raises FilesError.
+
+    A network's intermediate is replaced in two steps, so that every node knows both at any time:
+    the next one is here until all have renewed, and then the two change places.
+    """
+    path = files.tokens.parent / "others.pem"
+    try:
+        found = tuple(certificates_in(read_file(path)))
+        for der in found:
+            read_authority(der)
+    except FileNotFoundError:
+        return ()
+    except (CredentialError, OSError) as error:
+        raise FilesError(f"{path}: {_reason(error)}") from None
+    if len(found) >= MAX_INTERMEDIATES:
+        raise FilesError(f"{path}: a node takes {MAX_INTERMEDIATES} intermediates with ours")
+    return found
 
 
 def _path(interface: str, state: Path) -> Path:

@@ -4,10 +4,12 @@ import asyncio
 import contextlib
 import logging
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from wgpy.identity.ca import DAY
 from wgpy.keys import KeyFormatError, PrivateKey, read_key_text
 from wgpy.mesh import coordinator_files, events
 from wgpy.mesh.api import Listens
@@ -23,6 +25,8 @@ from wgpy.mesh.store import NoNetwork, Store, StoreError, StoreUnavailable
 
 # Seconds between attempts to reach a store, or a signer, that is away.
 RETRY: Final = 2.0
+# Certificates are valid for 7 days, and whoever has the root may be away for a while.
+WARN: Final = 60 * DAY
 
 _log = logging.getLogger(__name__)
 
@@ -55,7 +59,10 @@ async def serve(
             return
         addresses = tuple(x.address for x in node.addresses)
         callers = DaemonCallers(interface, own.public(), addresses)
-        desk = Desk(opened, issuer, callers, own)
+        ours = issuer.authority.der
+        others = tuple(x for x in coordinator_files.others(files) if x != ours)
+        desk = Desk(opened, issuer, callers, own, others=others)
+        _warn_of_the_end(issuer)
         coordinator = Coordinator(
             desk,
             Listens(addresses, files.port, node.name),
@@ -143,6 +150,17 @@ async def _own_node(store: Store, own: PrivateKey, ended: asyncio.Event) -> Node
             raise FilesError(f"{store.place}: this machine is no node of the network in there")
         return found
     return None
+
+
+def _warn_of_the_end(issuer: Issuer) -> None:
+    """Say in time that the intermediate has to be replaced."""
+    left = issuer.authority.not_after - time.time()
+    if left < WARN:
+        _log.warning(
+            "the authority that signs certificates ends in %.0f days: make its successor with the "
+            "root (`wgpy ca init --parent`)",
+            max(0.0, left) / DAY,
+        )
 
 
 async def _pause(ended: asyncio.Event) -> None:

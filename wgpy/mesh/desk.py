@@ -96,6 +96,8 @@ class Desk:
     # Where callers come from; None for the ranges of the network, and of those in quarantine.
     ranges: tuple[Prefix, ...] | None = None
     wall: Callable[[], float] = time.time
+    # Intermediates (DER) that nodes shall know besides the one that signs.
+    others: tuple[bytes, ...] = ()
     clock: Callable[[], float] = time.monotonic
     counters: Counter[str] = field(default_factory=Counter)
     roll: Roll = field(default_factory=Roll)

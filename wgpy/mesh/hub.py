@@ -9,7 +9,7 @@ as any may be.
 import asyncio
 import struct
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from typing import Final
 
 from wgpy.keys import PublicKey
@@ -83,8 +83,6 @@ class Hub:
         self._counters = counters
         self._most = most
         self._connections: dict[PublicKey, Connection] = {}
-        # Called with a key that is connected now and was not, or the other way round.
-        self.on_change: Callable[[PublicKey, bool], None] = lambda _key, _connected: None
 
     def __len__(self) -> int:
         return len(self._connections)
@@ -104,9 +102,7 @@ class Hub:
         """Take a connection; one that the key had ends."""
         old = self._connections.get(connection.key)
         self._connections[connection.key] = connection
-        if old is None:
-            self.on_change(connection.key, True)
-        else:
+        if old is not None:
             self._counters["sockets_replaced"] += 1
             old.end("this node has connected again")
 
@@ -114,7 +110,6 @@ class Hub:
         """Forget a connection that has ended; a newer one of its key stays."""
         if self._connections.get(connection.key) is connection:
             del self._connections[connection.key]
-            self.on_change(connection.key, False)
 
     def push(self, event: bytes) -> None:
         """Tell everybody that the network has changed."""

@@ -1,7 +1,6 @@
 """Starting the userspace daemon of an interface, and seeing it gone."""
 
 import contextlib
-import ctypes
 import os
 import shutil
 import signal
@@ -14,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from wgpy.linux.netlink import Netlink
+from wgpy.linux.sandbox import ended_with_parent
 from wgpy.quick.steps import QuickError, StartDaemon
 
 # The variable that names another implementation, run as `PROGRAM IF` like our own.
@@ -26,8 +26,6 @@ _STOP_TIMEOUT = 5.0
 # How long a daemon whose start was cut short has to show its link before there will be none.
 _LATE_LINK = 1.0
 _POLL = 0.02
-# linux/prctl.h
-_PR_SET_PDEATHSIG = 1
 
 
 def find_program() -> str:
@@ -56,13 +54,9 @@ def socket_path(interface: str) -> Path:
 
 def start(step: StartDaemon) -> None:
     """Run the daemon until it has gone to the background. Raises QuickError if it fails."""
-    prctl = ctypes.CDLL(None, use_errno=True).prctl
-
-    def die_with_parent() -> None:
-        # Until the daemon is in the background it is part of us: were we killed, it would go on
-        # to make a link after `wgpy down` found none.
-        prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-
+    # Until the daemon is in the background it is part of us: were we killed, it would go on
+    # to make a link after `wgpy down` found none.
+    die_with_us = ended_with_parent(signal.SIGKILL)
     # A file and not a pipe: the daemon may keep its standard error open for ever. Where logging was
     # asked for, the daemon has our own, as under wg-quick(8): a file that has no name would grow.
     logs = "LOG_LEVEL" in os.environ
@@ -76,7 +70,7 @@ def start(step: StartDaemon) -> None:
                 timeout=_START_TIMEOUT,
                 cwd="/",
                 start_new_session=True,  # the terminal's Ctrl-C is for `up`, which then ends it
-                preexec_fn=die_with_parent,
+                preexec_fn=die_with_us,
                 check=False,
             )
         except OSError as error:

@@ -220,6 +220,10 @@ def test_renewal(site: Site) -> None:
         assert same.certificate == first.certificate
         forced = await node.ok(running, Joined, "POST", "/v1/renew", RenewRequest(True))
         assert read_leaf(forced.certificate).rights.generation == 2
+        # While its intermediate is replaced, a network has two.
+        running.desk.others = (b"the next",)
+        both = await node.ok(running, Joined, "POST", "/v1/renew", RenewRequest())
+        assert both.intermediates == (*first.intermediates, b"the next")
         await close(node)
 
     talk(site, what)

@@ -17,6 +17,7 @@ from wgpy.identity.settings import Limits, TokenIssuer
 from wgpy.ip import parse_prefix
 from wgpy.keys import PrivateKey
 from wgpy.mesh import coordinator_files, founding
+from wgpy.mesh.addresses import nodes_range6
 from wgpy.mesh.coordinator_files import CoordinatorFiles, FilesError
 from wgpy.mesh.founding import FoundingError, Plan, found
 from wgpy.mesh.place import Membership, Place
@@ -186,6 +187,25 @@ def test_files_are_read_as_they_were_written(tmp_path: Path) -> None:
     ):
         coordinator_files.write("wg7", files, tmp_path)
         assert coordinator_files.read("wg7", tmp_path) == files
+
+
+def test_the_next_intermediate_is_told_before_it_signs(tmp_path: Path) -> None:
+    founded = make(tmp_path)
+    files = coordinator_files.read("wg7", tmp_path)
+    assert coordinator_files.others(files) == ()
+    assert founded.root_passphrase is not None
+    ranges = (founded.settings.range4, nodes_range6(founded.settings.range6))
+    with ca.Issuer(founded.root) as root:
+        root.unlock(founded.root_passphrase.read_bytes().strip())
+        request = ca.AuthorityRequest("next", NETWORK, Limits(("mesh",), ranges), days=365)
+        authority = ca.create(tmp_path / "next", request, b"correct horse", WALL, root)
+    place = files.tokens.parent / "others.pem"
+    place.write_bytes((tmp_path / "next" / "ca.pem").read_bytes())
+    assert coordinator_files.others(files) == (authority.der,)
+    for text in (b"", b"nothing", place.read_bytes() * 4):
+        place.write_bytes(text)
+        with pytest.raises(FilesError, match="others"):
+            coordinator_files.others(files)
 
 
 # --- A second coordinator ---
