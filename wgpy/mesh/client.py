@@ -26,7 +26,8 @@ from wgpy.mesh.wire import WireError
 CONNECT_TIMEOUT: Final = 8.0
 # A coordinator answers in milliseconds, and waits for its database for 15 s.
 ANSWER_TIMEOUT: Final = 20.0
-# It sends a ping each 24 s (api_socket.py): one is missed, and it had time to be sent again.
+# It sends a ping 24 s after the last that it heard of us (api_socket.py): that is missed, and had
+# time to be sent again. What we send puts the ping off, and must be acknowledged by TCP instead.
 SILENCE: Final = 40.0
 # What we say and nobody acknowledges: the way is gone, and another coordinator is better.
 UNACKNOWLEDGED_MS: Final = 15_000
@@ -239,6 +240,7 @@ class Channel:
 
     def __init__(self, opened: aiohttp.ClientWebSocketResponse) -> None:
         self._socket = opened
+        self._sent_at = time.monotonic()
 
     async def events(self) -> AsyncIterator[Changed | Signalled]:
         """What the coordinator says, until it is silent for too long or ends."""
@@ -246,6 +248,8 @@ class Channel:
             try:
                 message = await self._socket.receive()
             except TimeoutError:
+                if time.monotonic() - self._sent_at < SILENCE:
+                    continue
                 raise ApiError("it is silent") from None
             except (aiohttp.ClientError, OSError) as error:
                 raise ApiError(_line(error)) from None
@@ -259,6 +263,7 @@ class Channel:
 
     async def send(self, message: messages.SignalRequest | messages.Report) -> None:
         """Say something."""
+        self._sent_at = time.monotonic()
         try:
             await self._socket.send_str(wire.encode_event(message).decode())
         except (aiohttp.ClientError, OSError) as error:
