@@ -37,7 +37,7 @@ def world(clean_machine: None, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 def count_to(node: Node, *addresses: str) -> None:
     """Count what goes out by UDP to each of these, and to everybody else."""
-    rules = [f'udp dport != 53 ip daddr {x} counter comment "{x}" accept' for x in addresses]
+    rules = [f'meta l4proto udp ip daddr {x} counter accept comment "{x}"' for x in addresses]
     lines = ["table inet counting {", "chain out {", "type filter hook output priority 0;"]
     lines += [*rules, 'meta l4proto udp counter comment "others"', "}", "}"]
     node.space.run("nft", "-f", "-", stdin="\n".join(lines) + "\n")

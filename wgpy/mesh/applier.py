@@ -93,7 +93,9 @@ class Applier:
         """Go on until cancelled."""
         while True:
             try:
-                await asyncio.wait_for(self._wake.wait(), LOOK if not self.problem else RETRY)
+                # Not wait_for: in Python 3.11 it may lose that it was cancelled.
+                async with asyncio.timeout(LOOK if not self.problem else RETRY):
+                    await self._wake.wait()
             except TimeoutError:
                 if self._tunnel.is_there() and not self.problem:
                     continue

@@ -212,7 +212,9 @@ class Connection:
                 for signal in self._signals.take():
                     await self._open.send(SignalRequest(signal.to, signal.data))
                 try:
-                    await asyncio.wait_for(changed.wait(), LOOK)
+                    # Not wait_for: in Python 3.11 it may lose that it was cancelled.
+                    async with asyncio.timeout(LOOK):
+                        await changed.wait()
                 except TimeoutError:
                     continue
         except OSError as error:
@@ -229,7 +231,8 @@ class Connection:
             pause = max(0.0, due - self._wall()) if due is not None else REPORT
             try:
                 # Not in one go: the wall clock may be set.
-                await asyncio.wait_for(self._renew.wait(), min(pause, 60.0))
+                async with asyncio.timeout(min(pause, 60.0)):
+                    await self._renew.wait()
             except TimeoutError:
                 if pause > 60.0 or due is None:
                     continue

@@ -117,7 +117,8 @@ class Follower:
         pause = self.contacts.next_at() - self._clock()
         if pause > 0:
             with contextlib.suppress(TimeoutError):  # which is what was waited for
-                await asyncio.wait_for(self._hurry.wait(), pause)
+                async with asyncio.timeout(pause):
+                    await self._hurry.wait()
         self._hurry.clear()
 
     def _lost(self, attempt: Attempt, why: str) -> None:
