@@ -11,10 +11,10 @@ from wgpy.mesh.hub import Connection, frame
 from wgpy.mesh.messages import Changed, Report, SignalRequest
 from wgpy.mesh.wire import MAX_BODY, WireError
 
-# Seconds between pings. A node answers each with one packet, in the place of the keepalive that it
-# would send after 25 s for its NAT: so it says no more than it has to, and knows within 40 s that a
-# coordinator is not there any more.
-HEARTBEAT: Final = 24.0
+# Seconds between pings. Each costs a node two packets: the answer, and, since TCP acknowledges it,
+# WireGuard's keepalive 10 s later. Two more follow at 25 s for its NAT, and two each 120 s for new
+# keys: 19 in 300 s, where a ping each 24 s was measured to make 33.
+HEARTBEAT: Final = 84.0
 _CLOSE_SECONDS: Final = 2.0
 # A code of our own, as ENDED is (hub.py).
 MALFORMED: Final = 4_001

@@ -26,9 +26,9 @@ from wgpy.mesh.wire import WireError
 CONNECT_TIMEOUT: Final = 8.0
 # A coordinator answers in milliseconds, and waits for its database for 15 s.
 ANSWER_TIMEOUT: Final = 20.0
-# It sends a ping 24 s after the last that it heard of us (api_socket.py): that is missed, and had
+# It sends a ping 84 s after the last that it heard of us (api_socket.py): that is missed, and had
 # time to be sent again. What we send puts the ping off, and must be acknowledged by TCP instead.
-SILENCE: Final = 40.0
+SILENCE: Final = 100.0
 # What we say and nobody acknowledges: the way is gone, and another coordinator is better.
 UNACKNOWLEDGED_MS: Final = 15_000
 # One message: a page of the directory is the longest.
