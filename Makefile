@@ -47,13 +47,13 @@ test: check
 # What takes longer: packages as they are installed, fuzzing, credentials between real daemons.
 more: $(READY)
 	$(PACKAGES) test
-	$(PYTHON) -m pytest -n 3 --dist loadfile $(MORE)
+	$(PYTHON) -m pytest -n 4 --dist loadfile --durations 30 $(MORE)
 
 # What starts a daemon, again on the portable data path.
 portable: $(READY)
 	$(PACKAGES) test
-	WGPY_DATAPATH=portable $(PYTHON) -m pytest -n 3 --dist loadfile tests/system $(NAMED:%=--ignore %)
-	WGPY_DATAPATH=portable $(PYTHON) -m pytest interop
+	WGPY_DATAPATH=portable $(PYTHON) -m pytest -n 4 --dist loadfile tests/system $(NAMED:%=--ignore %)
+	WGPY_DATAPATH=portable $(PYTHON) -m pytest interop/test_wireguard_go.py interop/test_kernel.py
 
 # Style, types, manual pages and the rules of the house.
 check: $(READY)

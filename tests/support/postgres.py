@@ -23,8 +23,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import psycopg
-
 from tests.support.commands import LIFE, wait_until
 from tests.support.requirements import is_root, program
 
@@ -198,6 +196,9 @@ class Postgres:
 
     def execute(self, statement: str, database: str = "postgres") -> list[tuple[object, ...]]:
         """Run a statement outside of transactions; its rows, if it has any."""
+        # Late, as only tests of the store need it: this module is loaded with every other test.
+        import psycopg
+
         place = self.url(database)
         with psycopg.connect(place, autocommit=True, connect_timeout=5) as connection:
             cursor = connection.execute(statement.encode())
@@ -228,6 +229,8 @@ class Postgres:
         return processes
 
     def _ready(self) -> bool:
+        import psycopg
+
         assert self._process is not None
         if self._process.poll() is not None:
             raise AssertionError(f"postgres ended at its start, saying: {self.log()[-2000:]}")

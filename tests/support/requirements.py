@@ -25,7 +25,6 @@ DEBIAN = {
     "dig": "bind9-dnsutils",
     "docker-compose": "docker-compose",
     "dpkg": "dpkg",
-    "faketime": "faketime",
     "ip": "iproute2",
     "iperf3": "iperf3",
     "mandoc": "mandoc",

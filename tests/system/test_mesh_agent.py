@@ -134,7 +134,12 @@ def test_an_address_that_somebody_takes_is_back(alice: Node, world: World) -> No
     """Whatever is changed by hand is as it was with the next thing that happens."""
     alice.space.ip("address", "delete", f"{alice.v4}/32", "dev", alice.interface)
     world.operator("rights", name="bob", groups=["laptops"])
-    wait_until(lambda: alice.v4 in alice.space.ip("address", "show", "dev", alice.interface), "it")
+
+    def is_back() -> bool:
+        return alice.v4 in alice.space.ip("address", "show", "dev", alice.interface)
+
+    # What was said while the link was away TCP says again later, up to half a minute apart.
+    wait_until(is_back, "the address", 60.0)
     wait_for_ping(alice, "bob.mesh")
 
 
@@ -144,7 +149,7 @@ def test_rights_come_into_the_certificate_at_once(world: World, bob: Node, alice
     wait_until(lambda: set(leaf(bob).rights.groups) == {"phones", "servers"}, "the groups")
     assert leaf(bob).rights.generation > before
     wait_until(lambda: bob.status()["groups"] == ["phones", "servers"], "its own word")
-    wait_until(partial(knows_groups, alice, "bob", ["phones", "servers"]), "alice to know")
+    wait_until(partial(knows_groups, alice, "bob", ["phones", "servers"]), "alice to know", 60.0)
     wait_for_ping(alice, "bob.mesh")
 
 
