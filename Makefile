@@ -17,17 +17,16 @@ MORE := tests/packaging tests/fuzz tests/system/test_quick_failures.py \
 	tests/system/test_mesh_idle.py tests/system/test_mesh_of_eight.py
 # What meets nothing of the machine: several at once, one for each processor.
 PURE := tests/unit tests/model bench/tests
-# All that starts a daemon. Of test_native.py and of the tests of NATs each names its data path where
-# that matters (one of each kind runs on both), the test beds have none, and to those who make and judge credentials and keep the firewall it is all
-# the same. The tests of interop run one at a time: wg(8) removes the socket of a wireguard-go that
-# has bound it and does not listen yet. What agents and coordinators say to each other is the same
-# over any data path, and eight machines take minutes.
+# What starts a daemon and needs no second run on the other data path. Of test_native.py and of the
+# tests of NATs each names its data path where that matters (one of each kind runs on both), the test
+# beds have none, and to those who make and judge credentials, keep the firewall, kill `wgpy up`, or
+# speak as agents and coordinators do, it is all the same.
 NAMED := tests/system/test_native.py tests/system/test_netns.py tests/system/test_coturn.py \
 	tests/system/test_netcheck.py tests/system/test_portmap.py tests/system/test_stun.py \
 	tests/system/test_turn.py $(wildcard tests/system/test_nat*.py) \
 	tests/system/test_credential_tools.py tests/system/test_credential_refusals.py \
-	tests/system/test_credential_firewall.py tests/system/test_deploy.py \
-	tests/system/test_mesh_join.py tests/system/test_mesh_idle.py tests/system/test_mesh_of_eight.py
+	tests/system/test_credential_firewall.py tests/system/test_deploy.py tests/system/test_store.py \
+	tests/system/test_quick_failures.py $(wildcard tests/system/test_mesh_*.py)
 
 .PHONY: demo test more portable check native fuzz interop bench man clean
 
@@ -42,7 +41,7 @@ test: check
 	if command -v cargo >/dev/null; then $(MAKE) native; fi
 	$(PYTHON) -m pytest -n auto $(PURE)
 	$(PYTHON) -m pytest -n 2 --dist loadfile $(MORE:%=--ignore %) tests/system
-	$(PYTHON) -m pytest interop
+	$(PYTHON) -m pytest interop  # one at a time: wg(8) removes a socket that does not listen yet
 
 # What takes longer: packages as they are installed, fuzzing, credentials between real daemons.
 more: $(READY)
