@@ -78,6 +78,7 @@ interop: $(READY)
 	$(PACKAGES) test
 	interop/peers.sh
 	WGPY_INTEROP=1 $(PYTHON) -m pytest interop
+	WGPY_INTEROP=1 $(PYTHON) -m pytest -n 4 --dist loadfile -m slow tests/system
 
 # Ours and theirs, alternating in one run. `make bench ARGS="--only tcp"` chooses.
 bench: $(READY)

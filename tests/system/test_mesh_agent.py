@@ -175,6 +175,7 @@ def test_a_new_node_is_known_and_a_removed_one_is_not(world: World, alice: Node)
     wait_until(lambda: dave.daemon().listen_port == 0, "its daemon to end")
 
 
+@pytest.mark.slow
 def test_a_certificate_is_renewed_before_it_ends(world: World, alice: Node, bob: Node) -> None:
     """A minute's life: it is renewed after 37 to 40 s, and packets never wait for it."""
     wait_for_ping(alice, "bob.mesh", 60.0)

@@ -235,6 +235,7 @@ def test_one_interface_is_one_node(world: World) -> None:
             assert f"in that network already, by {carol.interface}" in said
 
 
+@pytest.mark.slow
 def test_a_line_that_has_expired(world: World, stale: dict[str, Any]) -> None:
     """The last test: a line is good for a minute at the least."""
     wait_until(lambda: time.time() > stale["expires"] + 1, "its end", 90.0)

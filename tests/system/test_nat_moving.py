@@ -446,6 +446,7 @@ def test_who_has_no_session_costs_nothing_and_is_woken(lab: Lab, direct: Managed
 # --- How long the router remembers ---
 
 
+@pytest.mark.slow
 def test_keepalives_follow_what_the_router_remembers(tmp_path: Path) -> None:
     # Another port for each mapping: so a server that knows nothing of ours tells a new one.
     routers = [Router("home", Nat.SYM, udp_timeouts=(5, 5)), Router("office")]
