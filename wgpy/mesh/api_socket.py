@@ -12,8 +12,8 @@ from wgpy.mesh.messages import Changed, Report, SignalRequest
 from wgpy.mesh.wire import MAX_BODY, WireError
 
 # Seconds between pings. Each costs a node two packets: the answer, and, since TCP acknowledges it,
-# WireGuard's keepalive 10 s later. Beside them go keepalives for its NAT and new keys each 120 s: in
-# 300 s 23 packets were counted, and 33 with a ping each 24 s.
+# WireGuard's keepalive 10 s later. Beside them go keepalives for its NAT, and new keys each 120 s:
+# in 300 s 23 packets were counted, and 33 with a ping each 24 s.
 HEARTBEAT: Final = 84.0
 _CLOSE_SECONDS: Final = 2.0
 # A code of our own, as ENDED is (hub.py).
