@@ -12,11 +12,13 @@ import pytest
 from tests.packaging.builds import TIMEOUT, build, copy_sources, needs_cargo, wheel
 from tests.support.requirements import is_root
 
-# The engine's own tests, those that drive both engines with the same events, and, where there may
-# be namespaces, a tunnel between two daemons.
-SUITE = ("tests/unit/datapath", "tests/model", *(("tests/system/test_link.py",) * is_root()))
-# It needs a database's library, which only coordinators have.
-LEFT_OUT = "--ignore=tests/model/test_store_model.py"
+# The engine's own tests, the one that drives both engines with the same events, and, where there
+# may be namespaces, a tunnel between two daemons.
+SUITE = (
+    "tests/unit/datapath",
+    "tests/model/test_differential.py",
+    *(("tests/system/test_link.py",) * is_root()),
+)
 
 
 @pytest.mark.parametrize(
@@ -35,7 +37,7 @@ def test_the_installed_package_passes_its_tests(tmp_path: Path, native: str, nam
     suite = tmp_path / "suite"
     shutil.copytree(sources / "tests", suite / "tests")
     shutil.copy2(sources / "pyproject.toml", suite)
-    said = run(suite, str(python), "-m", "pytest", "-p", "no:cacheprovider", LEFT_OUT, *SUITE)
+    said = run(suite, str(python), "-m", "pytest", "-p", "no:cacheprovider", *SUITE)
     # Of the process that ran the tests: tests/support/plugin.py prints it.
     place, path = next(
         line.removeprefix("wgpy: ").split(", data path: ")
