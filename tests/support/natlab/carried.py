@@ -3,6 +3,7 @@
 It ends with its control socket, so it cannot outlive the tests.
 """
 
+import contextlib
 import dataclasses
 import socket
 import subprocess
@@ -97,6 +98,9 @@ class Carrier:
             else:
                 reason = "it ended"
         if not answer:
+            # It closes the control socket before it says why.
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._child.wait(GRACE)
             said = reason if self._log.closed else contents(self._log).strip() or reason
             raise AssertionError(f"the carrier does not answer: {said}")
         return answer
