@@ -161,21 +161,22 @@ class Admitter:
         Returns the peers that were answered, whose timers want a look.
         """
         answered: list[PeerEntry] = []
-        for waiting in self._intake.pending.expire(now):
+        intake = self._intake
+        for waiting in intake.pending.expire(now):
             self._forget(waiting)
-        left = len(self._intake)
+        left = len(intake)
         for _ in range(min(TAKE_LIMIT, left)):
             stamp_ns = self._stamp_ns()
-            presented = self._intake.take(now, stamp_ns)
+            presented = intake.take(now, stamp_ns)
             if presented is not None:
                 entry = self._decide(presented, self._trust.wall(stamp_ns), now)
                 if entry is not None:
                     answered.append(entry)
-            elif len(self._intake) == left:
+            elif len(intake) == left:
                 # None was dropped: the budget is spent.
                 break
             left -= 1
-        self.idle = not (self._confirmed or len(self._intake) or len(self._intake.pending))
+        self.idle = not (self._confirmed or left or len(intake.pending))
         return answered
 
     def next_at(self, now: float) -> float | None:

@@ -8,8 +8,7 @@ Integers are little-endian, and the type is one u32, as in messages.py. A 0x10 i
 """
 
 import struct
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from wgpy.protocol.constants import (
     CREDENTIAL_INITIATION_LENGTH,
@@ -27,8 +26,7 @@ _RESPONSE_MACS = struct.Struct("16s16s")
 _HEAD_LENGTH: Final = _RESPONSE_HEAD.size
 
 
-@dataclass(frozen=True, slots=True)
-class CredentialInitiation:
+class CredentialInitiation(NamedTuple):
     """Type 0x10, 1,200 bytes, from the initiator. `sender` is the initiator's index."""
 
     sender: int
@@ -39,8 +37,7 @@ class CredentialInitiation:
     mac2: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class CredentialResponse:
+class CredentialResponse(NamedTuple):
     """Type 0x11, 92 to 1,200 bytes. `receiver` is the initiator's index, `sender` the other's."""
 
     sender: int

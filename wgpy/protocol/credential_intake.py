@@ -235,7 +235,8 @@ class Intake(Generic[Origin, Waiting]):
     ) -> Presented[Origin]:
         responder = read(ours.local, parse_credential_initiation(data))
         static = responder.static
-        if not _is_canonical(static):
+        # The one spelling of its point: K and K with bit 255 set share one secret.
+        if int.from_bytes(bytes(static), "little") >= _PRIME:
             raise _DropError("second_spelling")
         if self.refused_lately.has(static, address, now):
             raise _DropError("refused_lately")
@@ -317,8 +318,3 @@ def _check_asked(ours: Ours, standing: Standing, payload: InitiationPayload) -> 
     if payload.offer is None and not standing.key_suffices:
         raise _DropError("no_credential")
     return False
-
-
-def _is_canonical(key: PublicKey) -> bool:
-    """Whether this is the one spelling of its point: K and K with bit 255 set share one secret."""
-    return int.from_bytes(bytes(key), "little") < _PRIME

@@ -103,8 +103,7 @@ class Asked(NamedTuple):
     offer: Offer | None
 
 
-@dataclass(frozen=True, slots=True)
-class InitiationPayload:
+class InitiationPayload(NamedTuple):
     """What 0x10 carries. `timestamp` is TAI64N, 12 bytes; `network` has 16.
 
     `wanted` is the name that the responder must have; None asks for a responder without a name.

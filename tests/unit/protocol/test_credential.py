@@ -130,7 +130,7 @@ def test_the_same_bytes_as_the_specification(case):
     assert pack_initiation_payload(payload) == expected
     if payload.offer is not None:
         # Packed once for all messages, it is the same, and equal to what it was.
-        again = dataclasses.replace(payload, offer=prepared(payload.offer))
+        again = payload._replace(offer=prepared(payload.offer))
         assert again == payload
         assert pack_initiation_payload(again) == expected
     assert parse_initiation_payload(expected) == payload
@@ -200,7 +200,7 @@ def test_a_response_need_not_be_padded():
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_what_cannot_be_sent(change, reason):
-    payload = dataclasses.replace(InitiationPayload(STAMP, NETWORK), **change)
+    payload = InitiationPayload(STAMP, NETWORK)._replace(**change)
     with pytest.raises(ValueError, match=reason):
         pack_initiation_payload(payload)
 
@@ -222,7 +222,7 @@ def test_the_longest_certificates(wanted, offer):
     assert parse_initiation_payload(pack_initiation_payload(payload)) == payload
     longer = dataclasses.replace(offer, body=offer.body + b"x")
     with pytest.raises(ValueError, match="1 bytes too long"):
-        pack_initiation_payload(dataclasses.replace(payload, offer=longer))
+        pack_initiation_payload(payload._replace(offer=longer))
 
 
 def test_a_credential_does_not_print_itself():
