@@ -35,6 +35,7 @@ def way_lines(state: NatState | None) -> list[str]:
     lines.append(style.label("found at", ", ".join(found) or "(none)"))
     parts = [f"{state.mapping} mapping"] if state.mapping else []
     parts += [f"a port by {state.portmap}"] if state.portmap else []
+    parts += [f"kept by a packet each {state.keepalive:g} s"] if state.keepalive else []
     if parts:
         lines.append(style.label("nat", ", ".join(parts)))
     return lines
@@ -105,6 +106,7 @@ def way_json(state: NatState | None) -> dict[str, Any] | None:
         "candidates": [{"kind": kind, "address": str(at)} for kind, at in state.candidates],
         "mapping": state.mapping or None,
         "portmap": state.portmap or None,
+        "keepalive": state.keepalive or None,
     }
 
 

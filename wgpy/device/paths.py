@@ -118,3 +118,5 @@ class NatState:
     mapping: str = ""
     # The service that forwards a port to us, empty for none.
     portmap: str = ""
+    # How often the NAT's mapping needs a packet, in seconds, by what was measured; 0 for unknown.
+    keepalive: float = 0.0

@@ -2,7 +2,7 @@
 
     wgpy_nat={"stun":["stun.example:3478"],"portmap":true,"turn":[{"uris":["turns:.."],..}],..}
     wgpy_path={"kind":"relay","relay":"turn:turn.example:3478","round_trip":0.061,..}   (in answers)
-    wgpy_way={"candidates":[["host","192.168.1.20:51820"]],"mapping":"..","portmap":"PCP"}    (same)
+    wgpy_way={"candidates":[["host","192.168.1.20:51820"]],"mapping":"..",..}             (same)
 
 Files are named by absolute paths, and no secret is in here. Each reader raises ValueError and
 nothing else (uapi_json.py).
@@ -171,6 +171,7 @@ def format_way(state: NatState) -> str:
         "candidates": [[kind, str(at)] for kind, at in state.candidates[:MAX_CANDIDATES]],
         "mapping": _line(state.mapping) or None,
         "portmap": _line(state.portmap) or None,
+        "keepalive": state.keepalive or None,
     }
     return dump_json({key: x for key, x in value.items() if x is not None}, "the candidates")
 
@@ -182,6 +183,7 @@ def parse_way(text: str) -> NatState:
         candidates=_at_most(MAX_CANDIDATES, "candidates", fields.each("candidates", _candidate)),
         mapping=fields.optional("mapping", _sentence) or "",
         portmap=fields.optional("portmap", _sentence) or "",
+        keepalive=fields.optional("keepalive", lambda value: _number(value, _MAX_SECONDS)) or 0.0,
     )
 
 

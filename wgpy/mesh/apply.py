@@ -36,7 +36,8 @@ from wgpy.mesh.line import Endpoint
 from wgpy.mesh.place import Membership, Place
 from wgpy.mesh.settings import NetworkSettings
 
-# Under the 30 s after which some NATs forget (RFC 4787 has 120 s, and not all keep to it).
+# Until the daemon knows its NAT better: under the 30 s after which some forget (RFC 4787 has 120 s,
+# and not all keep to it).
 KEEPALIVE: Final = 25
 
 
@@ -52,13 +53,13 @@ class Turn:
 @dataclass(frozen=True, slots=True)
 class Contact:
     """A coordinator as a peer. `name` is None while nobody has told it; `endpoint` None leaves
-    where it is as the daemon has it."""
+    where it is as the daemon has it; `keepalive` is in seconds, 0 for none."""
 
     key: PublicKey
     name: str | None
     addresses: tuple[Prefix, ...]
     endpoint: Endpoint | None = None
-    is_kept: bool = False
+    keepalive: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +154,7 @@ def _contact_peer(contact: Contact) -> PeerConfig:
         public_key=contact.key,
         allowed_ips=contact.addresses,
         endpoint=None if contact.endpoint is None else EndpointSpec(*contact.endpoint),
-        persistent_keepalive=KEEPALIVE if contact.is_kept else 0,
+        persistent_keepalive=contact.keepalive,
         # Whole, and from the line: it proves the key, and we trust nobody yet to vouch for a name.
         expectation=Expectation(contact.name, key_suffices=contact.name is None),
     )

@@ -17,7 +17,7 @@ from wgpy.keys import PublicKey, write_secret
 from wgpy.linux.watch import Watch
 from wgpy.mesh import events, messages, wire
 from wgpy.mesh.applier import Applier
-from wgpy.mesh.apply import Turn
+from wgpy.mesh.apply import KEEPALIVE, Turn
 from wgpy.mesh.client import ApiError, Channel, Client, RefusedError
 from wgpy.mesh.directory import Node
 from wgpy.mesh.enrol import REMOVED
@@ -303,6 +303,7 @@ class Connection:
             except TunnelError:
                 continue  # It is being started again.
             self._remember(places(state))
+            self._keep(state)
             paths = paths_of(state, self._wall())
             news = [x for key, x in paths.items() if _differs(self._told.get(key), x)]
             news += [Path(key, PathKind.NONE) for key in self._told if key not in paths]
@@ -326,6 +327,13 @@ class Connection:
             else:
                 _log.info("%s", events.path_ended(node.name))
 
+    def _keep(self, state: DeviceState) -> None:
+        """The way to the coordinator is kept as our NAT needs it, as far as the daemon knows."""
+        keepalive = keepalive_of(state)
+        if keepalive != self._member.keepalive:
+            self._member.keepalive = keepalive
+            self._applier.wake()
+
     def _remember(self, found: dict[PublicKey, Endpoint]) -> None:
         try:
             self._member.found(found)
@@ -335,6 +343,12 @@ class Connection:
     async def offer(self, request: OfferRequest) -> None:
         """Say what we would route. Raises ApiError."""
         await self.client.offer(request)
+
+
+def keepalive_of(state: DeviceState) -> int:
+    """Whole seconds between keepalives to a coordinator, by what the daemon knows of its NAT."""
+    measured = 0.0 if state.nat_state is None else state.nat_state.keepalive
+    return max(1, int(measured)) if measured else KEEPALIVE
 
 
 def paths_of(state: DeviceState, wall: float) -> dict[PublicKey, Path]:

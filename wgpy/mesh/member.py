@@ -18,7 +18,7 @@ from wgpy.identity.leaf import read_leaf
 from wgpy.ip import Prefix
 from wgpy.keys import PublicKey
 from wgpy.mesh import messages
-from wgpy.mesh.apply import Contact, Other, Turn, Wanted, routes_of
+from wgpy.mesh.apply import KEEPALIVE, Contact, Other, Turn, Wanted, routes_of
 from wgpy.mesh.contacts import Attempt, Whom
 from wgpy.mesh.directory import Directory, News, Node
 from wgpy.mesh.line import Endpoint, JoinLine, LineError, parse_line
@@ -65,6 +65,8 @@ class Member:
         self.port = place.port()
         # Where nodes were found before.
         self.places = place.places()
+        # Seconds between keepalives to the coordinator that we turn to.
+        self.keepalive = KEEPALIVE
         if self.membership.name is not None:
             self._load(wall)
 
@@ -294,7 +296,7 @@ class Member:
             name=name,
             addresses=(*(Prefix(x, 8 * len(x)) for x in whom.addresses), *routes),
             endpoint=endpoint,
-            is_kept=is_current,
+            keepalive=self.keepalive if is_current else 0,
         )
 
 

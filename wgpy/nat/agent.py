@@ -205,6 +205,7 @@ class Agent:
             ),
             mapping="" if mapping is Behaviour.UNKNOWN else mapping.value,
             portmap=self._mapped[1],
+            keepalive=self._keeper.interval,
         )
 
     def counters(self) -> Mapping[str, int]:

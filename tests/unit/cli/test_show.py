@@ -290,7 +290,10 @@ NAT = DeviceState(
         turn=(TurnSettings((RELAYED.relay,), "me", password_file="/etc/wgpy/p"),),
     ),
     nat_state=NatState(
-        (("host", Address("10.0.0.5", 5)), ("reflexive", PLACE)), "endpoint independent", "PCP"
+        (("host", Address("10.0.0.5", 5)), ("reflexive", PLACE)),
+        "endpoint independent",
+        "PCP",
+        keepalive=57.5,
     ),
     peers=[
         PeerState(PublicKey(b"\x06" * 32), endpoint=PLACE, nat=True, path=DIRECT),
@@ -307,7 +310,7 @@ def test_the_ways_are_shown() -> None:
 interface: wg0
   listening port: 5
   found at: 10.0.0.5:5 (host), 203.0.113.7:51820 (seen from outside)
-  nat: endpoint independent mapping, a port by PCP
+  nat: endpoint independent mapping, a port by PCP, kept by a packet each 57.5 s
 
 peer: {direct}
   endpoint: 203.0.113.7:51820
@@ -370,6 +373,7 @@ def test_json_tells_the_ways() -> None:
         ],
         "mapping": "endpoint independent",
         "portmap": "PCP",
+        "keepalive": 57.5,
     }
     relayed = whole["peers"][NAT.peers[1].public_key.base64()]
     assert (relayed["nat"], relayed["offer"]) == (True, "blob")

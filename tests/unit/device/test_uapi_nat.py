@@ -74,6 +74,7 @@ WAY = NatState(
     candidates=(("host", Address("fe80::1%eth0", 7)), ("reflexive", Address("203.0.113.7", 62001))),
     mapping="endpoint independent",
     portmap="PCP",
+    keepalive=42.5,
 )
 
 # --- Values ---
@@ -170,7 +171,7 @@ def test_the_lines_as_documented() -> None:
     assert lines[:2] == [
         'wgpy_nat={"stun":[],"turn":[],"portmap":true,"birthday":false,"relay_only":false}',
         'wgpy_way={"candidates":[["host","[fe80::1%eth0]:7"],["reflexive","203.0.113.7:62001"]],'
-        '"mapping":"endpoint independent","portmap":"PCP"}',
+        '"mapping":"endpoint independent","portmap":"PCP","keepalive":42.5}',
     ]
     assert lines[-4:-1] == [
         "wgpy_nat_peer=true",

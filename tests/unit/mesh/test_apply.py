@@ -35,7 +35,7 @@ GATE = Contact(
     "gate.mesh",
     (parse_prefix("10.7.0.1"), parse_prefix("fd07::1")),
     Endpoint("192.0.2.1", 51820),
-    is_kept=True,
+    keepalive=KEEPALIVE,
 )
 LAPTOP = Other(key(2), "laptop.mesh", (parse_prefix("10.7.0.2"), parse_prefix("fd07::2")))
 MEMBER = Membership("mesh0", SETTINGS.id, "mesh", name="phone.mesh")

@@ -12,6 +12,7 @@ from wgpy.identity.denylist import Denied
 from wgpy.identity.derived import quarantine_address
 from wgpy.ip import parse_prefix
 from wgpy.keys import PrivateKey, PublicKey
+from wgpy.mesh.apply import KEEPALIVE
 from wgpy.mesh.contacts import Attempt
 from wgpy.mesh.line import Coordinator, Endpoint
 from wgpy.mesh.member import Member, MemberError
@@ -83,7 +84,7 @@ def test_who_joins_has_an_address_that_follows_from_its_key(place: Place) -> Non
     assert (gate.key, gate.name, gate.addresses) == (GATE.key, None, (GATE6,))
     wanted, shape = found.wanted(Attempt(gate, gate.endpoints[1]), is_connected=False)
     (contact,) = wanted.contacts
-    assert (contact.endpoint, contact.is_kept) == (Endpoint("gate.example", 51820), True)
+    assert (contact.endpoint, contact.keepalive) == (Endpoint("gate.example", 51820), KEEPALIVE)
     assert shape.addresses == found.addresses
     assert shape.routes == (GATE.addresses[1],)
 
@@ -257,9 +258,11 @@ def test_coordinators_are_those_of_the_settings(place: Place) -> None:
     assert gate.name == "gate.mesh"
     assert gate.addresses == tuple(x.address for x in GATE.addresses)
     assert gate.endpoints == (AT,)
+    # What our NAT needs.
+    found.keepalive = 57
     wanted, _ = found.wanted(Attempt(gate, AT), is_connected=True)
     (contact,) = wanted.contacts
-    assert (contact.endpoint, contact.is_kept, contact.name) == (None, True, "gate.mesh")
+    assert (contact.endpoint, contact.keepalive, contact.name) == (None, 57, "gate.mesh")
 
 
 def test_settings_without_coordinators_leave_those_of_the_line(place: Place) -> None:

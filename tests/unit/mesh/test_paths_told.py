@@ -1,11 +1,12 @@
-"""What a node tells of its paths: those that are there, that to a coordinator too."""
+"""What a node tells of its paths, and learns of its NAT, from the state of its daemon."""
 
+from wgpy.device.paths import NatState, PathState
 from wgpy.device.paths import PathKind as Kind
-from wgpy.device.paths import PathState
 from wgpy.device.uapi import Address, DeviceState, PeerState
 from wgpy.identity.settings import Expectation
 from wgpy.keys import PublicKey
-from wgpy.mesh.connection import SESSION, paths_of
+from wgpy.mesh.apply import KEEPALIVE
+from wgpy.mesh.connection import SESSION, keepalive_of, paths_of
 from wgpy.mesh.messages import Path, PathKind
 
 NOW = 1_800_000_000
@@ -32,3 +33,11 @@ def test_paths_and_coordinators_that_are_reached() -> None:
         key(1): Path(key(1), PathKind.DIRECT, "192.0.2.1:51820", 12.3, 0.5),
         key(3): Path(key(3), PathKind.DIRECT, "192.0.2.1:51820"),
     }
+
+
+def test_the_way_to_a_coordinator_is_kept_as_the_nat_needs_it() -> None:
+    assert keepalive_of(DeviceState()) == KEEPALIVE
+    assert keepalive_of(DeviceState(nat_state=NatState())) == KEEPALIVE
+    # Never later than what was measured.
+    assert keepalive_of(DeviceState(nat_state=NatState(keepalive=57.9))) == 57
+    assert keepalive_of(DeviceState(nat_state=NatState(keepalive=0.4))) == 1
