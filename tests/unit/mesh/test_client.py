@@ -7,13 +7,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 
 from tests.support.coordinating import HOME, Node, Running, Site, prepare
 from wgpy.identity.certificate import read_leaf
 from wgpy.ip import parse_address
 from wgpy.keys import PrivateKey
-from wgpy.mesh.client import ApiError, Client, RefusedError
-from wgpy.mesh.messages import Changed, Joined, Signalled, SignalRequest, Waiting
+from wgpy.mesh import client as mesh_client
+from wgpy.mesh.client import ApiError, Channel, Client, RefusedError
+from wgpy.mesh.messages import Changed, Joined, Report, Signalled, SignalRequest, Waiting
 from wgpy.mesh.wire import MAX_ANSWER, SIGNAL_LENGTH
 
 Talk = Callable[[Running, Site], Awaitable[None]]
@@ -247,6 +249,73 @@ def test_a_clock_that_never_agrees_is_asked_twice() -> None:
         async with nonsense(answer) as asked:
             with pytest.raises(RefusedError, match="another time"):
                 await asked.directory(0)
+
+    asyncio.run(run())
+
+
+# --- Silence ---
+
+# What counts as silence here; a node says something, or is pinged, five times as often.
+SILENT = 0.5
+
+
+@contextlib.asynccontextmanager
+async def quiet(heartbeat: float | None) -> AsyncIterator[Channel]:
+    """A WebSocket to somebody who says nothing, and pings so often, or never."""
+
+    async def serve(request: web.Request) -> web.WebSocketResponse:
+        socket = web.WebSocketResponse(heartbeat=heartbeat)
+        await socket.prepare(request)
+        async for _ in socket:
+            pass
+        return socket
+
+    app = web.Application()
+    app.router.add_get("/v1/socket", serve)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, HOME, 0)
+    await site.start()
+    port = runner.addresses[0][1]
+    key, other = PrivateKey.generate(), PrivateKey.generate()
+    try:
+        async with Client(key, other.public(), parse_address(HOME), link="lo", port=port) as asked:
+            channel = await asked.open()
+            yield channel
+            await channel.close()
+    finally:
+        await runner.cleanup()
+
+
+async def hears(channel: Channel) -> None:
+    async for _ in channel.events():
+        raise AssertionError("nobody said anything")
+
+
+@pytest.mark.parametrize(
+    ("heartbeat", "says", "ends"),
+    [(None, False, True), (SILENT / 5, False, False), (None, True, False)],
+)
+def test_who_is_silent_is_given_up(
+    monkeypatch: pytest.MonkeyPatch, heartbeat: float | None, says: bool, ends: bool
+) -> None:
+    """Whoever is pinged, or has said something that TCP took, waits on: a coordinator pings only
+    those of whom it hears nothing."""
+    monkeypatch.setattr(mesh_client, "SILENCE", SILENT)
+
+    async def run() -> None:
+        async with quiet(heartbeat) as channel:
+            hearing = asyncio.create_task(hears(channel))
+            for _ in range(15):
+                if says:
+                    await channel.send(Report(()))
+                await asyncio.wait([hearing], timeout=SILENT / 5)
+            assert hearing.done() == ends
+            if ends:
+                with pytest.raises(ApiError, match="silent"):
+                    await hearing
+            hearing.cancel()
+            await asyncio.gather(hearing, return_exceptions=True)
 
     asyncio.run(run())
 
