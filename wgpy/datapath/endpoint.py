@@ -1,5 +1,6 @@
 """Endpoints as the socket calls take them: an address tuple, and the PKTINFO of sticky sources."""
 
+import functools
 import socket
 import struct
 from typing import NamedTuple
@@ -28,6 +29,9 @@ _INT = struct.Struct("@i")
 _PKTINFO4 = struct.Struct("@i4s4s")
 # struct in6_pktinfo: our address, interface index.
 _PKTINFO6 = struct.Struct("@16si")
+
+# The bytes of an endpoint's address: the same peers are asked for again and again.
+address_bytes = functools.lru_cache(1024)(parse_address)
 
 SocketAddress = tuple[str, int] | tuple[str, int, int, int]
 
@@ -131,5 +135,5 @@ def source_of(endpoint: Endpoint) -> tuple[bytes, bytes]:
     if endpoint.channel:
         relayed = endpoint.via.to_bytes(4, "big") + endpoint.channel.to_bytes(2, "big")
         return relayed, relayed
-    address = parse_address(endpoint.address)
+    address = address_bytes(endpoint.address)
     return address, address + endpoint.port.to_bytes(2, "big")

@@ -25,7 +25,7 @@ from wgpy.datapath.contract import (
     Via,
 )
 from wgpy.datapath.demux import check_stun_sources
-from wgpy.datapath.endpoint import check_ttl
+from wgpy.datapath.endpoint import address_bytes, check_ttl
 from wgpy.datapath.filter import check_path_ids, check_rules, check_secrets
 from wgpy.datapath.hold import check_hold
 from wgpy.datapath.vias import check_channel
@@ -58,7 +58,7 @@ def unwanted_offloads(text: str) -> list[str]:
 
 def pack(endpoint: Endpoint) -> _Packed:
     """An endpoint as the native module takes it."""
-    address = parse_address(endpoint.address)
+    address = address_bytes(endpoint.address)
     here = (endpoint.source, endpoint.ifindex, endpoint.via, endpoint.channel)
     return address, endpoint.port, endpoint.scope, *here
 

@@ -200,6 +200,7 @@ class Admitter:
                 suffices,
                 may_enrol=entry.admitted,
                 known=shown.offer if shown is not None and known else None,
+                owner=entry,
             )
         if self._local is None or self._trust.authority is None:
             return None
@@ -210,7 +211,7 @@ class Admitter:
 
     def _decide(self, presented: Presented[Datagram], wall: float, now: float) -> PeerEntry | None:
         key = presented.static
-        entry = self._peers.by_key.get(key)
+        entry: PeerEntry | None = presented.standing.owner
         claims: Claims | Enrolment | None
         try:
             if presented.enrols:

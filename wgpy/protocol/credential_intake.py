@@ -18,7 +18,7 @@ on its datagrams cannot use up that other's bucket. Each refusal is counted unde
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Generic, NamedTuple, TypeVar
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from wgpy.keys import PublicKey
 from wgpy.protocol.constants import CREDENTIAL_INITIATION_LENGTH, MAC_LENGTH
@@ -76,7 +76,8 @@ class Standing(NamedTuple):
     `remote` holds its pre-shared key: its own if the key is in the configuration, else the
     interface's for strangers. `floor` is the mark of a key in the configuration. Where
     `key_suffices`, it need not offer a credential. `may_enrol` is true of no configured key.
-    `known` is an offer of this key that costs no signature any more.
+    `known` is an offer of this key that costs no signature any more, and `owner` is whatever the
+    caller wants back with what passes.
     """
 
     remote: Remote
@@ -84,6 +85,7 @@ class Standing(NamedTuple):
     key_suffices: bool = False
     may_enrol: bool = False
     known: Offer | None = None
+    owner: Any = None
 
 
 @dataclass(slots=True, eq=False)
@@ -97,7 +99,7 @@ class Presented(Generic[Origin]):
     stamp: bytes
     payload: InitiationPayload
     responder: CredentialResponder
-    remote: Remote
+    standing: Standing
     origin: Origin
     address: bytes
     enrols: bool
@@ -264,9 +266,7 @@ class Intake(Generic[Origin, Waiting]):
         known = offer is None or offer is standing.known or self._verdict_known(static, offer)
         if not known and not self.signatures.take(now):
             raise _DropError("signature_budget")
-        return Presented(
-            static, stamp, payload, responder, standing.remote, origin, address, enrols
-        )
+        return Presented(static, stamp, payload, responder, standing, origin, address, enrols)
 
     # --- What the authority said ---
 

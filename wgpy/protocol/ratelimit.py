@@ -75,7 +75,7 @@ class RateLimiter:
         source = address if len(address) == 4 else source_of(address)
         bucket = self._young.get(source) or self._old.pop(source, None)
         if bucket is None:
-            if len(self) >= self._capacity:
+            if len(self._young) + len(self._old) >= self._capacity:
                 self.table_full += 1
                 return False
             tokens = self._burst

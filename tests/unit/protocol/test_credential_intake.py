@@ -338,7 +338,7 @@ def test_a_key_that_suffices_needs_no_offer(door):
     door.standings[static] = Standing(remote, key_suffices=True)
     presented = door.take(door.knock(later(0, offer=None)))
     assert presented.payload.offer is None
-    assert presented.remote is remote
+    assert presented.standing.remote is remote
 
 
 def test_a_mark_in_the_configuration_counts(door):
@@ -425,7 +425,7 @@ def test_what_is_trusted_changed(door):
 def test_the_interface_s_pre_shared_key_reaches_the_response():
     door = Door(psk=PresharedKey(b"k" * 32))
     presented = door.take(door.knock())
-    assert presented.remote.psk_bytes() == b"k" * 32
+    assert presented.standing.remote.psk_bytes() == b"k" * 32
 
 
 def test_a_key_that_waits_for_a_standing_is_asked_about_once(door):
