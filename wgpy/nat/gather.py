@@ -4,6 +4,9 @@
     receive, tick, due, take                   STUN, without a socket
     candidates, facts                          what came of it
 
+After that one server of each family is asked again and again, which keeps the mapping; when it sees
+us elsewhere, or is silent, all of them are.
+
 The same address from two servers means that our mapping does not depend on the destination (RFC
 4787, 4.1). Different ones mean that it does, and where their ports follow each other in the order
 in which the servers were asked, the next one can be guessed.
@@ -71,6 +74,11 @@ class Gatherer:
         self._step = 0
         self._failures = 0
         self._next: float | None = None
+        # Who saw us in the last round, one of each family where nothing depends on the destination;
+        # whether the next round asks them alone, and the one under way does; and whether somebody
+        # wants a whole one after it.
+        self._keepers: tuple[Place, ...] = ()
+        self._look_next = self._is_look = self._is_missed = False
         self._began = float("-inf")
         self._out: list[Send] = []
 
@@ -138,6 +146,7 @@ class Gatherer:
 
     def again(self, now: float) -> None:
         """Ask every server, unless that was done a moment ago: then a moment later."""
+        self._look_next = False
         if self._port and self._servers:
             self._next = max(now, self._began + LEAST_GAP)
         else:
@@ -155,6 +164,8 @@ class Gatherer:
             self._next = None
             if not self._asked:
                 self._begin(now)
+            elif self._is_look:
+                self._is_missed = True
         self._stun.tick(now)
         self._collect(now)
 
@@ -178,7 +189,8 @@ class Gatherer:
         self._began = now
         self._asked, self._answers, self._number = {}, {}, 0
         self._of_v4.clear()
-        for place in (*self._servers, *self._others):
+        self._is_look, self._is_missed = self._look_next, False
+        for place in self._keepers if self._is_look else (*self._servers, *self._others):
             self._ask(place, now)
         if not self._asked:
             self._finish(now)
@@ -237,9 +249,12 @@ class Gatherer:
             self._build()
 
     def _finish(self, now: float) -> None:
-        """Every server answered, or will not."""
-        self.counters["stun_rounds"] += 1
+        """Every server that was asked has answered, or will not."""
         answers = [self._answers[number] for number in sorted(self._answers)]
+        if self._is_look:
+            self._looked(answers, now)
+            return
+        self.counters["stun_rounds"] += 1
         if not answers:
             self.counters["stun_silent"] += 1
             wait = RETRY[min(self._failures, len(RETRY) - 1)]
@@ -248,13 +263,25 @@ class Gatherer:
             return
         self._failures = 0
         self._next = now + spread(self.keepalive, self._random)
+        keepers = []
         for family in (4, 6):
             seen = [each for each in answers if each.server.is_v6 is (family == 6)]
             if seen:
                 # Of those that agree; where none do, the latest is nearest to the next.
                 self._reflexive[family] = seen[-1].mapped
+                keepers.append(seen[-1].server)
         self._behaviour, self._step = behaviour([each for each in answers if not each.server.is_v6])
+        self._keepers = tuple(keepers)
+        self._look_next = self._behaviour is Behaviour.ENDPOINT_INDEPENDENT
         self._build()
+
+    def _looked(self, answers: list[Answer], now: float) -> None:
+        """Those who kept the mapping have answered, or will not."""
+        self.counters["stun_looks"] += 1
+        self._next = now + spread(self.keepalive, self._random)
+        same = all(x.mapped == self._reflexive[6 if x.server.is_v6 else 4] for x in answers)
+        if self._is_missed or not same or len(answers) < len(self._keepers):
+            self.again(now)
 
     def _build(self) -> None:
         found = [Candidate(Kind.HOST, host, self._port) for host in self._hosts if self._port]

@@ -97,10 +97,71 @@ def test_hosts_and_what_servers_see_are_candidates() -> None:
 
 
 def test_the_mapping_is_used_again_before_it_dies() -> None:
+    """By one server, where all have seen the same."""
     road = Road({ONE: PUBLIC, TWO: PUBLIC})
     road.gatherer.bound(PORT, road.now)
     road.run(3 * USUAL_INTERVAL + 1)
-    assert len(road.asked) == 2 * 4
+    assert [place for _, place in road.asked] == [ONE, TWO] + [TWO] * 3
+    assert road.gatherer.counters["stun_rounds"] == 1
+    assert road.gatherer.counters["stun_looks"] == 3
+
+
+def test_one_server_of_each_family_keeps_the_mapping() -> None:
+    six, seven = Place("2001:db8::1", 3478), Place("2001:db8::2", 3478)
+    there = ("2001:db8:1::5", 51820)
+    road = Road({ONE: PUBLIC, TWO: PUBLIC, six: there, seven: there})
+    road.gatherer.set_servers([ONE, TWO, six, seven])
+    road.gatherer.bound(PORT, road.now)
+    road.run(USUAL_INTERVAL + 1)
+    assert [place for _, place in road.asked] == [ONE, TWO, six, seven, TWO, seven]
+
+
+@pytest.mark.parametrize(
+    "sees",
+    [
+        {ONE: (PUBLIC[0], 40001), TWO: (PUBLIC[0], 40001)},
+        # It has seen nothing else, and is away.
+        {ONE: PUBLIC},
+    ],
+    ids=["elsewhere", "silent"],
+)
+def test_where_that_one_sees_another_or_nothing_all_are_asked(
+    sees: dict[Place, tuple[str, int]],
+) -> None:
+    road = Road({ONE: PUBLIC, TWO: PUBLIC})
+    road.gatherer.bound(PORT, road.now)
+    road.run(1.0)
+    road.sees = sees
+    road.run(USUAL_INTERVAL + 10)
+    assert road.gatherer.candidates == (Candidate(Kind.REFLEXIVE, *sees[ONE]),)
+    assert road.gatherer.counters["stun_rounds"] == 2
+    assert road.gatherer.counters["stun_looks"] == 1
+
+
+@pytest.mark.parametrize("ports", [(40001, 40002), (40001,)], ids=["depends", "one server"])
+def test_all_are_asked_where_that_tells_more(ports: tuple[int, ...]) -> None:
+    servers = [ONE, TWO][: len(ports)]
+    road = Road({x: (PUBLIC[0], port) for x, port in zip(servers, ports, strict=True)})
+    road.gatherer.set_servers(servers)
+    road.gatherer.bound(PORT, road.now)
+    road.run(2 * USUAL_INTERVAL + 1)
+    assert [place for _, place in road.asked] == servers * 3
+
+
+def test_who_wants_all_to_be_asked_meanwhile_gets_that() -> None:
+    road = Road({ONE: PUBLIC, TWO: PUBLIC})
+    road.gatherer.bound(PORT, road.now)
+    road.run(1.0)
+    road.sees = {}
+    while len(road.asked) < 3:
+        road.run(0.1)
+    # The look is under way.
+    road.gatherer.again(road.now)
+    road.run(0.1)
+    road.sees = {ONE: PUBLIC, TWO: PUBLIC}
+    road.run(1.0)
+    assert road.gatherer.counters["stun_looks"] == 1
+    assert road.gatherer.counters["stun_rounds"] == 2
 
 
 def test_silent_servers_are_asked_less_and_less_often() -> None:
