@@ -13,6 +13,7 @@ import json
 import os
 import shutil
 import signal
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -44,7 +45,7 @@ class Node:
         # The machine's own /etc/hosts is not ours to change: `ip netns exec` shows these instead.
         self._etc = Path("/etc/netns") / space.name
         self._etc.mkdir(parents=True, exist_ok=True)
-        (self._etc / "hosts").write_text("127.0.0.1\tlocalhost\n::1\tlocalhost\n")
+        self.resolve({})
         (self._etc / "resolv.conf").write_text("")
         (self._etc / "nsswitch.conf").write_text("hosts: files\n")
 
@@ -64,6 +65,13 @@ class Node:
         shutil.rmtree(STATE_DIRECTORY / f"{self.interface}.root", ignore_errors=True)
         self.place.remove()
         shutil.rmtree(self._etc, ignore_errors=True)
+
+    def resolve(self, names: Mapping[str, str]) -> None:
+        """Host names that this machine knows, and their addresses: these and no others. The agent
+        writes into the same file, so it must not be running."""
+        known = {"localhost": "127.0.0.1", **names}
+        lines = (f"{address}\t{name}\n" for name, address in known.items())
+        (self._etc / "hosts").write_text("".join(lines) + "::1\tlocalhost\n")
 
     # --- What a person does ---
 

@@ -36,6 +36,7 @@ class World:
         options: tuple[str, ...] = (),
         ports: tuple[int, ...] = (PORT,),
         line: Line | None = None,
+        names: bool = False,
     ) -> None:
         servers = [Host("gate", line=line), Host("turn", addresses=2, line=line)]
         self.lab = Lab(tuple(routers), [*servers, *hosts])
@@ -43,6 +44,9 @@ class World:
         self._directory = directory
         self._options = options
         self._ports = ports
+        self._by_name = names
+        # Host names that every node knows: the coordinator's, where it is told by one.
+        self.names: dict[str, str] = {}
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
@@ -70,6 +74,8 @@ class World:
         self.secret = self._directory / "turn.secret"
         self.secret.touch(mode=0o600)
         self.secret.write_text(SECRET.text + "\n")
+        if self._by_name:
+            self.names["gate.example"] = self.lab.hosts["gate"].v4
         self.gate = self.node("gate")
         options = (*self.servers(), *self._options)
         self.gate.init("gate", *self.endpoints("gate"), options=options)
@@ -84,7 +90,8 @@ class World:
             f"table ip leading {{ chain in {{ type nat hook prerouting priority 0; {lead}; }}; }}"
         )
         self.lab.hosts[host].namespace.run("nft", "-f", "-", stdin=table + "\n")
-        return [f"{at}:{port}" for port in self._ports]
+        called = next((name for name, address in self.names.items() if address == at), at)
+        return [f"{called}:{port}" for port in self._ports]
 
     def servers(self) -> tuple[str, ...]:
         """What `mesh init` is told of coturn."""
@@ -99,6 +106,7 @@ class World:
     def node(self, host: str) -> Node:
         """A machine on a host of the lab, that is in no network yet."""
         made = self._stack.enter_context(Node(self.lab.hosts[host].namespace, life=3600.0))
+        made.resolve(self.names)
         self.nodes[host] = made
         return made
 

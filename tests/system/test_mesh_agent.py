@@ -37,7 +37,8 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def world(clean_machine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     hosts = [Host("alice", "home"), Host("bob"), Host("dave")]
-    with World([Router("home", Nat.PORT)], hosts, tmp_path_factory.mktemp("world")) as made:
+    place = tmp_path_factory.mktemp("world")
+    with World([Router("home", Nat.PORT)], hosts, place, names=True) as made:
         for name in ("alice", "bob"):
             restart(made.join(name))
         yield made
@@ -103,6 +104,25 @@ def remembers(node: Node, other: Node) -> bool:
     """Whether it has put down the port that the other one keeps over a restart."""
     place = node.place.places().get(other.place.key().public())
     return place is not None and place.port == other.daemon().listen_port
+
+
+def test_a_coordinator_whose_name_cannot_be_looked_up_is_where_it_was(
+    world: World, alice: Node
+) -> None:
+    """Also after a restart: behind an exit that is closed there is no resolver."""
+    gate = world.gate.place.key().public()
+    wait_until(lambda: gate in alice.place.places(), "alice to remember where gate is", 60.0)
+    alice.stop()
+    alice.resolve({})
+    try:
+        alice.start()
+        alice.wait("connected", 60.0)
+        assert any("gate.example" in x for x in alice.status()["remarks"])
+    finally:
+        alice.stop()
+        alice.resolve(world.names)
+        alice.start()
+        alice.wait("connected", 60.0)
 
 
 def test_a_daemon_that_dies_is_started_again(alice: Node) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Final
 
 from wgpy.device.paths import PathKind as Kind
-from wgpy.device.uapi import DeviceState
+from wgpy.device.uapi import DeviceState, PeerState
 from wgpy.ip import address_text
 from wgpy.keys import PublicKey, write_secret
 from wgpy.linux.watch import Watch
@@ -302,7 +302,7 @@ class Connection:
                 state = await asyncio.to_thread(self._tunnel.state)
             except TunnelError:
                 continue  # It is being started again.
-            self._remember(places(state))
+            self._remember(places(state, self._wall()))
             self._keep(state)
             paths = paths_of(state, self._wall())
             news = [x for key, x in paths.items() if _differs(self._told.get(key), x)]
@@ -358,9 +358,7 @@ def paths_of(state: DeviceState, wall: float) -> dict[PublicKey, Path]:
     """
     found = {}
     for peer in state.peers:
-        # Whoever enrols is in no configuration, and expects nothing.
-        live = peer.expectation is not None and wall - peer.last_handshake[0] < SESSION
-        if peer.path is None and peer.endpoint is not None and live:
+        if _is_coordinator(peer, wall):
             found[peer.public_key] = Path(peer.public_key, PathKind.DIRECT, str(peer.endpoint))
         if peer.path is None or peer.path.kind not in _KINDS:
             continue
@@ -377,16 +375,23 @@ def paths_of(state: DeviceState, wall: float) -> dict[PublicKey, Path]:
     return found
 
 
-def places(state: DeviceState) -> dict[PublicKey, Endpoint]:
-    """Where each node is that is reached directly now."""
-    return {
-        peer.public_key: Endpoint(peer.path.place.host, peer.path.place.port)
-        for peer in state.peers
-        if peer.path is not None
-        and peer.path.kind is Kind.DIRECT
-        and peer.path.place is not None
-        and "%" not in peer.path.place.host
-    }
+def _is_coordinator(peer: PeerState, wall: float) -> bool:
+    """Whether it is a coordinator, in session with us: no way to it is looked for. Whoever enrols
+    is in no configuration, and expects nothing."""
+    live = peer.expectation is not None and wall - peer.last_handshake[0] < SESSION
+    return peer.path is None and peer.endpoint is not None and live
+
+
+def places(state: DeviceState, wall: float) -> dict[PublicKey, Endpoint]:
+    """Where each node is that is reached directly now, and each coordinator."""
+    found = {}
+    for peer in state.peers:
+        at = peer.endpoint if _is_coordinator(peer, wall) else None
+        if peer.path is not None and peer.path.kind is Kind.DIRECT:
+            at = peer.path.place
+        if at is not None and "%" not in at.host:
+            found[peer.public_key] = Endpoint(at.host, at.port)
+    return found
 
 
 def _differs(told: Path | None, now: Path) -> bool:

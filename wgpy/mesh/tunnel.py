@@ -7,7 +7,7 @@ left there, the next call makes it right. The daemon lives on when the agent end
 import contextlib
 import errno
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -16,6 +16,7 @@ from wgpy.config.sync import endpoint_address
 from wgpy.device import client
 from wgpy.device.uapi import Address, DeviceChange, DeviceState, UapiError
 from wgpy.ip import Prefix
+from wgpy.keys import PublicKey
 from wgpy.linux.netlink import Link, LinkAddress, Netlink, NetlinkError
 from wgpy.linux.routes import (
     MAIN_TABLE,
@@ -28,6 +29,7 @@ from wgpy.linux.routes import (
     prefixes_through,
 )
 from wgpy.mesh.apply import difference
+from wgpy.mesh.line import Endpoint
 from wgpy.mesh.place import Place
 from wgpy.quick import daemon
 from wgpy.quick.plan import Snapshot, tunnel_mtu
@@ -165,9 +167,11 @@ class Tunnel:
         try:
             change = difference(config, state, self._look_up)
         except TunnelError as error:
-            # No resolver, as behind an exit that is away: all that needs no name goes on.
+            # No resolver, as behind an exit that is away: all that needs no name goes on, and who
+            # has one is where it was.
             remarks = (*remarks, str(error))
-            change = difference(_without_names(config), state, self._look_up)
+            config = without_names(config, state, self._place.places())
+            change = difference(config, state, self._look_up)
         if change is not None:
             client.apply(self._name, change)
         return Done(state, started, change is not None, remarks)
@@ -201,14 +205,20 @@ def look_up(host: str, port: int) -> Address:
     return Address(str(found[0][4][0]), port)
 
 
-def _without_names(config: Config) -> Config:
-    """The same, where peers whose endpoint is a name have the one that the daemon knows."""
-    peers = [
-        peer
-        if peer.endpoint is None or _is_numeric(peer.endpoint.host)
-        else replace(peer, endpoint=None)
-        for peer in config.peers
-    ]
+def without_names(
+    config: Config, state: DeviceState, places: Mapping[PublicKey, Endpoint]
+) -> Config:
+    """The same, where peers whose endpoint is a name have the one that the daemon knows, or else
+    are where they were found before."""
+    known = {peer.public_key for peer in state.peers if peer.endpoint is not None}
+    peers = []
+    for peer in config.peers:
+        if peer.endpoint is not None and not _is_numeric(peer.endpoint.host):
+            place = None if peer.public_key in known else places.get(peer.public_key)
+            endpoint = None if place is None else EndpointSpec(*place)
+            peers.append(replace(peer, endpoint=endpoint))
+        else:
+            peers.append(peer)
     return replace(config, peers=tuple(peers))
 
 

@@ -6,7 +6,8 @@ from wgpy.device.uapi import Address, DeviceState, PeerState
 from wgpy.identity.settings import Expectation
 from wgpy.keys import PublicKey
 from wgpy.mesh.apply import KEEPALIVE
-from wgpy.mesh.connection import SESSION, keepalive_of, paths_of
+from wgpy.mesh.connection import SESSION, keepalive_of, paths_of, places
+from wgpy.mesh.line import Endpoint
 from wgpy.mesh.messages import Path, PathKind
 
 NOW = 1_800_000_000
@@ -41,3 +42,18 @@ def test_the_way_to_a_coordinator_is_kept_as_the_nat_needs_it() -> None:
     # Never later than what was measured.
     assert keepalive_of(DeviceState(nat_state=NatState(keepalive=57.9))) == 57
     assert keepalive_of(DeviceState(nat_state=NatState(keepalive=0.4))) == 1
+
+
+def test_where_nodes_and_coordinators_are_is_remembered() -> None:
+    local = Address("fe80::1%eth0", 7)
+    peers = [
+        PeerState(key(1), path=PathState(Kind.DIRECT, PLACE)),
+        # Found again by the same way: where it is at home is known to it alone.
+        PeerState(key(2), path=PathState(Kind.DIRECT, local)),
+        PeerState(key(3), endpoint=PLACE, path=PathState(Kind.RELAY, PLACE)),
+        PeerState(key(4), endpoint=PLACE, last_handshake=(NOW - 100, 0), expectation=GATE),
+        PeerState(key(5), endpoint=PLACE, last_handshake=(NOW - int(SESSION), 0), expectation=GATE),
+        PeerState(key(6), endpoint=local, last_handshake=(NOW - 100, 0), expectation=GATE),
+    ]
+    at = Endpoint(PLACE.host, PLACE.port)
+    assert places(DeviceState(peers=peers), NOW) == {key(1): at, key(4): at}
