@@ -215,11 +215,11 @@ class Admitter:
         claims: Claims | Enrolment | None
         try:
             if presented.enrols:
-                claims = self._judge_enrolment(key, presented.payload.offer)
+                claims = self._judge_enrolment(key, presented.asked.offer)
                 if claims is None:
                     return None
             else:
-                claims = self._judge(entry, key, presented.payload.offer, wall)
+                claims = self._judge(entry, key, presented.asked.offer, wall)
             if entry is None and len(self._peers) >= MAX_PEERS:
                 raise CredentialError("peers-full", f"there are {MAX_PEERS} peers already")
         except CredentialError as error:

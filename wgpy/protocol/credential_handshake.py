@@ -3,7 +3,7 @@
     initiator                                        responder
     initiate(remote, payload)  ── 0x10 ──►   read(local)            es: whose static key is it?
                                              .authenticate(remote)  ss, timestamp
-                                             .payload()             what it asks for and offers
+                                             .asked()               what it asks for and offers
     .finish(response)          ◄── 0x11 ──   .respond(payload)
       TransportKeys, payload                   TransportKeys
 
@@ -83,10 +83,9 @@ def initiate(
     peer's key is of low order, and ValueError for a payload that cannot be sent.
     """
     asking = remote.asking
-    if asking is None or not payload.asks(asking[1]):
+    if asking is None or payload[1:] != asking[1]:
         packed = pack_initiation_payload(payload)
-        asked = Asked(payload.network, payload.wanted, payload.offer)
-        remote.asking = packed[TIMESTAMP_LENGTH:], asked
+        remote.asking = packed[TIMESTAMP_LENGTH:], Asked(*payload[1:])
     else:
         packed = payload.timestamp + asking[0]
     head = _INITIATION_HEAD.pack(TYPE_CREDENTIAL_INITIATION, sender)
@@ -110,7 +109,7 @@ class CredentialResponder(Read):
         self._payload = self._open(remote)
         return self._payload[:TIMESTAMP_LENGTH]
 
-    def payload(self) -> InitiationPayload:
+    def asked(self) -> Asked:
         """What the sender asks for and offers, unverified. Raises ParseError, and HandshakeError
         before `authenticate`."""
         remote = self._remote
@@ -121,7 +120,7 @@ class CredentialResponder(Read):
         if remote.asked is None or not payload.endswith(remote.asked[0]):
             said = payload[TIMESTAMP_LENGTH:]
             remote.asked = said, parse_asked(said)
-        return InitiationPayload(payload[:TIMESTAMP_LENGTH], *remote.asked[1])
+        return remote.asked[1]
 
     def respond(
         self, *, sender: int, payload: ResponsePayload | None, random: Random

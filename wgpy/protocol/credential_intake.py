@@ -35,7 +35,7 @@ from wgpy.protocol.credential_bounds import (
     Stamps,
 )
 from wgpy.protocol.credential_handshake import CredentialResponder, read
-from wgpy.protocol.credential_payload import InitiationPayload, Offer, OfferKind
+from wgpy.protocol.credential_payload import Asked, Offer, OfferKind
 from wgpy.protocol.handshake import HandshakeError, Local, Remote
 from wgpy.protocol.load import LoadMeter
 from wgpy.protocol.messages import ParseError
@@ -90,14 +90,14 @@ class Standing(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class Presented(Generic[Origin]):
-    """A 0x10 that is worth the authority's attention. `offer` in its payload is unverified.
+    """A 0x10 that is worth the authority's attention. The `offer` in it is unverified.
 
     `enrols`: it names nobody, and its offer has to be a token to enrol.
     """
 
     static: PublicKey
     stamp: bytes
-    payload: InitiationPayload
+    asked: Asked
     responder: CredentialResponder
     standing: Standing
     origin: Origin
@@ -253,8 +253,8 @@ class Intake(Generic[Origin, Waiting]):
                 self._refused(static, origin, fault)
             raise _DropError(fault)
         try:
-            payload = responder.payload()
-            enrols = _check_asked(ours, standing, payload)
+            asked = responder.asked()
+            enrols = _check_asked(ours, standing, asked)
         except (ParseError, _DropError) as error:
             self.refused_lately.add(static, address, now)
             reason = error.reason if isinstance(error, ParseError) else str(error)
@@ -262,11 +262,11 @@ class Intake(Generic[Origin, Waiting]):
             raise
         if not self.pending.has_room(static):
             raise _DropError("pending_full")
-        offer = payload.offer
+        offer = asked.offer
         known = offer is None or offer is standing.known or self._verdict_known(static, offer)
         if not known and not self.signatures.take(now):
             raise _DropError("signature_budget")
-        return Presented(static, stamp, payload, responder, standing, origin, address, enrols)
+        return Presented(static, stamp, asked, responder, standing, origin, address, enrols)
 
     # --- What the authority said ---
 
@@ -304,17 +304,17 @@ class Intake(Generic[Origin, Waiting]):
         }
 
 
-def _check_asked(ours: Ours, standing: Standing, payload: InitiationPayload) -> bool:
+def _check_asked(ours: Ours, standing: Standing, asked: Asked) -> bool:
     """Whether it wants to enrol: it names nobody, though we have a name, and shows a token."""
-    if payload.network != ours.network:
+    if asked.network != ours.network:
         raise _DropError("wrong_network")
-    nameless = payload.wanted is None and ours.name is not None
-    if nameless and payload.offer is not None and payload.offer.kind is OfferKind.TOKEN:
+    nameless = asked.wanted is None and ours.name is not None
+    if nameless and asked.offer is not None and asked.offer.kind is OfferKind.TOKEN:
         if not ours.enrols or not standing.may_enrol:
             raise _DropError("no_enrolment")
         return True
-    if payload.wanted != ours.name:
+    if asked.wanted != ours.name:
         raise _DropError("wrong_name")
-    if payload.offer is None and not standing.key_suffices:
+    if asked.offer is None and not standing.key_suffices:
         raise _DropError("no_credential")
     return False

@@ -114,11 +114,6 @@ class InitiationPayload(NamedTuple):
     wanted: str | None = None
     offer: Offer | None = None
 
-    def asks(self, asked: Asked) -> bool:
-        """Whether this is all that it carries, the very same offer with it."""
-        network, wanted, offer = asked
-        return self.offer is offer and self.wanted == wanted and self.network == network
-
 
 @dataclass(frozen=True, slots=True)
 class ResponsePayload:

@@ -77,7 +77,7 @@ def later(seconds, **changes):
 def test_what_passes(door):
     presented = door.take(door.knock())
     assert presented.static == door.alice.public
-    assert presented.payload == ASKED
+    assert presented.asked == ASKED[1:]
     assert presented.stamp == ASKED.timestamp
     assert (presented.origin, presented.address) == ("origin", HOME)
     assert door.intake.counters == {}
@@ -301,7 +301,7 @@ def nameless(offer=TOKEN, **standing):
 def test_who_names_nobody_and_shows_a_token_may_enrol():
     _, presented = nameless(may_enrol=True)
     assert presented.enrols
-    assert presented.payload.offer == TOKEN
+    assert presented.asked.offer == TOKEN
     # A token beside a name is a peer's.
     door, _ = nameless(may_enrol=True)
     assert not door.take(door.knock(later(1, offer=TOKEN)), address=AWAY).enrols
@@ -337,7 +337,7 @@ def test_a_key_that_suffices_needs_no_offer(door):
     remote = Remote(door.bob, static, None)
     door.standings[static] = Standing(remote, key_suffices=True)
     presented = door.take(door.knock(later(0, offer=None)))
-    assert presented.payload.offer is None
+    assert presented.asked.offer is None
     assert presented.standing.remote is remote
 
 
