@@ -26,7 +26,12 @@ SECRETS = {"database": "a:pass\\word of the database", "turn": "a secret of the 
 SERVICES = compose.services()
 
 # 0 is a unit that may do nothing at all, 10 one without any limits (systemd-analyze(1)).
-MOST_EXPOSED = {"wgpy@": 3.0, "wgpy-mesh@": 3.0, "wgpy-coordinator@": 2.1}
+MOST_EXPOSED = {
+    "wgpy@": 3.0,
+    "wgpy-mesh@": 3.0,
+    "wgpy-mesh-guard@": 2.1,
+    "wgpy-coordinator@": 2.1,
+}
 
 
 # --- What stands in the files ---

@@ -29,7 +29,7 @@ from tests.support.requirements import ROOT, program
 from tests.support.tunnel import endpoint, interface_section, peer_section
 from wgpy.ip import parse_prefix
 from wgpy.linux.firewall import read_sysctl, write_sysctl
-from wgpy.mesh.routes import Offer, Outcome, Routes, RoutesError, restore
+from wgpy.mesh.routes import Offer, Outcome, Routes, RoutesError, close_exit, restore
 from wgpy.quick.steps import GuardExit, Step
 
 pytestmark = [pytest.mark.root, pytest.mark.tool("wgpyd", "nft", "wg", "ip", "ping", "tshark")]
@@ -411,6 +411,31 @@ def test_nothing_leaks_whatever_dies(site: Site) -> None:
     assert site.laptop.run("nft", "list", "table", "inet", f"wgpy-exit-{site.name}").stdout
     site.drive(["restore", {}])
     assert "wgpy" not in site.laptop.run("nft", "list", "ruleset").stdout
+
+
+def test_an_exit_is_closed_before_there_is_an_agent(site: Site) -> None:
+    """As when the machine starts; the agent opens it, and can undo it all."""
+    before = site.traces()
+    for _ in range(2):
+        site.laptop.inside(lambda: close_exit(site.name, site.run))
+    with Capture(site.router, "home") as capture:
+        site.send(LEAK)
+        assert not site.laptop.can_ping("192.168.7.1")
+        routes = site.routes()
+        site.send(LEAK)
+        site.update(routes, GATE, exit="gate")
+        site.send(LEAK)
+        site.laptop.ping(WORLD)
+        site.laptop.ping("192.168.7.1")
+    assert found(capture, LEAK) == 0
+    # What is in force now it leaves alone.
+    site.laptop.inside(lambda: close_exit(site.name, site.run))
+    site.laptop.ping(WORLD)
+    site.stop(routes)
+    assert site.traces() == before
+    site.laptop.inside(lambda: close_exit(site.name, site.run))
+    site.laptop.inside(lambda: restore(site.name, site.run))
+    assert site.traces() == before
 
 
 def test_a_guard_that_somebody_deletes_is_there_again(site: Site) -> None:

@@ -147,5 +147,24 @@ def test_an_exit(world: World) -> None:
     address = bytes(map(int, outside.split(".")))
     plain = [x for _, x in capture.frames if x[12:14] == b"\x08\x00" and x[23] == 1]
     assert not any(address in (x[26:30], x[30:34]) for x in plain)
+    # A machine that starts again, where nothing is left: it is closed before the agent runs, which
+    # opens it.
+    alice.crash()
+    alice.wgpy("mesh", "restore", alice.interface)
+    assert not guarded(alice)
+    alice.wgpy("mesh", "guard", alice.interface)
+    assert guarded(alice)
+    assert not alice.can_ping(outside, 1)
+    alice.start()
+    alice.wait("connected", 60.0)
+    wait_for_ping(alice, outside)
     assert routes(alice, "exit", "off")["guarded"] is False
-    assert "wgpy-exit" not in alice.space.run("nft", "list", "ruleset").stdout
+    assert not guarded(alice)
+    # Who has no exit is not closed.
+    alice.wgpy("mesh", "guard", alice.interface)
+    assert not guarded(alice)
+
+
+def guarded(node: Node) -> bool:
+    """Whether the guard's table is there."""
+    return "wgpy-exit" in node.space.run("nft", "list", "ruleset").stdout

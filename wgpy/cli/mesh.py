@@ -38,6 +38,7 @@ ACTIONS: Final[dict[str, Action]] = {
     "routes": Action("wgpy.cli.mesh_routes", "show, take and offer subnets and exits"),
     "backup": Action("wgpy.cli.mesh_backup", "copy all that a node or a coordinator is"),
     "restored": Action("wgpy.cli.mesh_backup", "let a coordinator go on from a copy"),
+    "guard": Action("wgpy.cli.mesh_guard", "close this node's exit until its agent is there"),
     "restore": Action("wgpy.cli.mesh_restore", "put back what an agent left that was killed"),
 }
 

@@ -24,7 +24,7 @@ from wgpy.mesh.routes_plan import Sharing, plan
 from wgpy.quick.journal import RUN_DIRECTORY
 from wgpy.quick.steps import GuardExit, QuickError
 
-__all__ = ["Offer", "Outcome", "Routes", "RoutesError", "restore"]
+__all__ = ["Offer", "Outcome", "Routes", "RoutesError", "close_exit", "restore"]
 
 # Networks come with several events within a moment: one look, 200 ms later, is for all of them.
 _SETTLE: Final = 200.0
@@ -216,6 +216,12 @@ class _Watcher:
             began = time.monotonic()
             patience = None if self._changed(self._table.deleted()) else _PATIENCE
             rest = max(_SETTLE, (time.monotonic() - began) * 1000 * _REST)
+
+
+def close_exit(interface: str, run_directory: Path = RUN_DIRECTORY) -> None:
+    """Let nothing leave this machine until an agent opens its exit: called when the machine starts,
+    before there is a network. Raises RoutesError."""
+    Carrier(interface, run_directory).close_exit()
 
 
 def restore(interface: str, run_directory: Path = RUN_DIRECTORY) -> None:

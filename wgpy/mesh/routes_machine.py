@@ -31,8 +31,9 @@ from wgpy.quick.journal import (
     read_journal,
 )
 from wgpy.quick.machine import Machine
+from wgpy.quick.plan import free_table
 from wgpy.quick.runner import say_step, undo_all
-from wgpy.quick.steps import QuickError, SetMark, SetSysctl, Step
+from wgpy.quick.steps import GuardExit, QuickError, SetMark, SetSysctl, Step
 
 PART: Final = "routes"
 _NO_NFT: Final = "routes of a mesh need nft(8): install nftables"
@@ -208,6 +209,19 @@ class Carrier:
             self._observe("taken", step)
             for old in [x for x in self._journal.steps if x != step and replaces(step, x)]:
                 self._journal.remove(old)
+
+    def close_exit(self) -> None:
+        """Put the guard in force, with no tunnel yet and no network: what lets nothing out at all.
+        One that is there stays as it is. Raises RoutesError."""
+        if any(isinstance(step, GuardExit) for step in self.steps):
+            return
+        try:
+            with Netlink() as net:
+                # What the daemon's packets will be marked with: none has it now.
+                mark = free_table(routes.tables_in_use(net))
+        except FAILURES as error:
+            raise RoutesError(_line(error)) from None
+        self.carry_out([*self.steps, GuardExit(self._interface, mark, ())], Look((), None, mark))
 
     def undo_everything(self) -> None:
         """Take back all that the journal holds. Raises RoutesError."""
