@@ -470,14 +470,18 @@ class PortMap:
         """Something may have happened to the router: ask it, after `delay` seconds."""
         if self.state not in (State.HELD, State.PAUSING):
             return
+        when = now + delay
         if now < self._alarmed_at + BETWEEN_ALARMS:
             self.counters["held back"] += 1
-            return
-        self._alarmed_at = now
-        if self.state is State.HELD:
-            self._check_at = min(self._check_at, now + delay)
+            if now < self._alarmed_at:
+                return  # Another was held back, and asks for this one too.
+            self._alarmed_at = when = max(when, self._alarmed_at + BETWEEN_ALARMS)
         else:
-            when = max(now + delay, self._looked_at + BETWEEN_LOOKS)
+            self._alarmed_at = now
+        if self.state is State.HELD:
+            self._check_at = min(self._check_at, when)
+        else:
+            when = max(when, self._looked_at + BETWEEN_LOOKS)
             self._paused_until = min(self._paused_until, when)
 
     def _part(self) -> None:

@@ -22,7 +22,7 @@ from tests.support.fake_gateway import (
 )
 from wgpy.nat.mapping import Changed, Service
 from wgpy.nat.place import Place, Send
-from wgpy.nat.portmap import CHECK_INTERVAL, PortMap, State
+from wgpy.nat.portmap import ALARM_DELAY, BETWEEN_ALARMS, CHECK_INTERVAL, PortMap, State
 from wgpy.nat.portmap_look import Network
 from wgpy.nat.portmap_ways import LONGEST_PAUSE
 from wgpy.nat.upnp import Deed
@@ -612,6 +612,23 @@ def test_an_answer_with_another_nonce_or_port_is_counted() -> None:
     assert external(life) is None
     life.deliver(life.router.pcp(request), Place(GATEWAY, SERVER))
     assert external(life) == Place(EXTERNAL, PORT)
+
+
+def test_an_alarm_that_is_held_back_is_not_lost() -> None:
+    """A router that starts anew takes the link away first, and says so itself a moment later."""
+    life = Life(Router({"PCP"}))
+    life.run(100)
+    life.map.again(life.now)
+    life.run(1)
+    life.router.reboot()
+    since = life.now
+    for _ in range(5):
+        life.map.heard(life.router._pcp_head(0, 0, 0), Place(GATEWAY, SERVER), life.now)
+    life.run(BETWEEN_ALARMS - 2)
+    assert requests(life, since) == []
+    life.run(ALARM_DELAY + 2)
+    assert life.router.forwards(PORT) == (OWN, PORT)
+    assert life.map.counters["held back"] == 5
 
 
 def test_alarms_are_bounded_and_only_the_gateway_s() -> None:
