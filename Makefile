@@ -6,15 +6,14 @@ READY := $(VENV)/.ready
 PACKAGES := .ci/packages
 # What takes longer than a minute by itself, or needs machines of its own: packages, fuzzing,
 # credentials between daemons, commands that are killed at every moment, and NATs.
-MORE := tests/packaging tests/fuzz tests/system/test_quick_failures.py \
+# The longest first, so that at the end nobody waits for a single file.
+LONG := tests/packaging $(patsubst %,tests/system/test_%.py,mesh_of_eight nat_cells nat_moving) \
+	tests/fuzz $(patsubst %,tests/system/test_%.py,quick_failures nat_bad_relay mesh_routes \
+	mesh_agent portmap mesh_join netcheck nat_hostile nat_places enrolment ways mesh_people)
+MORE := $(LONG) $(filter-out $(LONG), \
 	$(wildcard tests/system/test_credential_*.py tests/system/test_nat*.py) \
-	tests/system/test_coturn.py tests/system/test_netcheck.py tests/system/test_portmap.py \
-	tests/system/test_stun.py tests/system/test_turn.py tests/system/test_store.py \
-	tests/system/test_enrolment.py tests/system/test_meeting.py tests/system/test_punch.py \
-	tests/system/test_ways.py tests/system/test_deploy.py tests/system/test_mesh_routes.py \
-	tests/system/test_mesh_names.py tests/system/test_mesh_shares.py \
-	tests/system/test_mesh_people.py tests/system/test_mesh_join.py tests/system/test_mesh_agent.py \
-	tests/system/test_mesh_idle.py tests/system/test_mesh_of_eight.py
+	$(wildcard tests/system/test_mesh_*.py) \
+	$(patsubst %,tests/system/test_%.py,coturn stun turn store meeting punch deploy))
 # What meets nothing of the machine: several at once, one for each processor.
 PURE := tests/unit tests/model bench/tests
 # What starts a daemon and needs no second run on the other data path. Of test_native.py and of the
@@ -46,7 +45,7 @@ test: check
 # What takes longer: packages as they are installed, fuzzing, credentials between real daemons.
 more: $(READY)
 	$(PACKAGES) test
-	$(PYTHON) -m pytest -n 4 --dist loadfile --durations 30 $(MORE)
+	$(PYTHON) -m pytest -n 5 --dist loadfile --no-loadscope-reorder --durations 30 $(MORE)
 
 # What starts a daemon, again on the portable data path.
 portable: $(READY)
