@@ -3,7 +3,7 @@
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 from wgpy.config.errors import ConfigError
@@ -43,8 +43,13 @@ def nobody(_moment: str, _step: Step) -> None:
 
 
 def say(line: str) -> None:
-    """Print a line on standard error at once: a hook's own output may come next."""
-    print(line, file=sys.stderr, flush=True)
+    """Print a line on standard error at once: a hook's own output may come next.
+
+    Where nobody reads it any more, a pipe that was closed or a terminal that is gone, it is lost:
+    what is half done for want of a reader would be worse.
+    """
+    with suppress(OSError):
+        print(line, file=sys.stderr, flush=True)
 
 
 def say_step(text: str) -> None:
