@@ -470,14 +470,13 @@ class PortMap:
         """Something may have happened to the router: ask it, after `delay` seconds."""
         if self.state not in (State.HELD, State.PAUSING):
             return
-        when = now + delay
-        if now < self._alarmed_at + BETWEEN_ALARMS:
+        when, soonest = now + delay, self._alarmed_at + BETWEEN_ALARMS
+        if is_early := now < soonest:
             self.counters["held back"] += 1
-            if now < self._alarmed_at:
-                return  # Another was held back, and asks for this one too.
-            self._alarmed_at = when = max(when, self._alarmed_at + BETWEEN_ALARMS)
-        else:
-            self._alarmed_at = now
+        if now < self._alarmed_at:
+            return  # Another was held back, and asks for this one too.
+        when = max(when, soonest)
+        self._alarmed_at = when if is_early else now
         if self.state is State.HELD:
             self._check_at = min(self._check_at, when)
         else:
