@@ -366,7 +366,8 @@ def _output(command: tuple[str, ...]) -> str:
 
 def _journal() -> str:
     """The last lines of all units of ours, and of what was started without one."""
-    units = [f"--unit={x}" for x in ("wgpy@*", "wgpy-mesh@*", "wgpy-coordinator@*")]
+    kinds = ("wgpy", "wgpy-mesh", "wgpy-mesh-guard", "wgpy-coordinator")
+    units = [f"--unit={x}@*" for x in kinds]
     lines = f"--lines={_JOURNAL_LINES}"
     common = ("journalctl", "--no-pager", "--quiet", "--output=short-iso", "--utc", lines)
     return _output((*common, *units)) + _output((*common, "--identifier=wgpy"))
