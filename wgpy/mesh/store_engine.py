@@ -54,9 +54,8 @@ ATTEMPTS: Final = 5
 # mode nobody waits for a reader, and a commit is one sync and not four. FULL syncs the log at each
 # commit, so what was committed stays so when the power fails. Copies are made by `backup`.
 _BUSY: Final = f"PRAGMA busy_timeout = {int(STATEMENT_SECONDS * 1000)}"
+_WRITE_AHEAD: Final = "PRAGMA journal_mode = WAL"
 _PRAGMAS: Final = (
-    _BUSY,
-    "PRAGMA journal_mode = WAL",
     "PRAGMA synchronous = FULL",
     "PRAGMA foreign_keys = ON",
     "PRAGMA trusted_schema = OFF",
@@ -291,6 +290,10 @@ def _postgresql(url: URL) -> BoundedConnection:
 def _prepare_sqlite(connection: Any, _record: object) -> None:
     # The driver begins no transaction of its own: `_begin_sqlite` does.
     connection.isolation_level = None
+    connection.execute(_BUSY)
+    # The first time it takes the file for itself, and who opens a new one together with others is
+    # refused at once, whatever the timeout is.
+    _until_free(lambda: connection.execute(_WRITE_AHEAD))
     for pragma in _PRAGMAS:
         connection.execute(pragma)
 
@@ -300,18 +303,24 @@ def _begin_sqlite(connection: Connection) -> None:
         connection.exec_driver_sql("BEGIN")
         return
     # The lock at the beginning: what the transaction reads stays true until it has written.
-    ends = time.monotonic() + STATEMENT_SECONDS
     connection.exec_driver_sql("PRAGMA busy_timeout = 0")
+    _until_free(lambda: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+    connection.exec_driver_sql(_BUSY)
+
+
+def _until_free(statement: Callable[[], object]) -> None:
+    """Try until no other process has the file locked, for as long as a statement may take."""
+    ends = time.monotonic() + STATEMENT_SECONDS
     while True:
         try:
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
-            break
-        except OperationalError as error:
-            code = getattr(error.orig, "sqlite_errorcode", 0) & 0xFF
+            statement()
+            return
+        except (sqlite3.OperationalError, OperationalError) as error:
+            # The low byte is the error, what is above says more of it.
+            code = getattr(getattr(error, "orig", error), "sqlite_errorcode", 0) & 0xFF
             if code != sqlite3.SQLITE_BUSY or time.monotonic() > ends:
                 raise
         time.sleep(LOOK_SECONDS)
-    connection.exec_driver_sql(_BUSY)
 
 
 def _can_be_repeated(error: Exception, attempt: int, committing: bool) -> bool:
