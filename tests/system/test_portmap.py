@@ -27,7 +27,7 @@ from tests.support.upnp_router import (
 from wgpy.linux.timerfd import boottime
 from wgpy.nat.mapping import ANNOUNCE_PORT, SERVER_PORT, Changed, Mapping, Service
 from wgpy.nat.place import Place, Send
-from wgpy.nat.portmap import PortMap, State
+from wgpy.nat.portmap import BETWEEN_ALARMS, PortMap, State
 from wgpy.nat.portmap_look import Network
 from wgpy.nat.portmap_probe import probe
 from wgpy.nat.portmap_run import PortMapper
@@ -77,7 +77,8 @@ class Kept:
             if done():
                 return
             await asyncio.sleep(0.02)
-        raise AssertionError(f"waited in vain for {what}: {self.mapper.reason}, {self.told}")
+        known = (self.mapper.reason, self.told, dict(self.mapper.counters))
+        raise AssertionError(f"waited in vain for {what}: {known}")
 
     async def mapped(self) -> Place:
         await self.until(lambda: self.v4, "a mapping")
@@ -220,8 +221,9 @@ def test_a_restart_is_heard_and_the_rule_comes_back(home: Home, service: Service
     async def life() -> None:
         async with keeping(41_000) as kept:
             external = await kept.mapped()
-            # The epoch must have had time to pass; a router that was just started had nothing yet.
-            await asyncio.sleep(3)
+            # What its first start announced is over, and the epoch has had time to pass: the
+            # restart of a router that had just begun cannot be told for long (RFC 6886, 3.6).
+            await asyncio.sleep(BETWEEN_ALARMS + 2)
             await asyncio.to_thread(home.daemon.reboot)
             assert home.daemon.forwards() == {}
             await kept.until(home.daemon.forwards, "the rule to come back")
