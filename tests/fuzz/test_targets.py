@@ -10,7 +10,7 @@ import pytest
 HERE = Path(__file__).parent
 TARGETS = sorted(path.name for path in HERE.glob("fuzz_*.py"))
 # Enough for tens of thousands of inputs each, and little beside the rest of the tests.
-SECONDS = 4
+SECONDS = 6
 
 
 @pytest.mark.skipif(
